@@ -1,0 +1,91 @@
+"""Counter-based noise: every random number is a function of (seed, stream, position of the sample, element).
+
+No generator state exists, so nothing has to be saved or restored: a resumed run, another number of workers or
+another split of the batch over processes sees the same numbers. The hash is SplitMix64 (Steele, Lea & Flood 2014,
+"Fast splittable pseudorandom number generators"), vectorised in int64, whose products wrap modulo 2**64.
+"""
+
+import math
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+_GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+class Stream(IntEnum):
+    """What a random number is for. Two streams never share their numbers."""
+
+    DEQUANTIZE = 1
+    ORDER = 2
+    FLIP = 3
+    CROP = 4
+    LATENTS = 5
+
+
+def _shift_right(bits: Tensor, n: int) -> Tensor:
+    # `>>` on int64 copies the sign; the mask makes the shift a logical one.
+    return (bits >> n) & ((1 << (64 - n)) - 1)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
+    bits = (bits ^ _shift_right(bits, 27)) * _MIX_2
+    return bits ^ _shift_right(bits, 31)
+
+
+def random_bits(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
+    """64 random bits for each of ``n`` elements of each sample.
+
+    Args:
+        seed: any integer; taken modulo 2**64.
+        stream: what the numbers are for.
+        positions: int64 (B,), each sample's position in its endless stream.
+        n: elements per sample.
+
+    Returns:
+        int64 (B, n) on the device of ``positions``.
+    """
+    start = (seed + stream * _GAMMA + 2**63) % 2**64 - 2**63  # in Python, whose integers do not wrap by themselves
+    key = _mix(torch.full((1,), start, dtype=torch.int64, device=positions.device))
+    sample_key = _mix(key ^ _mix(positions.to(torch.int64) * _GAMMA + _GAMMA))
+    elements = torch.arange(1, n + 1, dtype=torch.int64, device=positions.device)
+    return _mix(sample_key[:, None] + elements[None, :] * _GAMMA)
+
+
+def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
+    """Uniform numbers in (0, 1): the midpoints ``(k + 1/2) / 2**15`` of 32,768 equal intervals.
+
+    With these, ``q + u`` has an exact float32 representation for every 8-bit ``q``: ``quantize(dequantize(q, u))``
+    is ``q``, always, which finer uniforms break about once in 100,000 subpixels by rounding up to the next bin.
+
+    Returns:
+        float32 (B, n).
+    """
+    k = _shift_right(random_bits(seed, stream, positions, n), 49)
+    return (2 * k + 1).to(torch.float32) / 2**16
+
+
+def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
+    """Standard normal numbers, by Box and Muller's transform of two 32-bit uniforms, in float64.
+
+    Returns:
+        float64 (B, n).
+    """
+    bits = random_bits(seed, stream, positions, n)
+    radius_uniform = (_shift_right(bits, 32).to(torch.float64) + 0.5) / 2**32
+    angle_uniform = (bits & 0xFFFFFFFF).to(torch.float64) / 2**32
+    return torch.sqrt(-2 * torch.log(radius_uniform)) * torch.cos(2 * math.pi * angle_uniform)
+
+
+def permutation(seed: int, stream: Stream, position: int, n: int) -> Tensor:
+    """A random order of ``n`` items, a function of (seed, stream, position).
+
+    Returns:
+        int64 (n,) on the CPU.
+    """
+    # A stable sort, so that equal keys (about n**2 / 2**65 pairs) leave no freedom to the sorting algorithm.
+    return random_bits(seed, stream, torch.tensor([position]), n)[0].argsort(stable=True)
