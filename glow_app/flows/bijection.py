@@ -1,0 +1,76 @@
+"""The contract that every layer of a flow keeps, and the chain of several."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.flows import execution
+
+
+class Bijection(nn.Module, ABC):
+    """An invertible map of images, x <-> z, that knows the logarithm of its Jacobian's determinant.
+
+    ``x`` and ``z`` are (B, C, H, W) in the trunk's dtype (float32, or float64 in tests). ``cond`` is whatever the
+    layer may be conditioned on; the layers of Glow know one such thing, int64 (B,) class labels, and most ignore it.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``z`` and, per sample, ``logdet = log|det dz/dx|``: (B,), in nats, in the dtype of ``x``."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The ``x`` with ``forward(x, cond)[0] == z``, up to rounding."""
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Sets what is initialised from data by the activations ``x``, and returns ``z``.
+
+        Called once, without gradients, by :func:`glow_app.flows.initialize.initialize`. A layer that starts the same
+        whatever the data is does nothing but its forward map.
+        """
+        return self(x, cond)[0]
+
+
+class Chain(Bijection):
+    """Bijections one after the other: ``z = f_K(... f_1(x))``; the log-determinants add up.
+
+    Args:
+        steps: the bijections, in the order in which ``forward`` applies them.
+        memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.execution`.
+    """
+
+    def __init__(self, steps: Iterable[Bijection], memory: execution.Memory = "plain") -> None:
+        super().__init__()
+        for number, step in enumerate(steps):
+            self.add_module(str(number), step)
+        self.memory: execution.Memory = memory
+
+    @property
+    def steps(self) -> list[Bijection]:
+        return cast(list[Bijection], list(self.children()))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return execution.run(self.steps, x, cond, self.memory)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        for step in reversed(self.steps):
+            z = step.inverse(z, cond)
+        return z
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        for step in self.steps:
+            x = step.initialize(x, cond)
+        return x
+
+
+def sum_per_sample(values: Tensor) -> Tensor:
+    """Sums (B, ...) over everything but the batch: (B,)."""
+    return values.flatten(1).sum(1)
+
+
+def zero_logdet(x: Tensor) -> Tensor:
+    """The log-determinant of a volume-preserving map: zeros (B,)."""
+    return torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)

@@ -1,0 +1,128 @@
+"""What a coupling asks for its shift and scale: three convolutions, the last of which starts at zero.
+
+Every convolution here is followed by a learned bias and scale per channel, ``(conv(x) + bias) * exp(3 * logs)``, and is
+computed as ONE convolution with scaled weights.
+
+Border channel: the authors' code pads the input of a 3x3 convolution with zeros and adds one input channel that is 1 on
+the padding and 0 inside, so that the network knows where the image ends. That channel is the same for every image:
+its convolution is computed once, for a batch of one, and added as a bias map.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glow_app.flows.pixel_affine import LOGS_FACTOR, standardizing
+
+
+def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
+    """What the border channel contributes to a 3x3 convolution: its kernels applied to a frame of ones around zeros.
+
+    Args:
+        kernel: (out, 1, 3, 3), the weights that the border channel has.
+        height: rows of the image.
+        width: columns of the image.
+
+    Returns:
+        (1, out, height, width), zero except along the edge.
+    """
+    inside = torch.zeros(1, 1, height, width, dtype=kernel.dtype, device=kernel.device)
+    return F.conv2d(F.pad(inside, (1, 1, 1, 1), value=1.0), kernel)
+
+
+class ScaledConv2d(nn.Module):
+    """``(conv(x) + border map + bias) * exp(3 * logs)``: stride 1, zero padding that keeps the size.
+
+    The weights are scaled in the parameters' dtype, then everything is computed in the dtype of ``x``: bfloat16 inputs
+    give a bfloat16 convolution. All parameters start at zero; subclasses say otherwise.
+
+    Args:
+        n_in: input channels, the border channel not counted.
+        n_out: output channels.
+        kernel_size: 1 or 3.
+        border: whether there is a border channel (only for 3x3).
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: int, border: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_out, n_in, kernel_size, kernel_size))
+        self.border = nn.Parameter(torch.zeros(n_out, 1, kernel_size, kernel_size)) if border else None
+        self.bias = nn.Parameter(torch.zeros(n_out))
+        self.logs = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.exp(LOGS_FACTOR * self.logs)
+        # The layout is that of `weight`: channels_last once the model is.
+        weight = (self.weight * scale[:, None, None, None]).to(x.dtype)
+        bias = self.bias * scale
+        padding = weight.shape[-1] // 2
+        if self.border is None:
+            return F.conv2d(x, weight, bias.to(x.dtype), padding=padding)
+        edge = border_map(self.border * scale[:, None, None, None], x.shape[2], x.shape[3])
+        return F.conv2d(x, weight, padding=padding).add_((edge + bias[:, None, None]).to(x.dtype))
+
+
+class ActNormConv2d(ScaledConv2d):
+    """A convolution followed by ActNorm. Weights start at N(0, 0.05); bias and scale are set from data.
+
+    Kingma & Dhariwal 2018, sec. 3.3; the constant and the normalisation are those of the authors' code.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: int, border: bool) -> None:
+        super().__init__(n_in, n_out, kernel_size, border)
+        nn.init.normal_(self.weight, std=0.05)
+        if self.border is not None:
+            nn.init.normal_(self.border, std=0.05)
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Makes the output's channels mean 0 and standard deviation 1 over the batch ``x``; returns that output."""
+        self.bias.zero_()
+        self.logs.zero_()
+        bias, logs = standardizing(self(x))
+        self.bias.copy_(bias)
+        self.logs.copy_(logs)
+        return self(x)
+
+
+class ZeroConv2d(ScaledConv2d):
+    """A 3x3 convolution that starts at zero, so that what it steers starts as the identity.
+
+    Kingma & Dhariwal 2018, sec. 3.3 (zero initialisation); the learned output scale is that of the authors' code.
+    """
+
+    def __init__(self, n_in: int, n_out: int, border: bool) -> None:
+        super().__init__(n_in, n_out, kernel_size=3, border=border)
+
+
+class ConvNet(nn.Module):
+    """The published conditioner: 3x3 -> ActNorm -> ReLU -> 1x1 -> ActNorm -> ReLU -> zero-initialised 3x3.
+
+    Args:
+        n_in: channels of what conditions.
+        n_out: channels of the answer.
+        width: hidden channels (512 as published).
+        border: border channel in both 3x3 convolutions.
+        compute_dtype: dtype of the convolutions, e.g. ``torch.bfloat16``; None computes in the dtype of ``x``. The
+            answer always has the dtype of ``x``: the flow's trunk never leaves float32.
+    """
+
+    def __init__(self, n_in: int, n_out: int, width: int, border: bool, compute_dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.conv1 = ActNormConv2d(n_in, width, kernel_size=3, border=border)
+        self.conv2 = ActNormConv2d(width, width, kernel_size=1, border=False)
+        self.conv3 = ZeroConv2d(width, n_out, border)
+        self.compute_dtype = compute_dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.to(self.compute_dtype or x.dtype)
+        h = F.relu_(self.conv1(h))
+        h = F.relu_(self.conv2(h))
+        return self.conv3(h).to(x.dtype)
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises both ActNorms on the batch ``x``, in its own dtype, and returns the answer (zeros at first)."""
+        h = F.relu_(self.conv1.initialize(x))
+        h = F.relu_(self.conv2.initialize(h))
+        return cast(Tensor, self.conv3(h))

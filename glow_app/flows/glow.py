@@ -1,0 +1,276 @@
+"""Glow: x <-> a list of latents, one per level, finest first.
+
+    x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_steps x FlowStep -> TopPrior
+                                              |
+                                              v  half of the channels leaves at each Split, whitened
+"""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from glow_app import noise
+from glow_app.flows.bijection import Bijection, Chain, sum_per_sample
+from glow_app.flows.conditioner import ConvNet
+from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.execution import Memory
+from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing
+from glow_app.flows.split import Split, TopPrior
+from glow_app.flows.squeeze import Squeeze
+
+
+class FlowStep(Bijection):
+    """One step of flow: ActNorm -> 1x1 convolution (or another order of the channels) -> coupling.
+
+    ActNorm and the 1x1 convolution are applied as the one affine map of a pixel that they are together.
+    Kingma & Dhariwal 2018, sec. 3, fig. 2a.
+    """
+
+    def __init__(self, actnorm: ActNorm, permutation: PixelAffine, coupling: Bijection) -> None:
+        super().__init__()
+        self.actnorm = actnorm
+        self.permutation = permutation
+        self.coupling = coupling
+        self._cached_inverse: tuple[tuple[object, ...], PixelMap] | None = None
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, mixing_logdet = self.actnorm.pixel_map().then(self.permutation.pixel_map())(x)
+        z, coupling_logdet = self.coupling(y, cond)
+        return z, mixing_logdet + coupling_logdet
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self._inverse_mixing(z.dtype)(self.coupling.inverse(z, cond))[0]
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        y = self.permutation(self.actnorm.initialize(x))[0]
+        return self.coupling.initialize(y, cond)
+
+    def train(self, mode: bool = True) -> "FlowStep":
+        self._cached_inverse = None
+        return super().train(mode)
+
+    def _inverse_mixing(self, dtype: torch.dtype) -> PixelMap:
+        """The inverse of ActNorm and permutation as one map; kept in evaluation while no parameter changes."""
+        if self.training or torch.is_grad_enabled():
+            return self._solve_inverse_mixing(dtype)
+        tensors = [*self.actnorm.parameters(), *self.permutation.parameters()]
+        key = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        if self._cached_inverse is None or self._cached_inverse[0] != key:
+            self._cached_inverse = (key, self._solve_inverse_mixing(dtype))
+        return self._cached_inverse[1]
+
+    def _solve_inverse_mixing(self, dtype: torch.dtype) -> PixelMap:
+        return self.permutation.inverse_map().then(self.actnorm.inverse_map()).to(dtype)
+
+
+class Level(Bijection):
+    """One scale: Squeeze, the steps of flow, then the prior through which latents leave.
+
+    (B, C, H, W) -> (B, 4C, H/2, W/2). After a :class:`Split` the first half of the channels goes on to the next level and
+    the second half is this level's latent; after :class:`TopPrior` all of them are.
+    """
+
+    def __init__(self, steps: Chain, prior: Split | TopPrior) -> None:
+        super().__init__()
+        self.squeeze = Squeeze()
+        self.steps = steps
+        self.prior = prior
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, _ = self.squeeze(x)
+        y, steps_logdet = self.steps(y, cond)
+        z, prior_logdet = self.prior(y, cond)
+        return z, steps_logdet + prior_logdet
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.squeeze.inverse(self.steps.inverse(self.prior.inverse(z, cond), cond))
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.prior.initialize(self.steps.initialize(self.squeeze.initialize(x), cond), cond)
+
+
+class Glow(nn.Module):
+    """The multi-scale flow of Kingma & Dhariwal 2018, sec. 3 and fig. 2b.
+
+    ``forward`` gives the latents, finest first, every one of which is N(0, I) under the model.
+
+    A new model has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before it is used.
+    The random parts of its parameters come from torch's global generator.
+
+    Args:
+        image_shape: (C, H, W); H and W divisible by ``2**n_levels``.
+        n_levels: L.
+        n_steps: K, steps of flow per level.
+        width: hidden channels of the conditioners.
+        coupling: ``affine`` or ``additive``.
+        permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``.
+        scale: map from the conditioner's answer to the scale of an affine coupling: ``sigmoid`` (as published), ``bounded``.
+        border: the border channel of the authors' code in every 3x3 convolution.
+        n_classes: classes of the top prior; 0 for an unconditional model.
+        memory: ``plain`` or ``checkpoint``, see :mod:`glow_app.flows.execution`.
+
+    Raises:
+        ValueError: the shape is not divisible, or an option is not one of those named.
+    """
+
+    initialized: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_levels: int,
+        n_steps: int,
+        width: int,
+        coupling: str = "affine",
+        permutation: str = "lu",
+        scale: str = "bounded",
+        border: bool = True,
+        n_classes: int = 0,
+        memory: Memory = "plain",
+    ) -> None:
+        super().__init__()
+        n_channels, height, width_pixels = image_shape
+        if height % 2**n_levels or width_pixels % 2**n_levels:
+            raise ValueError(
+                f"{n_levels} levels halve the image {n_levels} times, but {height}x{width_pixels} "
+                f"is not divisible by {2**n_levels}"
+            )
+        self.image_shape = (n_channels, height, width_pixels)
+        self.n_classes = n_classes
+        self.latent_shapes: list[tuple[int, int, int]] = []
+        """(C, H, W) of each latent, finest first."""
+
+        def step(channels: int) -> FlowStep:
+            return FlowStep(
+                ActNorm(channels), channel_mixing(permutation, channels), make_coupling(coupling, channels, width, scale, border)
+            )
+
+        self.levels = nn.ModuleList()
+        for level in range(1, n_levels + 1):
+            n_channels *= 4
+            shape = (n_channels, height >> level, width_pixels >> level)
+            chain = Chain([step(n_channels) for _ in range(n_steps)], memory)
+            if level < n_levels:
+                self.levels.append(Level(chain, Split(n_channels, border)))
+                n_channels //= 2
+                shape = (n_channels, *shape[1:])
+            else:
+                self.levels.append(Level(chain, TopPrior(n_channels, border, n_classes)))
+            self.latent_shapes.append(shape)
+
+        # uint8: some communication backends refuse bool.
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
+        self._known_to_be_initialized = False
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def n_dims(self) -> int:
+        """D = C * H * W, the number of subpixels of an image and of numbers in its latents."""
+        return math.prod(self.image_shape)
+
+    def set_conditioner_dtype(self, dtype: torch.dtype | None) -> None:
+        """Computes the conditioners in ``dtype`` (``torch.bfloat16``), or, with None, in that of the trunk."""
+        for module in self.modules():
+            if isinstance(module, ConvNet):
+                module.compute_dtype = dtype
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Latents, finest first, and the log-determinant (B,) in nats.
+
+        Args:
+            x: (B, C, H, W) dequantized images in [-1/2, 1/2).
+            cond: int64 (B,) class labels of a conditional model.
+        """
+        self.check_initialized()
+        self._check_shape(x)
+        latents: list[Tensor] = []
+        logdet = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        # The trunk stays in the parameters' dtype, whatever autocast a caller has switched on.
+        with torch.autocast(x.device.type, enabled=False):
+            for level in self.levels:
+                x, level_logdet = level(x, cond)
+                logdet = logdet + level_logdet
+                if len(latents) < len(self.levels) - 1:
+                    x, latent = x.chunk(2, 1)
+                    latents.append(latent)
+        latents.append(x)
+        return latents, logdet
+
+    def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
+        """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
+        self.check_initialized()
+        *finer, x = latents
+        with torch.autocast(x.device.type, enabled=False):
+            x = cast(Level, self.levels[-1]).inverse(x, cond)
+            for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
+                x = cast(Level, level).inverse(torch.cat([x, latent], 1), cond)
+        return x
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p(x) of continuous images, in nats: (B,)."""
+        latents, logdet = self(x, cond)
+        return normal_log_prob(latents) + logdet
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, temperature: float = 1.0, seed: int = 0, cond: Tensor | None = None, first: int = 0
+    ) -> Tensor:
+        """Images drawn from the model, with latents ``temperature * N(0, I)`` at every level.
+
+        Image number i is a function of (seed, i): asked for alone or among others, it is the same image.
+        Kingma & Dhariwal 2018, sec. 6.2 (temperature).
+
+        Args:
+            n: number of images.
+            temperature: 0 gives the one most typical image, 1 the model's own distribution.
+            seed: of the noise.
+            cond: int64 (n,) class labels of a conditional model.
+            first: number of the first image.
+
+        Returns:
+            (n, C, H, W), in [-1/2, 1/2) up to what the model gets wrong.
+        """
+        return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
+
+    def sample_latents(self, n: int, temperature: float, seed: int, first: int = 0) -> list[Tensor]:
+        """``temperature * N(0, I)`` latents of the images number ``first`` ... ``first + n - 1``, finest first."""
+        parameter = next(self.parameters())
+        positions = torch.arange(first, first + n, device=parameter.device)
+        numbers = noise.normal(seed, noise.Stream.LATENTS, positions, self.n_dims)
+        numbers = (temperature * numbers).to(parameter.dtype)
+        parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
+        return [part.reshape(n, *shape) for part, shape in zip(parts, self.latent_shapes, strict=True)]
+
+    def check_initialized(self) -> None:
+        """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""
+        # Asked once per model, not once per step: reading the buffer makes a GPU wait.
+        if not self._known_to_be_initialized:
+            if not self.initialized.item():
+                raise RuntimeError("this Glow is not initialised: call initialize(glow, images) or load a checkpoint first")
+            self._known_to_be_initialized = True
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(f"x has shape {tuple(x.shape)}; this Glow takes (batch, {', '.join(map(str, self.image_shape))})")
+
+
+def make_coupling(kind: str, n_channels: int, width: int, scale: str, border: bool) -> Bijection:
+    """The coupling layer ``affine`` or ``additive`` with its published conditioner."""
+    half = n_channels // 2
+    match kind:
+        case "affine":
+            return AffineCoupling(ConvNet(half, n_channels, width, border, compute_dtype=None), scale)
+        case "additive":
+            return AdditiveCoupling(ConvNet(half, half, width, border, compute_dtype=None))
+    raise ValueError(f"coupling is {kind!r}; choose affine or additive")
+
+
+def normal_log_prob(latents: Sequence[Tensor]) -> Tensor:
+    """log N(z; 0, I) in nats, (B,), of a list of latents: ``-1/2 sum(z^2 + ln 2 pi)``."""
+    total = torch.zeros(len(latents[0]), dtype=latents[0].dtype, device=latents[0].device)
+    for z in latents:
+        total = total - 0.5 * (sum_per_sample(z.square()) + math.log(2 * math.pi) * z[0].numel())
+    return total

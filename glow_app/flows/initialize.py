@@ -1,0 +1,32 @@
+"""The data-dependent initialisation: one explicit pass, before the first step of training and never again."""
+
+import torch
+from torch import Tensor
+
+from glow_app.flows.glow import Glow
+
+
+@torch.no_grad()
+def initialize(glow: Glow, x: Tensor, cond: Tensor | None = None) -> None:
+    """Sets every ActNorm of ``glow`` such that its output over the batch ``x`` has mean 0 and standard deviation 1.
+
+    Done layer by layer, each on what the layers before it, already initialised, make of ``x``. Several processes that
+    train one model must all pass the same ``x``. Kingma & Dhariwal 2018, sec. 3.1.
+
+    Args:
+        glow: a model that has not been initialised.
+        x: (B, C, H, W) dequantized training images; as published 256 of them at 32x32, and (32/H)^2 of that at larger.
+        cond: int64 (B,) class labels of a conditional model.
+
+    Raises:
+        RuntimeError: the model is initialised already (initialising again would throw training away).
+        ValueError: a channel is constant over the batch.
+    """
+    if glow.initialized.item():
+        raise RuntimeError("this Glow is already initialised")
+    glow._check_shape(x)
+    for level in glow.levels:
+        is_top = level is glow.levels[-1]
+        z = level.initialize(x, cond)
+        x = z if is_top else z.chunk(2, 1)[0]
+    glow.initialized.fill_(1)

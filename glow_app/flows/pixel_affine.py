@@ -1,0 +1,236 @@
+"""Affine maps of a pixel's channels, y = A x + b, the same at every pixel: ActNorm, 1x1 convolutions, permutations.
+
+They form a group: two of them in a row are a third one. A step's ActNorm and 1x1 convolution therefore run as one
+matrix product, forward and back, and so do their inverses.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glow_app.flows.bijection import Bijection
+
+LOGS_FACTOR = 3.0
+"""Log-scales are stored divided by this, as in the authors' code, which lets them learn three times faster."""
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """``y = matrix @ x + bias`` at every pixel.
+
+    Attributes:
+        matrix: (C, C).
+        bias: (C,).
+        logdet: (), log|det matrix|: what one pixel adds to the log-determinant, in nats.
+    """
+
+    matrix: Tensor
+    bias: Tensor
+    logdet: Tensor
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (B, C, H, W); returns the result and the log-determinant (B,)."""
+        n_pixels = x.shape[2] * x.shape[3]
+        # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
+        y = F.linear(x.permute(0, 2, 3, 1), self.matrix, self.bias).permute(0, 3, 1, 2)
+        return y, (n_pixels * self.logdet).expand(x.shape[0])
+
+    def then(self, other: "PixelMap") -> "PixelMap":
+        """The one map that equals this one followed by ``other``."""
+        return PixelMap(
+            matrix=other.matrix @ self.matrix,
+            bias=other.matrix @ self.bias + other.bias,
+            logdet=self.logdet + other.logdet,
+        )
+
+    def to(self, dtype: torch.dtype) -> "PixelMap":
+        return PixelMap(self.matrix.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
+
+
+class PixelAffine(Bijection):
+    """A bijection that is a :class:`PixelMap`."""
+
+    @abstractmethod
+    def pixel_map(self) -> PixelMap:
+        """The map, in the parameters' dtype, differentiable."""
+
+    @abstractmethod
+    def inverse_map(self) -> PixelMap:
+        """The inverse map, solved in float64 (a float32 solution would lose what the matrix' conditioning costs)."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.pixel_map()(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.inverse_map().to(z.dtype)(z)[0]
+
+
+class ActNorm(PixelAffine):
+    """Activation normalisation: ``y = (x + bias) * exp(3 * logs)`` per channel.
+
+    Initialised from data such that the channels of ``y`` have mean 0 and standard deviation 1, then trained like any
+    parameter. log|det| per pixel is ``3 * sum(logs)``. Kingma & Dhariwal 2018, sec. 3.1.
+
+    Args:
+        n_channels: C.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+        self.logs = nn.Parameter(torch.zeros(n_channels))
+
+    def pixel_map(self) -> PixelMap:
+        log_scale = LOGS_FACTOR * self.logs
+        scale = log_scale.exp()
+        return PixelMap(torch.diag(scale), self.bias * scale, log_scale.sum())
+
+    def inverse_map(self) -> PixelMap:
+        log_scale = LOGS_FACTOR * self.logs.double()
+        return PixelMap(torch.diag(torch.exp(-log_scale)), -self.bias.double(), -log_scale.sum())
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        bias, logs = standardizing(x)
+        self.bias.copy_(bias)
+        self.logs.copy_(logs)
+        return self(x)[0]
+
+
+def standardizing(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``bias`` and ``logs`` for which ``(x + bias) * exp(3 * logs)`` has mean 0 and standard deviation 1 per channel.
+
+    The standard deviation is measured after centring, with 1e-6 added, as in the authors' code.
+
+    Args:
+        x: (B, C, H, W).
+
+    Raises:
+        ValueError: a channel is constant or not finite, and so has no scale.
+    """
+    values = x.double().transpose(0, 1).flatten(1)
+    mean = values.mean(1)
+    std = (values - mean[:, None]).square().mean(1).sqrt()
+    useless = ~(torch.isfinite(std) & (std > 1e-6))
+    if useless.any():
+        channel = int(useless.nonzero()[0])
+        raise ValueError(
+            f"channel {channel} of {x.shape[1]} has standard deviation {std[channel].item():.3g} over the "
+            f"initialisation batch of {x.shape[0]} images; initialise with more, or more varied, dequantized images"
+        )
+    return (-mean).to(x.dtype), (-torch.log(std + 1e-6) / LOGS_FACTOR).to(x.dtype)
+
+
+class InvConv1x1(PixelAffine):
+    """Invertible 1x1 convolution in LU form: ``W = P L (U + diag(sign * exp(log_s)))``, ``y = W x`` at every pixel.
+
+    Starts as a random rotation. ``P`` and ``sign`` stay fixed; ``L`` (unit lower triangular), ``U`` (strictly upper
+    triangular) and ``log_s`` are learned; log|det W| is ``sum(log_s)``, without a determinant to compute.
+    Kingma & Dhariwal 2018, sec. 3.2.
+
+    Args:
+        n_channels: C.
+    """
+
+    p: Tensor
+    sign: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        p, lower, upper = torch.linalg.lu(random_rotation(n_channels))
+        diagonal = upper.diagonal()
+        self.register_buffer("p", p.float())
+        self.register_buffer("sign", diagonal.sign().float())
+        self.lower = nn.Parameter(lower.tril(-1).float())
+        self.upper = nn.Parameter(upper.triu(1).float())
+        self.log_s = nn.Parameter(diagonal.abs().log().float())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(len(self.log_s), dtype=self.lower.dtype, device=self.lower.device)
+        lower = self.lower.tril(-1) + identity
+        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+        return lower, upper
+
+    def pixel_map(self) -> PixelMap:
+        lower, upper = self._factors()
+        return PixelMap(self.p @ lower @ upper, torch.zeros_like(self.log_s), self.log_s.sum())
+
+    def inverse_map(self) -> PixelMap:
+        lower, upper = (factor.double() for factor in self._factors())
+        p_lower_inverse = torch.linalg.solve_triangular(lower, self.p.double().T, upper=False, unitriangular=True)
+        matrix = torch.linalg.solve_triangular(upper, p_lower_inverse, upper=True)
+        return PixelMap(matrix, torch.zeros_like(self.log_s, dtype=torch.float64), -self.log_s.double().sum())
+
+
+class FullInvConv1x1(PixelAffine):
+    """Invertible 1x1 convolution with a full matrix, ``y = W x``: the default of the authors' released code.
+
+    Starts as a random rotation; log|det W| is computed from a factorisation, O(C^3). Kingma & Dhariwal 2018, sec. 3.2.
+
+    Args:
+        n_channels: C.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(random_rotation(n_channels).float())
+
+    def pixel_map(self) -> PixelMap:
+        return PixelMap(self.weight, torch.zeros_like(self.weight[0]), torch.linalg.slogdet(self.weight).logabsdet)
+
+    def inverse_map(self) -> PixelMap:
+        matrix = torch.linalg.inv(self.weight.double())
+        return PixelMap(matrix, torch.zeros_like(matrix[0]), torch.linalg.slogdet(matrix).logabsdet)
+
+
+class ChannelPermutation(PixelAffine):
+    """A fixed order of the channels, ``y[c] = x[index[c]]``: the paper's ablation of the 1x1 convolution (sec. 6.1).
+
+    Args:
+        index: int64 (C,), a permutation of 0 ... C-1.
+    """
+
+    index: Tensor
+    _zeros: Tensor
+
+    def __init__(self, index: Tensor) -> None:
+        super().__init__()
+        # A buffer, so that a reloaded model permutes as it was trained.
+        self.register_buffer("index", index)
+        self.register_buffer("_zeros", torch.zeros(len(index)), persistent=False)
+
+    def _matrix(self) -> Tensor:
+        identity = torch.eye(len(self.index), dtype=self._zeros.dtype, device=self.index.device)
+        return identity[self.index]
+
+    def pixel_map(self) -> PixelMap:
+        return PixelMap(self._matrix(), self._zeros, self._zeros.sum())
+
+    def inverse_map(self) -> PixelMap:
+        zeros = self._zeros.double()
+        return PixelMap(self._matrix().double().T, zeros, zeros.sum())
+
+
+def random_rotation(n_channels: int) -> Tensor:
+    """The orthogonal factor of a QR decomposition of a normal matrix: float64 (C, C), from torch's generator."""
+    return torch.linalg.qr(torch.randn(n_channels, n_channels, dtype=torch.float64)).Q
+
+
+def channel_mixing(kind: str, n_channels: int) -> PixelAffine:
+    """What stands between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
+
+    Raises:
+        ValueError: ``kind`` is none of these.
+    """
+    match kind:
+        case "lu":
+            return InvConv1x1(n_channels)
+        case "full":
+            return FullInvConv1x1(n_channels)
+        case "shuffle":
+            return ChannelPermutation(torch.randperm(n_channels))
+        case "reverse":
+            return ChannelPermutation(torch.arange(n_channels).flip(0))
+    raise ValueError(f"permutation is {kind!r}; choose one of lu, full, shuffle, reverse")

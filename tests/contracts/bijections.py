@@ -1,0 +1,79 @@
+"""The table of every bijection: whoever adds one adds a row, and it is put through every law."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from glow_app.flows import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    ChannelPermutation,
+    ConvNet,
+    FlowStep,
+    FullInvConv1x1,
+    InvConv1x1,
+    Level,
+    Split,
+    Squeeze,
+    TopPrior,
+)
+
+C, H, W = 4, 4, 2
+"""Shape of the images that the laws are tried on: few enough numbers for a whole Jacobian, and not square."""
+
+
+def conv_net(n_in: int, n_out: int) -> ConvNet:
+    return ConvNet(n_in, n_out, width=6, border=True, compute_dtype=None)
+
+
+def affine(scale: str) -> AffineCoupling:
+    return AffineCoupling(conv_net(C // 2, C), scale)
+
+
+def step(n_channels: int) -> FlowStep:
+    coupling = AffineCoupling(conv_net(n_channels // 2, n_channels), "bounded")
+    return FlowStep(ActNorm(n_channels), InvConv1x1(n_channels), coupling)
+
+
+def level(prior: Callable[[int], Split | TopPrior], memory: str = "plain") -> Level:
+    return Level(Chain([step(4 * C), step(4 * C)], memory), prior(4 * C))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Row:
+    make: Callable[[], Bijection]
+    n_classes: int = 0
+
+
+BIJECTIONS: dict[str, Row] = {
+    "ActNorm": Row(lambda: ActNorm(C)),
+    "InvConv1x1": Row(lambda: InvConv1x1(C)),
+    "FullInvConv1x1": Row(lambda: FullInvConv1x1(C)),
+    "ChannelPermutation shuffle": Row(lambda: ChannelPermutation(torch.tensor([2, 0, 3, 1]))),
+    "ChannelPermutation reverse": Row(lambda: ChannelPermutation(torch.arange(C).flip(0))),
+    "AffineCoupling sigmoid": Row(lambda: affine("sigmoid")),
+    "AffineCoupling bounded": Row(lambda: affine("bounded")),
+    "AffineCoupling without border": Row(lambda: AffineCoupling(ConvNet(C // 2, C, 6, False, None), "bounded")),
+    "AdditiveCoupling": Row(lambda: AdditiveCoupling(conv_net(C // 2, C // 2))),
+    "Squeeze": Row(Squeeze),
+    "Split": Row(lambda: Split(C, border=True)),
+    "Split without border": Row(lambda: Split(C, border=False)),
+    "TopPrior": Row(lambda: TopPrior(C, border=True)),
+    "TopPrior conditional": Row(lambda: TopPrior(C, border=True, n_classes=3), n_classes=3),
+    "FlowStep": Row(lambda: step(C)),
+    "Chain": Row(lambda: Chain([step(C), ActNorm(C), step(C)])),
+    "Chain checkpoint": Row(lambda: Chain([step(C), step(C)], memory="checkpoint")),
+    "Level": Row(lambda: level(lambda c: Split(c, border=True))),
+    "Level at the top": Row(lambda: level(lambda c: TopPrior(c, border=True, n_classes=2)), n_classes=2),
+}
+
+
+def perturb(module: torch.nn.Module, amount: float = 0.1) -> None:
+    """Moves every parameter by ``amount * N(0, 1)``: what training does, as far as a law is concerned."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(amount * torch.randn_like(parameter))
