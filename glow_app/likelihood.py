@@ -1,0 +1,67 @@
+"""Where pixels meet densities: dequantization, log-likelihood of discrete images, bits per dimension.
+
+Images are uint8 with 256 grey levels; a model sees ``n_bins = 2**n_bits`` of them. Kingma & Dhariwal 2018, sec. 2
+(after Uria et al. 2013 and Theis et al. 2015).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from glow_app import noise
+from glow_app.flows import Glow
+
+
+def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
+    """``u`` in (0, 1) for every subpixel, a function of (seed, position of the sample): float32, shaped like ``images``."""
+    n = images[0].numel()
+    return noise.uniform(seed, noise.Stream.DEQUANTIZE, positions, n).view(images.shape)
+
+
+def dequantize(images: Tensor, u: Tensor | float, n_bits: int) -> Tensor:
+    """``x = (q + u) / n_bins - 1/2`` with ``q = floor(image / 2**(8 - n_bits))``.
+
+    Args:
+        images: uint8 (B, C, H, W).
+        u: noise in [0, 1), shaped like ``images``; 0.5 gives the centres of the bins.
+        n_bits: 1 ... 8.
+
+    Returns:
+        (B, C, H, W) in [-1/2, 1/2), in the dtype of ``u`` (float32 for a number).
+    """
+    bins = images >> (8 - n_bits)
+    return (bins.to(u.dtype if isinstance(u, Tensor) else torch.float32) + u) / 2**n_bits - 0.5
+
+
+def quantize(x: Tensor, n_bits: int) -> Tensor:
+    """Back to pixels: ``floor((x + 1/2) * n_bins)`` clamped to ``[0, n_bins - 1]``, times ``256 / n_bins``, as uint8.
+
+    Args:
+        x: finite values (B, C, H, W).
+        n_bits: 1 ... 8.
+    """
+    n_bins = 2**n_bits
+    return ((x + 0.5) * n_bins).floor().clamp(0, n_bins - 1).to(torch.uint8) << (8 - n_bits)
+
+
+def log_prob(flow: Glow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | None = None) -> Tensor:
+    """A lower bound on log P(image), in nats: ``log p_flow(x) - D ln(n_bins)``, with one draw ``u`` of the noise.
+
+    Args:
+        flow: the density of dequantized images.
+        images: uint8 (B, C, H, W).
+        u: noise in [0, 1), shaped like ``images``, in the dtype of the flow.
+        n_bits: 1 ... 8.
+        cond: int64 (B,) class labels of a conditional flow.
+
+    Returns:
+        (B,).
+    """
+    n_dims = images[0].numel()
+    return flow.log_prob(dequantize(images, u, n_bits), cond) - n_dims * n_bits * math.log(2)
+
+
+def bits_per_dim(log_prob: Tensor, n_dims: int) -> Tensor:
+    """``-log_prob / (D ln 2)``: nats of an image to bits per subpixel."""
+    return -log_prob / (n_dims * math.log(2))
