@@ -1,0 +1,141 @@
+"""What the readers of files on disk share: finding them, naming the right folder, and a digest of what was found."""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from glow_app.data.image import SUFFIXES, looks_like_html
+from glow_app.data.source import SPLITS
+from glow_app.errors import UserError
+
+OnCorrupt = Literal["error", "skip"]
+
+
+def require_folder(root: str | Path, what: str) -> Path:
+    """``root`` as a path to a folder that exists, ``~`` expanded.
+
+    Raises:
+        UserError: it is missing (a neighbour of nearly that name is suggested), or it is a file.
+    """
+    path = Path(root).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(
+            f"{what}: {path} is a file, not a folder; set data.root to the folder that holds it: {path.parent}"
+        )
+    near: list[str] = []
+    if path.parent.is_dir():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()], n=1)
+    hint = f"did you mean {path.parent / near[0]}?" if near else "set data.root to the folder that holds the data"
+    raise UserError(f"{what}: folder {path} does not exist; {hint}")
+
+
+def require_choice(key: str, value: object, choices: Iterable[object]) -> None:
+    """Raise a UserError that lists the choices (and suggests the nearest) unless ``value`` is one of them."""
+    allowed = list(choices)
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"{key}={value}: {hint}choose one of {', '.join(str(choice) for choice in allowed)}")
+
+
+def require_split(split: str) -> None:
+    """Raise a UserError unless ``split`` is train, val or test."""
+    require_choice("split", split, SPLITS)
+
+
+def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of ``image_size``, which is one number for a square or two.
+
+    Raises:
+        UserError: a side below 1, or not one or two numbers.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(side < 1 for side in sides):
+        raise UserError(f"data.image_size={image_size}: give one side, or [height, width], each at least 1")
+    return sides[0], sides[1]
+
+
+def list_images(root: Path) -> list[str]:
+    """Relative paths (with /) of all image files below ``root``, by suffix, sorted; hidden files and folders ignored.
+
+    Symbolic links to folders are followed, each real folder once.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else prefix + "/"
+        found += [prefix + name for name in files if is_image_name(name)]
+    return sorted(found)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: a known suffix, and not hidden."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def digest_files(root: Path, names: Iterable[str]) -> str:
+    """SHA-256 of names, sizes and modification times: changes whenever one of the files is exchanged.
+
+    Raises:
+        UserError: one of them is gone.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            status = os.stat(root / name)
+        except OSError as error:
+            raise UserError(f"{root / name}: cannot be read ({error.strerror}); was it moved or deleted?") from None
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def refuse_html(path: Path, content: bytes) -> None:
+    """Raise a UserError if a downloaded file is a web page in fact."""
+    if looks_like_html(content[:512]):
+        raise UserError(
+            f"{path} is a web page, not data: the download was refused and the page saved under that name; "
+            "delete it and download the file again, in a browser if need be"
+        )
+
+
+def find_level(root: Path, is_there: Callable[[Path], bool]) -> Path | None:
+    """The folder near ``root`` (up to two levels below, three above) for which ``is_there`` holds; for error texts."""
+    below = [root]
+    for _ in range(2):
+        below = [child for folder in below for child in _subfolders(folder)]
+        for folder in below:
+            if is_there(folder):
+                return folder
+    return next((folder for folder in root.absolute().parents[:3] if is_there(folder)), None)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        # A data set's own image folder can hold a million files: scandir tells folders from files without a stat each.
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))[
+                :64
+            ]
+    except OSError:
+        return []
+
+
+def take(values: Tensor | None, rows: Iterable[int]) -> Tensor | None:
+    """``values[rows]``, or None where there are no values."""
+    return None if values is None else values[torch.as_tensor(list(rows), dtype=torch.int64)]

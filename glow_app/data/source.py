@@ -1,0 +1,65 @@
+"""What every data set is to the rest of the package."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+class EmptySplit(UserError):
+    """The data set is there, but it has no images for this split."""
+
+
+class ImageSource(ABC):
+    """One split of one data set, decoded and preprocessed: ``source[i]`` is a uint8 tensor (C, H, W).
+
+    Map-style and deterministic: the same index always gives the same pixels. Whatever is random in training
+    (order, flips, shifts) happens later, as a function of the sample's position in the stream, never in a source.
+    A source holds no open files when it is pickled, so that it can travel to worker processes.
+
+    Attributes:
+        name: the data set's word on the command line (``data=<name>``).
+        split: one of ``train``, ``val``, ``test``.
+        image_shape: (C, H, W) of every image.
+        preprocessing: one line that says what happened to the pixels, for reports and data cards.
+        attribute_names: names of the binary attributes, in the order of the columns of ``attributes``.
+        attributes: uint8 (N, len(attribute_names)), 1 where the image has the attribute; None where there are none.
+        classes: int64 (N,) class labels; None where there are none.
+        class_names: names of the classes, in the order of their numbers.
+    """
+
+    name: str
+    split: str
+    image_shape: tuple[int, int, int]
+    preprocessing: str
+    attribute_names: tuple[str, ...] = ()
+    attributes: Tensor | None = None
+    classes: Tensor | None = None
+    class_names: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Tensor:
+        """uint8 (C, H, W) pixels of one image."""
+
+    @abstractmethod
+    def item_name(self, index: int) -> str:
+        """What a person calls this image: its file's path inside the data set, its key, or its number."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, object]:
+        """JSON-ready facts on which the pixels depend (files with size and time, preprocessing, version of the code).
+
+        Two sources with equal fingerprints give equal pixels; the pixel cache is keyed by it.
+        """
+
+    def fetch(self, indices: Sequence[int]) -> Tensor:
+        """uint8 (len(indices), C, H, W) pixels of several images."""
+        return torch.stack([self[index] for index in indices])

@@ -1,0 +1,184 @@
+"""Crops, resizes and augmentations of the published tables (docs/PROTOCOL.md section 3), one pure function each.
+
+Functions of Pillow images run once, when a data set is decoded; functions of uint8 tensors are exact integer (or
+rounding-safe) arithmetic and give the same pixels on every device.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad as pad_pixels
+
+from glow_app.data.image import to_tensor
+
+# Part of every source's fingerprint: raise it whenever any function here or in image.py changes a pixel.
+PIXELS_VERSION = 1
+
+# A shift is rounded to 1/2048 pixel, so that bilinear weights are integers and 255 * 2048**2 fits an int32.
+_SHIFT_BITS = 11
+
+
+def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The central (height, width) part; where the margins are odd the spare row or column is cut at the end.
+
+    CelebA's crop of 148 is ``centre_crop(image, 148, 148)``: columns 15-162, rows 35-182 of 178 x 218.
+
+    Raises:
+        ValueError: the image is smaller than the crop.
+    """
+    if image.width < width or image.height < height:
+        raise ValueError(f"an image of {image.width} x {image.height} has no central {width} x {height} part")
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def centre_crop_aspect(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest central part whose sides are as height : width; for equal sides the centre square.
+
+    The square's offsets are those of the released Glow code for LSUN: floor((side - square) / 2).
+    """
+    if image.width * height > image.height * width:
+        return centre_crop(image, image.height, max(1, image.height * width // height))
+    return centre_crop(image, max(1, image.width * height // width), image.width)
+
+
+def resize_bilinear(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Antialiased bilinear: the triangle filter widens with the reduction, as torchvision's ``Resize`` on images."""
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def celeba_aligned(image: Image.Image, height: int, width: int, crop: int | None) -> Image.Image:
+    """Aligned CelebA: central ``crop`` x ``crop`` (the whole centre square when None), antialiased bilinear resize.
+
+    The convention of the table's 64 x 64 entries: crop 148, then 64.
+    """
+    part = centre_crop_aspect(image, height, width) if crop is None else centre_crop(image, crop, crop)
+    return resize_bilinear(part, height, width)
+
+
+def centre_square_boxed(image: Image.Image, size: int) -> Tensor:
+    """LSUN at 96, 128 and 256: centre square, antialiased to the largest size * 2**k <= 256, then 2x2 box means.
+
+    The released code resizes with Pillow's ``ANTIALIAS``, today called ``LANCZOS``, to 256. 256 / 96 is no power of
+    two: for 96 the antialiased size is 192. Returns uint8 (C, size, size).
+    """
+    factor = 1
+    while size * factor * 2 <= 256:
+        factor *= 2
+    side = size * factor
+    return box_mean(to_tensor(centre_crop_aspect(image, 1, 1).resize((side, side), Image.Resampling.LANCZOS)), factor)
+
+
+def box_mean(pixels: Tensor, factor: int) -> Tensor:
+    """Means over ``factor`` x ``factor`` boxes, rounded down: uint8 (..., H, W) to (..., H/factor, W/factor).
+
+    For a power of two this is the released code's repeated 2x2 mean in floating point with one floor at the end
+    (CelebA-HQ from 1024 to 256, LSUN from 256): those means are exact there, and an integer division here.
+    """
+    height, width = pixels.shape[-2:]
+    if height % factor or width % factor:
+        raise ValueError(f"{height} x {width} pixels do not divide into boxes of {factor} x {factor}")
+    boxes = pixels.reshape(*pixels.shape[:-2], height // factor, factor, width // factor, factor)
+    return (boxes.sum(dim=(-3, -1), dtype=torch.int64) // factor**2).to(torch.uint8)
+
+
+def short_side(pixels: Tensor, size: int = 96) -> Tensor:
+    """The image with its short side reduced to ``size``: uint8 (C, H, W) to uint8 (C, size, W') or (C, H', size).
+
+    RealNVP's LSUN preprocessing, which the released Glow code repeats: scikit-image's ``pyramid_reduce``, which is a
+    Gaussian of standard deviation (short side / size) / 3 and then bilinear interpolation, the long side rounded up,
+    values rounded down. The Gaussian is narrower than Pillow's triangle, and bits per dimension depend on it.
+    An image whose short side is ``size`` is left alone; a smaller one is enlarged bilinearly.
+    """
+    height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
+    short = min(height, width)
+    if short == size:
+        return pixels
+    rows = _reduction(height, -(-height * size // short), short / size)
+    columns = _reduction(width, -(-width * size // short), short / size)
+    reduced = rows @ pixels.to(torch.float64) @ columns.T
+    # The weights sum to one only up to rounding: without the margin a flat area of 255 would become 254.
+    return (reduced + 1e-6).floor().clamp(0, 255).to(torch.uint8)
+
+
+@lru_cache(maxsize=512)
+def _reduction(n_in: int, n_out: int, downscale: float) -> Tensor:
+    """float64 (n_out, n_in): one axis of ``short_side``, Gaussian (edges mirrored) then linear interpolation."""
+    blur = np.eye(n_in)
+    if downscale > 1:
+        sigma = downscale / 3
+        radius = int(4 * sigma + 0.5)
+        offsets = np.arange(-radius, radius + 1)
+        weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+        weights /= weights.sum()
+        source = (np.arange(n_in)[:, None] + offsets) % (2 * n_in)
+        source = np.where(source < n_in, source, 2 * n_in - 1 - source)
+        blur = np.zeros((n_in, n_in))
+        np.add.at(blur, (np.arange(n_in)[:, None], source), weights)
+    position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
+    low = np.minimum(position.astype(np.int64), n_in - 1)
+    high = np.minimum(low + 1, n_in - 1)
+    part = (position - low)[:, None]
+    return torch.from_numpy(blur[low] * (1 - part) + blur[high] * part)
+
+
+def crop_at(pixels: Tensor, size: int, fraction_y: float, fraction_x: float) -> Tensor:
+    """The ``size`` x ``size`` crop whose corner is floor(fraction * (side - size + 1)): uint8 (C, H, W) -> (C, s, s).
+
+    Uniform fractions in [0, 1) make every position equally likely, as TensorFlow's ``random_crop`` in the released
+    LSUN 64 run; 0.5 is the centre.
+
+    Raises:
+        ValueError: the image is smaller than the crop.
+    """
+    height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
+    if height < size or width < size:
+        raise ValueError(f"{width} x {height} pixels have no part of {size} x {size}")
+    top = min(int(fraction_y * (height - size + 1)), height - size)
+    left = min(int(fraction_x * (width - size + 1)), width - size)
+    return pixels[..., top : top + size, left : left + size]
+
+
+def zero_pad(pixels: Tensor, size: int) -> Tensor:
+    """Zeros all around, the same on opposite sides: MNIST from 28 to 32. uint8 (..., H, W) -> (..., size, size)."""
+    height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
+    if height > size or width > size or (size - height) % 2 or (size - width) % 2:
+        raise ValueError(f"{width} x {height} pixels cannot be padded evenly to {size} x {size}")
+    rows, columns = (size - height) // 2, (size - width) // 2
+    return pad_pixels(pixels, (columns, columns, rows, rows))
+
+
+def shift(images: Tensor, fraction_y: Tensor, fraction_x: Tensor) -> Tensor:
+    """Each image moved by its own fraction of its sides: out[y, x] = in[y + fraction_y * H, x + fraction_x * W].
+
+    The published CIFAR-10 augmentation, fractions uniform in [-0.1, 0.1]: Keras' ``ImageDataGenerator`` with
+    ``width_shift_range = height_shift_range = 0.1``: bilinear, outside filled with the nearest pixel, and the
+    released code then rounds down to 8 bits.
+
+    Args:
+        images: uint8 (B, C, H, W), on any device.
+        fraction_y, fraction_x: float (B,), rounded so that the shift is a multiple of 1/2048 pixel.
+
+    Returns:
+        uint8 (B, C, H, W), equal on every device: the arithmetic is in integers.
+    """
+    pixels = images.to(torch.int32)
+    for dim, fraction in ((2, fraction_y), (3, fraction_x)):
+        side = images.shape[dim]
+        steps = torch.round(fraction.to(images.device, torch.float32) * (side << _SHIFT_BITS)).to(torch.int64)
+        shape = [-1, 1, 1, 1]
+        part = (steps & ((1 << _SHIFT_BITS) - 1)).to(torch.int32).view(shape)
+        index = torch.arange(side, device=images.device) + (steps >> _SHIFT_BITS)[:, None]
+        shape[dim] = side
+        low = pixels.take_along_dim(index.clamp(0, side - 1).view(shape), dim)
+        high = pixels.take_along_dim((index + 1).clamp(0, side - 1).view(shape), dim)
+        pixels = (low << _SHIFT_BITS) + (high - low) * part
+    return (pixels >> (2 * _SHIFT_BITS)).to(torch.uint8)
+
+
+def flip(images: Tensor, mask: Tensor) -> Tensor:
+    """Left and right exchanged where ``mask`` (bool, (B,)) says so: uint8 (B, C, H, W) -> the same shape."""
+    return torch.where(mask.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
