@@ -1,0 +1,119 @@
+"""Which image stands at which position of the endless stream of training images.
+
+Position ``p`` belongs to pass ``p // n`` through the ``n`` images; every pass has its own random order, a function of
+(seed, pass). No state: the stream continues anywhere, and does not depend on workers or processes.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from glow_app import noise
+from glow_app.data.source import ImageSource
+
+
+class Batch(NamedTuple):
+    """What a training or evaluation step gets.
+
+    Attributes:
+        images: uint8 (B, C, H, W).
+        positions: int64 (B,): in training the position in the stream, in evaluation the index of the image.
+        labels: int64 (B,) class labels, or None.
+    """
+
+    images: Tensor
+    positions: Tensor
+    labels: Tensor | None
+
+
+class TrainingStream(Dataset[Batch]):
+    """The endless stream over a source: a list of positions -> :class:`Batch`."""
+
+    def __init__(self, source: ImageSource, seed: int) -> None:
+        self.source = source
+        self.seed = seed
+        self._order: tuple[int, Tensor] | None = None
+
+    def index(self, position: int) -> int:
+        """The number of the image at ``position``."""
+        number, offset = divmod(position, len(self.source))
+        if self._order is None or self._order[0] != number:
+            self._order = (number, noise.permutation(self.seed, noise.Stream.ORDER, number, len(self.source)))
+        return int(self._order[1][offset])
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        indices = [self.index(position) for position in positions]
+        return _batch(self.source, indices, positions)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+
+class InOrder(Dataset[Batch]):
+    """The images of a source in their own order, for evaluation: a list of indices -> :class:`Batch`."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return _batch(self.source, indices, indices)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def _batch(source: ImageSource, indices: list[int], positions: list[int]) -> Batch:
+    labels = None if source.classes is None else source.classes[indices]
+    return Batch(source.fetch(indices), torch.tensor(positions), labels)
+
+
+class StreamBatches(Sampler[list[int]]):
+    """Positions of the stream, in batches, for one of several processes.
+
+    Global batch ``b`` covers positions ``b * world_size * batch_size`` onwards; each process takes its own part, so
+    that two processes with half the batch each see what one process sees.
+
+    Args:
+        n_batches: batches in the whole run.
+        batch_size: images per process and batch.
+        first: the first batch to give: not 0 when a run is resumed.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, n_batches: int, batch_size: int, first: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.n_batches = n_batches
+        self.batch_size = batch_size
+        self.first = first
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.first, self.n_batches):
+            start = (batch * self.world_size + self.rank) * self.batch_size
+            yield list(range(start, start + self.batch_size))
+
+    def __len__(self) -> int:
+        # Of the whole run: Lightning adds the batches that a resumed run has behind it to those that it sees.
+        return self.n_batches
+
+
+class EvaluationBatches(Sampler[list[int]]):
+    """Indices 0 ... n-1 in batches, every one exactly once over all processes: no duplicates fill the last batch."""
+
+    def __init__(self, n_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = range(rank, n_images, world_size)
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield list(self.indices[start : start + self.batch_size])
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)

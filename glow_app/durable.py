@@ -1,0 +1,45 @@
+"""Files that are either the old one or the new one, whole, whatever happens while they are written."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from glow_app.errors import UserError
+
+
+def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces ``path`` by what ``write`` puts into the file it is given.
+
+    A temporary file in the same folder, fsync, rename, fsync of the folder: after a crash or a full disk, ``path``
+    holds either its old content or the new one.
+
+    Raises:
+        UserError: the disk refuses (full, read-only, no permission).
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside ``folder`` survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
