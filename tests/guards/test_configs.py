@@ -1,0 +1,39 @@
+"""Every file in conf/ fits the schema, and none of them can run code."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from glow_app.cli import conf_folder
+from tests.training.runs import configure
+
+FILES = sorted(conf_folder().rglob("*.yaml"))
+REQUIRED = {"data": {"folder": ["data.root=/somewhere"]}}
+GROUPS = sorted({path.parent.name for path in FILES if path.parent != conf_folder()})
+
+
+def choices(group: str) -> list[str]:
+    return [path.stem for path in FILES if path.parent.name == group]
+
+
+@pytest.mark.parametrize(("group", "choice"), [(g, c) for g in GROUPS for c in choices(g)])
+def test_every_choice_composes(group: str, choice: str) -> None:
+    configure(f"{group}={choice}", *REQUIRED.get(group, {}).get(choice, []))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(conf_folder()).as_posix())
+def test_no_file_names_code(path: Path) -> None:
+    assert "_target_" not in path.read_text()
+    OmegaConf.load(path)
+
+
+def test_defaults_need_nothing_from_outside() -> None:
+    config = configure()
+    assert (config.data.name, config.trainer.accelerator, config.logger.name) == ("drawn_faces", "cpu", "csv")
+
+
+def test_groups_combine() -> None:
+    for model, optim in itertools.product(choices("model"), choices("optim")):
+        configure(f"model={model}", f"optim={optim}")
