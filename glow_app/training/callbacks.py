@@ -1,0 +1,170 @@
+"""What accompanies training: checkpoints, sample grids, the finite guard, a clean end on Ctrl-C."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.optim import Optimizer
+
+from glow_app import figures
+from glow_app.errors import UserError
+from glow_app.likelihood import quantize
+from glow_app.training.checkpoint import checkpoint_path, checkpoints_of
+from glow_app.training.module import GlowModule
+
+KEPT_CHECKPOINTS = 2
+
+
+class Interrupted(Exception):
+    """Somebody pressed Ctrl-C; the checkpoint is written."""
+
+
+class Checkpoints(pl.Callback):
+    """Saves every ``every`` steps and at the end; the newest two are kept.
+
+    Args:
+        run_folder: folder of the run.
+        every: steps between two.
+    """
+
+    def __init__(self, run_folder: Path, every: int) -> None:
+        super().__init__()
+        self.run_folder = run_folder
+        self.every = every
+        self._saved_step = -1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            self._save(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Interrupted):
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step == self._saved_step:
+            return
+        self._saved_step = trainer.global_step
+        trainer.save_checkpoint(checkpoint_path(self.run_folder, trainer.global_step))
+        if trainer.is_global_zero:
+            for old in checkpoints_of(self.run_folder)[:-KEPT_CHECKPOINTS]:
+                old.unlink()
+
+
+class SampleGrids(pl.Callback):
+    """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
+
+    Args:
+        run_folder: folder of the run.
+        every: steps between two.
+        temperatures: one grid for each.
+        n: images in a grid.
+        seed: of the latents.
+    """
+
+    def __init__(self, run_folder: Path, every: int, temperatures: list[float], n: int, seed: int) -> None:
+        super().__init__()
+        self.run_folder = run_folder
+        self.every = every
+        self.temperatures = temperatures
+        self.n = n
+        self.seed = seed
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # In validation, where the averaged weights are in place; `every` is a multiple of the steps between two.
+        assert isinstance(pl_module, GlowModule)
+        step = trainer.global_step
+        if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
+            for temperature in self.temperatures:
+                self.draw(pl_module, step, temperature)
+
+    def draw(self, module: GlowModule, step: int, temperature: float) -> Path | None:
+        """One grid; None if the model's images are not finite (an untrained model's may overflow)."""
+        flow = module.flow
+        cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
+        x = flow.sample(self.n, temperature, self.seed, cond)
+        if not torch.isfinite(x).all():
+            return None
+        path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
+        figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
+        return path
+
+
+class FiniteGuard(pl.Callback):
+    """Stops the run before an update with a loss or a gradient that is not finite; logs the gradient's norm."""
+
+    def __init__(self, run_folder: Path) -> None:
+        super().__init__()
+        self.run_folder = run_folder
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, GlowModule) and pl_module.last_loss is not None
+        gradients = [p.grad for p in pl_module.flow.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        pl_module.log("train/gradient_norm", norm)
+        if not torch.isfinite(norm + pl_module.last_loss):
+            kept = checkpoints_of(self.run_folder)
+            last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
+            raise UserError(
+                f"step {trainer.global_step}: loss {pl_module.last_loss.item():.4g}, gradient norm {norm.item():.4g}: "
+                f"not finite; stopped before the update, {last}; try model.scale=bounded, a smaller optim.lr or a "
+                "longer optim.warmup_images"
+            )
+
+
+class LearningRate(pl.Callback):
+    """Logs the learning rate of the update that was just made."""
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        pl_module.log("train/lr", optimizer.param_groups[0]["lr"])
+
+
+class CleanInterrupt(pl.Callback):
+    """Ctrl-C ends the run after the current step, with a checkpoint; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+        self._previous: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._previous = signal.signal(signal.SIGINT, self._ask)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._stop_if_asked()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._stop_if_asked()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def _stop_if_asked(self) -> None:
+        if self._asked:
+            raise Interrupted

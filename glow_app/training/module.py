@@ -1,0 +1,101 @@
+"""The Lightning module: one training step, one validation step, the optimizer."""
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torchmetrics.aggregation import CatMetric
+
+from glow_app.config import OptimConfig
+from glow_app.data.sampler import Batch
+from glow_app.flows import Glow
+from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
+from glow_app.training.optim import learning_rate_factor, make_optimizer
+
+
+class GlowModule(pl.LightningModule):
+    """Trains a flow on bits per dimension.
+
+    Training noise is a function of (seed, position in the stream), validation noise of (seed, index of the image):
+    every validation sees the same noise, so that its figures can be compared. Validation computes in float32.
+
+    Args:
+        flow: the model, initialised.
+        n_bits: bits per subpixel.
+        optim: optimizer and schedule.
+        images_per_step: images behind one update, over all devices.
+        max_steps: updates of the whole run.
+        seed: of the noise.
+        conditioner_dtype: of the conditioners in training; None for float32.
+    """
+
+    def __init__(
+        self,
+        flow: Glow,
+        n_bits: int,
+        optim: OptimConfig,
+        images_per_step: int,
+        max_steps: int,
+        seed: int,
+        conditioner_dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.flow = flow
+        self.n_bits = n_bits
+        self.optim = optim
+        self.images_per_step = images_per_step
+        self.max_steps = max_steps
+        self.seed = seed
+        self.conditioner_dtype = conditioner_dtype
+        self.last_loss: Tensor | None = None
+        self.val_bits_per_dim = CatMetric()
+
+    def on_train_start(self) -> None:
+        self.flow.set_conditioner_dtype(self.conditioner_dtype)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.bits_per_dim(batch).mean()
+        self.last_loss = loss.detach()
+        self.log("train/bits_per_dim", self.last_loss, batch_size=len(batch.images))
+        return loss
+
+    def on_validation_start(self) -> None:
+        self.flow.set_conditioner_dtype(None)
+
+    def on_validation_end(self) -> None:
+        self.flow.set_conditioner_dtype(self.conditioner_dtype)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_bits_per_dim.update(self.bits_per_dim(batch))
+        if batch_idx == 0:
+            self._check_reconstruction(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        values = torch.as_tensor(self.val_bits_per_dim.compute())
+        self.val_bits_per_dim.reset()
+        self.log("val/bits_per_dim", values.mean())
+        self.log("val/standard_error", values.std() / len(values) ** 0.5)
+
+    def bits_per_dim(self, batch: Batch) -> Tensor:
+        """(B,), with one draw of dequantization noise."""
+        u = dequantization_noise(batch.images, self.seed, batch.positions)
+        nats = log_prob(self.flow, batch.images, u, self.n_bits, self.cond(batch.labels))
+        return bits_per_dim(nats, self.flow.n_dims)
+
+    def cond(self, labels: Tensor | None) -> Tensor | None:
+        """The labels, if the model is conditional."""
+        return labels if self.flow.n_classes else None
+
+    def _check_reconstruction(self, batch: Batch) -> None:
+        """Logs the share of images that come back exactly, pixel by pixel, from their latents."""
+        images, cond = batch.images[:16], self.cond(batch.labels)
+        cond = None if cond is None else cond[:16]
+        latents, _ = self.flow(dequantize(images, 0.5, self.n_bits), cond)
+        kept = images >> (8 - self.n_bits) << (8 - self.n_bits)
+        exact = (quantize(self.flow.inverse(latents, cond), self.n_bits) == kept).flatten(1).all(1)
+        self.log("val/reconstructed", exact.float().mean(), batch_size=len(images))
+
+    def configure_optimizers(self) -> dict:  # type: ignore[override]
+        optimizer = make_optimizer(self.flow.parameters(), self.optim)
+        factor = learning_rate_factor(self.optim, self.images_per_step, self.max_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

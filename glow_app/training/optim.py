@@ -1,0 +1,90 @@
+"""Optimizers and the learning rate's schedule."""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_* is how torch's own optimizers update all parameters in a few launches; it has no public name.
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from glow_app.config import OptimConfig
+
+
+class PublishedAdamax(Optimizer):
+    """Adamax as the authors of Glow released it.
+
+        m = beta1 m + (1 - beta1) g,   u = max(beta2 u, |g|)
+        w = w - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (u + eps)
+
+    Unlike Kingma & Ba 2015, sec. 7.1 (and :class:`torch.optim.Adamax`), the step has Adam's factor
+    ``sqrt(1 - beta2^t)``, which with a ``beta2`` near 1 makes for a long warm-up of its own.
+
+    Args:
+        params: parameters.
+        lr: learning rate.
+        betas: (beta1, beta2).
+        eps: added to the denominator.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float = 1e-8
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            group["t"] = group.get("t", 0) + 1
+            step_size = group["lr"] * math.sqrt(1 - beta2 ** group["t"]) / (1 - beta1 ** group["t"])
+            params = [p for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in params]
+            means = [self._of(p, "mean") for p in params]
+            largest = [self._of(p, "largest") for p in params]
+            torch._foreach_lerp_(means, gradients, 1 - beta1)
+            torch._foreach_mul_(largest, beta2)
+            torch._foreach_maximum_(largest, torch._foreach_abs(gradients))
+            torch._foreach_addcdiv_(params, means, torch._foreach_add(largest, group["eps"]), value=-step_size)
+        return loss
+
+    def _of(self, parameter: nn.Parameter, name: str) -> Tensor:
+        state = self.state[parameter]
+        if name not in state:
+            state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        return state[name]
+
+
+def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
+    """The optimizer that ``config.name`` names."""
+    betas = (config.beta1, config.beta2)
+    if config.name == "adamax":
+        return PublishedAdamax(params, lr=config.lr, betas=betas)
+    return torch.optim.Adam(params, lr=config.lr, betas=betas)
+
+
+def learning_rate_factor(config: OptimConfig, images_per_step: int, max_steps: int) -> Callable[[int], float]:
+    """Step -> what the learning rate is multiplied by: linear warm-up over images, then constant or cosine to 0.
+
+    Args:
+        config: ``warmup_images`` and ``decay``.
+        images_per_step: images behind one update, over all devices.
+        max_steps: updates of the whole run, the end of the cosine.
+    """
+    warmup_steps = config.warmup_images / images_per_step
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        if config.decay == "constant":
+            return warm
+        done = min(1.0, max(0.0, (step - warmup_steps) / max(1.0, max_steps - warmup_steps)))
+        return warm * 0.5 * (1 + math.cos(math.pi * done))
+
+    return factor

@@ -1,0 +1,120 @@
+"""What a person sees while a model trains."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from glow_app.data.cache import Progress as ReportProgress
+from glow_app.data.sampler import Batch
+from glow_app.training.module import GlowModule
+
+
+class ProgressReport(pl.Callback):
+    """A bar with bits/dim, images/s and the time left, and one line per validation.
+
+    Images per second are those of training alone, over the last stretch, and are logged as ``train/images_per_second``.
+    Where the output is not a terminal there is no bar, only the lines.
+
+    Args:
+        console: where to write.
+    """
+
+    STRETCH = 5.0
+    """Seconds over which the speed is measured."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self._progress = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", status="", total=None)
+        self._smoothed: float | None = None
+        self._images = 0
+        self._since = 0.0
+        self._last_end = 0.0
+        self.images_per_second = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._progress.start()
+            self._progress.update(self._task, total=trainer.max_steps, completed=trainer.global_step)
+        self._last_end = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._images += len(batch.images) * trainer.world_size
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.images_per_second:
+            pl_module.log("train/images_per_second", self.images_per_second)
+        now = time.perf_counter()
+        self._since += now - self._last_end
+        self._last_end = now
+        if self._since < self.STRETCH and trainer.global_step != trainer.max_steps:
+            self._show(trainer)
+            return
+        assert isinstance(pl_module, GlowModule) and pl_module.last_loss is not None
+        self.images_per_second = self._images / self._since
+        self._images, self._since = 0, 0.0
+        loss = pl_module.last_loss.item()
+        self._smoothed = loss if self._smoothed is None else 0.7 * self._smoothed + 0.3 * loss
+        self._show(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since += time.perf_counter() - self._last_end
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last_end = time.perf_counter()
+        metrics = trainer.callback_metrics
+        if trainer.is_global_zero and "val/bits_per_dim" in metrics:
+            speed = f"   {self.images_per_second:,.0f} images/s" if self.images_per_second else ""
+            self.console.print(
+                f"step {trainer.global_step:>7,}   validation {metrics['val/bits_per_dim']:.4f} "
+                f"± {metrics['val/standard_error']:.4f} bits/dim   "
+                f"reconstructed exactly {metrics['val/reconstructed']:.0%}{speed}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._progress.stop()
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        status = ""
+        if self._smoothed is not None:
+            status = f"{self._smoothed:.3f} bits/dim  {self.images_per_second:,.0f} images/s"
+        self._progress.update(self._task, completed=trainer.global_step, status=status)
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[ReportProgress]:
+    """A progress bar for a job of known length: gives a function (done, in all)."""
+    with Progress(
+        TextColumn(f"[bold]{what}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=min(done, total), total=total)
+
+        yield report

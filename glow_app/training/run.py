@@ -1,0 +1,276 @@
+"""One training run from its configuration to its last line: the one place that wires it together."""
+
+import dataclasses
+import json
+import platform
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from rich.console import Console
+
+from glow_app import figures
+from glow_app.build import PRECISIONS, build_flow, cache_folder, open_source
+from glow_app.config import LoggerConfig, TrainConfig
+from glow_app.data.cache import cached
+from glow_app.data.module import ImageDataModule
+from glow_app.data.sampler import TrainingStream
+from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.errors import UserError
+from glow_app.evaluation.likelihood import evaluate
+from glow_app.flows import Glow, initialize
+from glow_app.likelihood import dequantization_noise, dequantize
+from glow_app.training import metrics, report
+from glow_app.training.callbacks import (
+    Checkpoints,
+    CleanInterrupt,
+    FiniteGuard,
+    Interrupted,
+    LearningRate,
+    SampleGrids,
+)
+from glow_app.training.checkpoint import Card, DurableCheckpointIO, export
+from glow_app.training.ema import WeightAverage
+from glow_app.training.module import GlowModule
+from glow_app.training.progress import ProgressReport, counting
+
+LOG_EVERY = 50
+"""Steps between two rows of training figures in metrics.csv."""
+
+GRID = 32
+"""Images in a sample grid."""
+
+VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
+
+
+def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console: Console) -> None:
+    """Trains, leaves everything in ``run_folder``, and says what was reached.
+
+    Args:
+        config: all options.
+        run_folder: where the run puts things; see the design's section 7.
+        checkpoint: of the same run, to go on from; None for a new run.
+        console: where to write.
+
+    Raises:
+        UserError: something that a person can put right.
+        KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
+    """
+    train, val = (_open(config, split, console) for split in ("train", "val"))
+    flow = _build(config, train)
+    resumed_step = 0
+    if checkpoint is None:
+        _initialize(flow, train, config)
+    else:
+        resumed_step = _step_of(checkpoint)
+        flow.initialized.fill_(1)  # all of it comes from the checkpoint
+        if resumed_step >= config.max_steps:
+            raise UserError(
+                f"the run {run_folder} is at step {resumed_step:,} of max_steps={config.max_steps}: nothing is left to "
+                f"do; give a larger max_steps"
+            )
+    _save_configuration(config, run_folder)
+    report.banner(config, flow, train, val, run_folder, resumed_step, console)
+
+    module = GlowModule(
+        flow,
+        n_bits=config.data.n_bits,
+        optim=config.optim,
+        images_per_step=config.trainer.batch_size * config.trainer.accumulate * config.trainer.devices,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        conditioner_dtype=PRECISIONS[config.trainer.precision],
+    )
+    data = ImageDataModule(
+        train,
+        val,
+        batch_size=config.trainer.batch_size,
+        n_steps=config.max_steps * config.trainer.accumulate,
+        seed=config.seed,
+        flip=config.data.flip,
+        workers=config.data.workers,
+        val_images=config.val_images,
+    )
+    average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
+    trainer = _trainer(config, run_folder, resumed_step, average, console)
+    try:
+        with warnings.catch_warnings():
+            # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
+            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except Interrupted:
+        _finish(config, module, average, trainer, run_folder, {}, train)
+        report.interrupted(trainer.global_step, run_folder, console)
+        raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:
+        return
+    _conclude(config, module, average, trainer, run_folder, train, console)
+
+
+def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:
+    source = open_source(config.data, split)
+    if not config.data.cache:
+        return source
+    with counting(console, f"preparing {config.data.name} {split}") as progress:
+        return cached(source, cache_folder(config.data), workers=2, progress=progress)
+
+
+def _build(config: TrainConfig, train: ImageSource) -> Glow:
+    if config.model.class_conditional and not train.class_names:
+        raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
+    # Here and not earlier: a cache that has to be built draws from the same generator.
+    torch.manual_seed(config.seed)
+    return build_flow(config.model, train.image_shape, len(train.class_names))
+
+
+def _initialize(flow: Glow, train: ImageSource, config: TrainConfig) -> None:
+    _, height, width = train.image_shape
+    published = max(4, round(256 * 32 * 32 / (height * width)))
+    n = min(config.init_images or published, len(train))
+    batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
+    u = dequantization_noise(batch.images, config.seed, batch.positions)
+    try:
+        initialize(flow, dequantize(batch.images, u, config.data.n_bits), batch.labels if flow.n_classes else None)
+    except ValueError as error:
+        raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
+
+
+def _trainer(
+    config: TrainConfig, run_folder: Path, resumed_step: int, average: WeightAverage | None, console: Console
+) -> pl.Trainer:
+    samples_every = -(-config.samples_every // config.validate_every) * config.validate_every
+    callbacks: list[pl.Callback] = [
+        *([average] if average else []),  # first: what follows sees the averaged weights in validation
+        FiniteGuard(run_folder),
+        LearningRate(),
+        SampleGrids(run_folder, samples_every, config.temperatures, GRID, config.seed),
+        ProgressReport(console),
+        Checkpoints(run_folder, config.checkpoint_every),
+        CleanInterrupt(),
+    ]
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=config.trainer.accumulate,
+        val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=config.optim.clip_norm,
+        log_every_n_steps=min(LOG_EVERY, config.max_steps),
+        callbacks=callbacks,
+        logger=_loggers(config.logger, run_folder, config.name, resumed_step),
+        plugins=[DurableCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _loggers(config: LoggerConfig, run_folder: Path, name: str, resumed_step: int) -> list[Logger]:
+    loggers: list[Logger] = [metrics.MetricsCSV(run_folder / "metrics.csv", resumed_step)]
+    if config.name == "tensorboard":
+        loggers.append(TensorBoardLogger(run_folder, name="", version="tensorboard"))
+    if config.name == "wandb":
+        from pytorch_lightning.loggers import WandbLogger  # imports wandb, which is slow, and seldom asked for
+
+        loggers.append(
+            WandbLogger(
+                name=f"{name}/{run_folder.name}",
+                id=f"{name}-{run_folder.name}",
+                resume="allow",
+                project=config.project,
+                save_dir=run_folder,
+                offline=config.mode == "offline",
+            )
+        )
+    return loggers
+
+
+def _conclude(
+    config: TrainConfig,
+    module: GlowModule,
+    average: WeightAverage | None,
+    trainer: pl.Trainer,
+    run_folder: Path,
+    train: ImageSource,
+    console: Console,
+) -> None:
+    """What stands at the end of a run that reached its last step."""
+    reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    try:
+        test = _open(config, "test", console)
+    except EmptySplit:
+        test = None
+        console.print("there is no test split: the last validation is the figure of this run")
+    if test is not None:
+        flow = module.flow.eval()
+        flow.set_conditioner_dtype(None)
+        with _weights(average, flow):
+            result = evaluate(flow, test, config.data.n_bits, config.seed, 64, config.test_images)
+        reached |= {"test/bits_per_dim": result.mean, "test/standard_error": result.standard_error}
+        report.result(result, test, config, console)
+    _finish(config, module, average, trainer, run_folder, reached, train)
+    report.where(config, trainer.global_step, run_folder, console)
+
+
+def _finish(
+    config: TrainConfig,
+    module: GlowModule,
+    average: WeightAverage | None,
+    trainer: pl.Trainer,
+    run_folder: Path,
+    reached: dict[str, float],
+    train: ImageSource,
+) -> None:
+    """Exports the model and draws the curves."""
+    if not trainer.is_global_zero:
+        return
+    card = Card(
+        model=config.model,
+        image_shape=train.image_shape,
+        n_bits=config.data.n_bits,
+        class_names=train.class_names if config.model.class_conditional else (),
+        data=dataclasses.asdict(config.data),
+        preprocessing=train.preprocessing,
+        step=trainer.global_step,
+        weights="averaged" if average else "raw",
+        metrics=reached,
+        versions=_versions(),
+    )
+    with _weights(average, module.flow):
+        export(module.flow, card, run_folder / "model")
+    if (run_folder / "metrics.csv").exists():
+        figures.curves(metrics.read(run_folder / "metrics.csv"), run_folder / "curves.png")
+
+
+def _weights(average: WeightAverage | None, flow: Glow) -> AbstractContextManager[None]:
+    return average.averaged(flow) if average else nullcontext()
+
+
+def _save_configuration(config: TrainConfig, run_folder: Path) -> None:
+    run_folder.mkdir(parents=True, exist_ok=True)
+    values = OmegaConf.create(dataclasses.asdict(config))
+    (run_folder / "config.yaml").write_text(OmegaConf.to_yaml(values))
+    (run_folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+
+
+def _step_of(checkpoint: Path) -> int:
+    try:
+        content = torch.load(checkpoint, map_location="meta", weights_only=True)
+        return content["global_step"]
+    except Exception as error:  # torch reports damage through many exceptions
+        raise UserError(f"{checkpoint} is damaged or not a checkpoint of glow-train; resume from another") from error

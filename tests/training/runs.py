@@ -1,0 +1,33 @@
+"""Runs of seconds, for tests: drawn faces of 16 pixels and a model of a few thousand parameters."""
+
+import io
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from glow_app.cli import conf_folder
+from glow_app.config import TrainConfig, check
+from glow_app.training.run import fit
+
+SMALLEST = [
+    "data.image_size=16", "data.n_images=32", "model.n_levels=2", "model.n_steps=2", "model.width=8",
+    "trainer.batch_size=8", "max_steps=8", "validate_every=4", "samples_every=4", "checkpoint_every=4",
+    "optim.warmup_images=16", "temperatures=[0.7]", "init_images=32",
+]  # fmt: skip
+
+
+def configure(*overrides: str) -> TrainConfig:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return check(compose("train", overrides=list(overrides)))
+
+
+def smallest(tmp_path: Path, *overrides: str) -> TrainConfig:
+    return configure(*SMALLEST, f"data.cache_folder={tmp_path / 'cache'}", *overrides)
+
+
+def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None) -> str:
+    """Runs, and gives what was printed."""
+    output = io.StringIO()
+    fit(config, run_folder, checkpoint, Console(file=output, width=200))
+    return output.getvalue()

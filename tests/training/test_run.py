@@ -1,0 +1,190 @@
+"""A run from beginning to end: what it leaves, that it goes on, that it stops."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from glow_app.errors import UserError
+from glow_app.training import callbacks, metrics
+from glow_app.training.checkpoint import checkpoints_of, find_run, load
+from glow_app.training.module import GlowModule
+from tests.training.runs import smallest, train
+
+
+def test_a_run_leaves_what_the_design_says(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = train(smallest(tmp_path), run)
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert files == {
+        "config.yaml", "versions.json", "metrics.csv", "curves.png", "model/model.json", "model/model.safetensors",
+        "checkpoints/step_00000004.ckpt", "checkpoints/step_00000008.ckpt",
+        "samples/step_00000004_T0.70.png", "samples/step_00000008_T0.70.png",
+    }  # fmt: skip
+    assert "drawn_faces: 32 training and 32 validation images, 3x16x16, 8 bits" in output
+    assert "bits/dim on 32 images of drawn_faces" in output
+    assert "PNG" in output
+    assert "WebP" in output
+    assert f"glow-train resume={run} max_steps=16" in output
+    with Image.open(run / "samples" / "step_00000008_T0.70.png") as grid:
+        assert grid.width > 96 * 8
+
+
+def test_metrics_have_their_steps(tmp_path: Path) -> None:
+    train(smallest(tmp_path), tmp_path / "run")
+    rows = metrics.read(tmp_path / "run" / "metrics.csv")
+    validations = {int(row["step"]): row for row in rows if "val/bits_per_dim" in row}
+    assert sorted(validations) == [4, 8]
+    assert validations[8]["val/bits_per_dim"] < validations[4]["val/bits_per_dim"] < 9
+    assert validations[8]["val/reconstructed"] == 1.0
+    training = next(row for row in rows if "train/bits_per_dim" in row)
+    assert training["step"] == 8
+    assert {"train/lr", "train/gradient_norm"} <= set(training)
+
+
+def test_the_exported_model_is_the_one_that_was_evaluated(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = train(smallest(tmp_path), run)
+    flow, card = load(run)
+    assert (card.step, card.weights, card.n_bits, card.image_shape) == (8, "averaged", 8, (3, 16, 16))
+    assert f"test: {card.metrics['test/bits_per_dim']:.3f}" in output
+    from glow_app.data.drawn_faces import DrawnFaces
+    from glow_app.evaluation.likelihood import evaluate
+
+    again = evaluate(flow, DrawnFaces("test", 16, n_images=32), 8, seed=0, batch_size=5)
+    assert again.mean == pytest.approx(card.metrics["test/bits_per_dim"], abs=1e-6)
+
+
+def test_the_same_configuration_gives_the_same_model(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(smallest(tmp_path), tmp_path / name)
+    a, b = (load(tmp_path / name)[0].state_dict() for name in ("a", "b"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["optim=adamax", "trainer.accumulate=2", "data.workers=1"]], ids=["adam", "adamax"]
+)
+def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    config = smallest(tmp_path, *options)
+    train(config, tmp_path / "whole")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.LearningRate, "on_before_optimizer_step", _press_ctrl_c_at(5))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run)
+    assert [path.name for path in checkpoints_of(run)] == ["step_00000004.ckpt", "step_00000006.ckpt"]
+    assert load(run)[1].step == 6  # usable as it is
+
+    output = train(config, *find_run(str(run)))
+    assert "resumed   at step 6" in output
+    whole, resumed = (load(folder)[0].state_dict() for folder in (tmp_path / "whole", run))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    rows = [metrics.read(folder / "metrics.csv") for folder in (tmp_path / "whole", run)]
+    for kind in ("train/bits_per_dim", "val/bits_per_dim"):
+        values, resumed_values = ([(row["step"], row[kind]) for row in of if kind in row] for of in rows)
+        assert values == resumed_values
+
+
+def test_ctrl_c_in_validation_saves_the_weights_and_not_their_average(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = smallest(tmp_path)
+    train(config, tmp_path / "whole")
+    run = tmp_path / "run"
+    validation_step = GlowModule.validation_step
+
+    def press(self: GlowModule, *arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        validation_step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GlowModule, "validation_step", press)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run)
+    train(config, *find_run(str(run)))
+    whole, resumed = (load(folder)[0].state_dict() for folder in (tmp_path / "whole", run))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    # The validation that was interrupted is not repeated, the next one takes place.
+    assert [r["step"] for r in metrics.read(run / "metrics.csv") if "val/bits_per_dim" in r] == [8]
+
+
+def test_the_signal_handler_is_put_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    train(smallest(tmp_path, "max_steps=1"), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_finished_run_can_be_trained_for_longer(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(smallest(tmp_path), run)
+    with pytest.raises(UserError, match=r"is at step 8 of max_steps=8: nothing is left to do; give a larger max_steps"):
+        train(smallest(tmp_path), *find_run(str(run)))
+    train(smallest(tmp_path, "max_steps=12"), *find_run(str(run)))
+    assert load(run)[1].step == 12
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_value_that_is_not_finite_stops_the_run_before_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    bits_per_dim = GlowModule.bits_per_dim
+
+    def poisoned(self: GlowModule, batch: Any) -> torch.Tensor:
+        value = bits_per_dim(self, batch)
+        if self.trainer.training and self.trainer.global_step == 5:
+            parameter = next(self.flow.parameters())
+            if where == "loss":
+                return value * float("nan")
+            parameter.register_hook(lambda gradient: gradient * float("inf"))
+        return value
+
+    monkeypatch.setattr(GlowModule, "bits_per_dim", poisoned)
+    run = tmp_path / "run"
+    with pytest.raises(
+        UserError, match=r"step 5: .*not finite; stopped before the update, the last good .*step_00000004"
+    ):
+        train(smallest(tmp_path), run)
+    content = torch.load(find_run(str(run))[1], weights_only=True)
+    assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.coupling=additive", "model.permutation=full", "data.n_bits=5"],
+        ["model.memory=checkpoint", "model.scale=sigmoid", "trainer.precision=bf16", "optim.ema_decay=0"],
+        ["optim.clip_norm=null", "data.flip=false", "data.cache=false", "model.border=false", "val_images=5"],
+        ["logger=tensorboard", "trainer.accumulate=2", "data.workers=1", "test_images=7"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_options_train(tmp_path: Path, overrides: list[str]) -> None:
+    train(smallest(tmp_path, "max_steps=2", "validate_every=2", *overrides), tmp_path / "run")
+    flow, _ = load(tmp_path / "run")
+    assert torch.isfinite(flow.sample(2)).all()
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    train(smallest(tmp_path, "max_steps=2", "logger=wandb"), tmp_path / "run")
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+def _press_ctrl_c_at(step: int) -> Any:
+    original = callbacks.LearningRate.on_before_optimizer_step
+
+    def press(self: Any, trainer: pl.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, trainer, *arguments)
+
+    return press
