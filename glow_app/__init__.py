@@ -1,0 +1,1 @@
+"""Glow: a multiscale, invertible image model with exact likelihoods (Kingma & Dhariwal 2018)."""

@@ -1,0 +1,24 @@
+# docker build -t glow_app .
+# docker run --gpus all -v "$PWD/runs:/work/runs" -v "$HOME/.cache/glow_app:/cache/glow_app" glow_app trainer=gpu
+#
+# torch's own wheels bring the CUDA libraries; the host needs only the NVIDIA driver and container toolkit.
+# For a build that can be repeated to the bit, pin the base: --build-arg BASE=python:3.12-slim@sha256:...
+ARG BASE=python:3.12-slim
+FROM ${BASE}
+
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/cache
+
+# The dependencies change seldom: a layer of their own, from the metadata alone.
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir -p glow_app conf && touch glow_app/__init__.py conf/train.yaml && pip install . && pip uninstall --yes glow_app
+
+COPY conf conf
+COPY glow_app glow_app
+RUN pip install --no-deps .
+
+RUN useradd --create-home glow && mkdir -p /work/runs /cache/glow_app && chown -R glow /work /cache
+USER glow
+WORKDIR /work
+VOLUME ["/work/runs", "/cache/glow_app"]
+ENTRYPOINT ["glow-train"]
