@@ -14,7 +14,7 @@ from glow_app.flows import Glow
 
 
 def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
-    """``u`` in (0, 1) for every subpixel, a function of (seed, position of the sample): float32, shaped like ``images``."""
+    """``u`` in (0, 1) for every subpixel, a function of (seed, position): float32, shaped like ``images``."""
     n = images[0].numel()
     return noise.uniform(seed, noise.Stream.DEQUANTIZE, positions, n).view(images.shape)
 

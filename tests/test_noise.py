@@ -6,7 +6,6 @@ import torch
 from glow_app import noise
 from glow_app.noise import Stream
 
-
 KNOWN_BITS = [[-2152535657050944081, 7960286522194355700], [-3256644268584373322, 6853202724793713792]]
 
 

@@ -42,11 +42,13 @@ class Chain(Bijection):
         memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.execution`.
     """
 
-    def __init__(self, steps: Iterable[Bijection], memory: execution.Memory = "plain") -> None:
+    def __init__(self, steps: Iterable[Bijection], memory: str = "plain") -> None:
         super().__init__()
+        if memory not in execution.MEMORY_MODES:
+            raise ValueError(f"memory is {memory!r}; choose one of {', '.join(execution.MEMORY_MODES)}")
         for number, step in enumerate(steps):
             self.add_module(str(number), step)
-        self.memory: execution.Memory = memory
+        self.memory = memory
 
     @property
     def steps(self) -> list[Bijection]:

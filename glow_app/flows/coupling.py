@@ -44,8 +44,8 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid_log_scale, "
 class AffineCoupling(Bijection):
     """``y1 = x1``, ``y2 = (x2 + shift(x1)) * scale(x1)``; log|det| is the sum of ``log scale``.
 
-    ``x1`` and ``x2`` are the first and the second half of the channels. The conditioner answers with shift and raw scale
-    interleaved in its channels (0::2 and 1::2). Kingma & Dhariwal 2018, sec. 3.3 and the authors' code, where
+    ``x1`` and ``x2`` are the first and the second half of the channels. The conditioner answers with shift and raw
+    scale interleaved in its channels (0::2 and 1::2). Kingma & Dhariwal 2018, sec. 3.3 and the authors' code, where
     ``scale = sigmoid(raw + 2)``; Dinh et al. 2016, sec. 3.
 
     Args:

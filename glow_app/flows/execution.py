@@ -8,19 +8,15 @@ The layers know nothing of it. Sampling and evaluation, without gradients, run `
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Memory = Literal["plain", "checkpoint"]
-MEMORY_MODES: tuple[str, ...] = get_args(Memory)
-
 _StepRunner = Callable[[nn.Module, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
-def run(steps: Iterable[nn.Module], x: Tensor, cond: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor]:
+def run(steps: Iterable[nn.Module], x: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
     """Applies ``steps`` in order; returns ``z`` and the sum of the log-determinants (B,)."""
     run_step = _RUNNERS[memory] if torch.is_grad_enabled() else _run_plain
     logdet = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
@@ -40,3 +36,5 @@ def _run_checkpoint(step: nn.Module, x: Tensor, cond: Tensor | None) -> tuple[Te
 
 
 _RUNNERS: dict[str, _StepRunner] = {"plain": _run_plain, "checkpoint": _run_checkpoint}
+
+MEMORY_MODES = tuple(_RUNNERS)

@@ -1,8 +1,8 @@
 """Glow: x <-> a list of latents, one per level, finest first.
 
-    x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_steps x FlowStep -> TopPrior
-                                              |
-                                              v  half of the channels leaves at each Split, whitened
+x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_steps x FlowStep -> TopPrior
+                                          |
+                                          v  half of the channels leaves at each Split, whitened
 """
 
 import math
@@ -16,7 +16,6 @@ from glow_app import noise
 from glow_app.flows.bijection import Bijection, Chain, sum_per_sample
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
-from glow_app.flows.execution import Memory
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
@@ -69,8 +68,8 @@ class FlowStep(Bijection):
 class Level(Bijection):
     """One scale: Squeeze, the steps of flow, then the prior through which latents leave.
 
-    (B, C, H, W) -> (B, 4C, H/2, W/2). After a :class:`Split` the first half of the channels goes on to the next level and
-    the second half is this level's latent; after :class:`TopPrior` all of them are.
+    (B, C, H, W) -> (B, 4C, H/2, W/2). After a :class:`Split` the first half of the channels goes on to the next level
+    and the second half is this level's latent; after :class:`TopPrior` all of them are.
     """
 
     def __init__(self, steps: Chain, prior: Split | TopPrior) -> None:
@@ -97,7 +96,7 @@ class Glow(nn.Module):
 
     ``forward`` gives the latents, finest first, every one of which is N(0, I) under the model.
 
-    A new model has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before it is used.
+    A new model has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before its use.
     The random parts of its parameters come from torch's global generator.
 
     Args:
@@ -107,7 +106,7 @@ class Glow(nn.Module):
         width: hidden channels of the conditioners.
         coupling: ``affine`` or ``additive``.
         permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``.
-        scale: map from the conditioner's answer to the scale of an affine coupling: ``sigmoid`` (as published), ``bounded``.
+        scale: map from the conditioner's answer to an affine coupling's scale: ``sigmoid`` (published), ``bounded``.
         border: the border channel of the authors' code in every 3x3 convolution.
         n_classes: classes of the top prior; 0 for an unconditional model.
         memory: ``plain`` or ``checkpoint``, see :mod:`glow_app.flows.execution`.
@@ -129,7 +128,7 @@ class Glow(nn.Module):
         scale: str = "bounded",
         border: bool = True,
         n_classes: int = 0,
-        memory: Memory = "plain",
+        memory: str = "plain",
     ) -> None:
         super().__init__()
         n_channels, height, width_pixels = image_shape
@@ -145,7 +144,9 @@ class Glow(nn.Module):
 
         def step(channels: int) -> FlowStep:
             return FlowStep(
-                ActNorm(channels), channel_mixing(permutation, channels), make_coupling(coupling, channels, width, scale, border)
+                ActNorm(channels),
+                channel_mixing(permutation, channels),
+                make_coupling(coupling, channels, width, scale, border),
             )
 
         self.levels = nn.ModuleList()
@@ -249,12 +250,16 @@ class Glow(nn.Module):
         # Asked once per model, not once per step: reading the buffer makes a GPU wait.
         if not self._known_to_be_initialized:
             if not self.initialized.item():
-                raise RuntimeError("this Glow is not initialised: call initialize(glow, images) or load a checkpoint first")
+                raise RuntimeError(
+                    "this Glow is not initialised: call initialize(glow, images) or load a checkpoint first"
+                )
             self._known_to_be_initialized = True
 
     def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(f"x has shape {tuple(x.shape)}; this Glow takes (batch, {', '.join(map(str, self.image_shape))})")
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; this Glow takes (batch, {', '.join(map(str, self.image_shape))})"
+            )
 
 
 def make_coupling(kind: str, n_channels: int, width: int, scale: str, border: bool) -> Bijection:

@@ -1,9 +1,11 @@
 """The data-dependent initialisation: one explicit pass, before the first step of training and never again."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from glow_app.flows.glow import Glow
+from glow_app.flows.glow import Glow, Level
 
 
 @torch.no_grad()
@@ -26,7 +28,6 @@ def initialize(glow: Glow, x: Tensor, cond: Tensor | None = None) -> None:
         raise RuntimeError("this Glow is already initialised")
     glow._check_shape(x)
     for level in glow.levels:
-        is_top = level is glow.levels[-1]
-        z = level.initialize(x, cond)
-        x = z if is_top else z.chunk(2, 1)[0]
+        # What a Split keeps goes on; after the last level nothing does.
+        x = cast(Level, level).initialize(x, cond).chunk(2, 1)[0]
     glow.initialized.fill_(1)

@@ -1,8 +1,8 @@
 """Where latents leave the flow, whitened: standardised by the Gaussian that predicts them.
 
-With ``z = (y - mean) / std`` and ``logdet = -sum(log std)``, the density of ``y`` under N(mean, std^2) is that of ``z`` under
-N(0, I) times the Jacobian: the likelihood is the one of a conditional prior, and yet every latent of the model is
-N(0, I). Sampling at a temperature, interpolation and editing are then arithmetic on plain normal latents.
+With ``z = (y - mean) / std`` and ``logdet = -sum(log std)``, the density of ``y`` under N(mean, std^2) is that of ``z``
+under N(0, I) times the Jacobian: the likelihood is the one of a conditional prior, and yet every latent of the model
+is N(0, I). Sampling at a temperature, interpolation and editing are then arithmetic on plain normal latents.
 """
 
 import torch
@@ -54,11 +54,11 @@ class Split(Bijection):
 
 
 class TopPrior(Bijection):
-    """Everything leaves, whitened by a learned Gaussian: a mean and a log-std per channel, and per class if there are any.
+    """Everything leaves, whitened by a learned Gaussian: mean and log-std per channel, and per class if there are any.
 
-    In the authors' code this is a zero-initialised 3x3 convolution of zeros ("learntop"): only its bias, its scale and the
-    border channel's kernel can ever matter, so only these are kept. The classes of a conditional model add one learned
-    vector each ("ycond"). Mean and log-std are interleaved, as everywhere.
+    In the authors' code this is a zero-initialised 3x3 convolution of zeros ("learntop"): only its bias, its scale and
+    the border channel's kernel can ever matter, so only these are kept. The classes of a conditional model add one
+    learned vector each ("ycond"). Mean and log-std are interleaved, as everywhere.
 
     Args:
         n_channels: C at the top of the flow.

@@ -9,7 +9,10 @@ from tests.contracts.bijections import perturb
 
 
 def small_glow(
-    image_shape: tuple[int, int, int] = (3, 8, 8), trained: bool = True, dtype: torch.dtype = torch.float64, **options: Any
+    image_shape: tuple[int, int, int] = (3, 8, 8),
+    trained: bool = True,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
 ) -> Glow:
     """An initialised Glow; ``trained`` moves its parameters away from where they start."""
     torch.manual_seed(0)

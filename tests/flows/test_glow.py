@@ -88,7 +88,7 @@ def _density(flow: Chain, x: Tensor) -> Tensor:
 
 
 def test_log_prob_is_that_of_an_explicit_conditional_prior() -> None:
-    """The whitened split says the same as evaluating the leaving half under the Gaussian that the kept half predicts."""
+    """The whitened split says the same as the leaving half's density under the Gaussian that the kept half predicts."""
     glow = small_glow((3, 8, 8))
     x = torch.rand(4, 3, 8, 8, dtype=torch.float64) - 0.5
     expected = torch.zeros(4, dtype=torch.float64)
@@ -152,7 +152,9 @@ def test_using_an_uninitialised_model_is_an_error() -> None:
 
 def test_a_constant_channel_cannot_be_initialised() -> None:
     glow = Glow((3, 8, 8), n_levels=2, n_steps=1, width=8)
-    with pytest.raises(ValueError, match="channel 0 of 12 has standard deviation 0 over the initialisation batch of 16"):
+    with pytest.raises(
+        ValueError, match="channel 0 of 12 has standard deviation 0 over the initialisation batch of 16"
+    ):
         initialize(glow, torch.zeros(16, 3, 8, 8))
 
 
@@ -253,8 +255,8 @@ def test_bfloat16_conditioners_keep_a_float32_trunk() -> None:
 def test_published_parameter_counts(options: dict, published: float, unused_top_prior_channels: int) -> None:
     glow = Glow(width=512, scale="sigmoid", **options)
     stored = sum(p.numel() for p in glow.parameters())
-    # Ours stores L and U as whole matrices, of which one triangle each is used. The released code has a full matrix, and
-    # a top prior that convolves zeros: 3 x 3 x (2C)^2 weights that never receive a gradient, and which ours leaves out.
+    # Ours stores L and U as whole matrices, of which one triangle each is used. The released code has a full matrix,
+    # and a top prior that convolves zeros: 3 x 3 x (2C)^2 weights that never receive a gradient; ours leaves them out.
     triangles = sum(m.lower.numel() + m.log_s.numel() for m in glow.modules() if isinstance(m, InvConv1x1))
     comparable = stored - triangles + 9 * (2 * unused_top_prior_channels) ** 2
     assert abs(comparable - published) < 0.05e6

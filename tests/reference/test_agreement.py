@@ -12,9 +12,7 @@ from tests.reference.plain_glow import PlainGlow
 @pytest.mark.parametrize("n_bits", [8, 5])
 @pytest.mark.parametrize("border", [True, False], ids=["border", "no-border"])
 @pytest.mark.parametrize("permutation", ["lu", "full", "shuffle", "reverse"])
-@pytest.mark.parametrize(
-    ("coupling", "scale"), [("affine", "sigmoid"), ("affine", "bounded"), ("additive", "bounded")]
-)
+@pytest.mark.parametrize(("coupling", "scale"), [("affine", "sigmoid"), ("affine", "bounded"), ("additive", "bounded")])
 def test_same_likelihood_from_the_same_parameters(
     coupling: str, scale: str, permutation: str, border: bool, n_bits: int
 ) -> None:
