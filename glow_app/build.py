@@ -6,7 +6,8 @@ from typing import cast
 
 import torch
 
-from glow_app.config import DataConfig, DrawnFacesConfig, FolderConfig, ModelConfig
+from glow_app.config import ModelConfig
+from glow_app.config_data import DataConfig, DrawnFacesConfig, FolderConfig
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.data.files import OnCorrupt
 from glow_app.data.folder import Folder

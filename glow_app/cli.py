@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from glow_app.config import check, did_you_mean
+from glow_app.config import TrainConfig
+from glow_app.config_check import check, did_you_mean
 from glow_app.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -38,11 +39,11 @@ def train() -> None:
 def _train(composed: DictConfig) -> None:
     checkpoint: Path | None = None
     if composed.resume is None:
-        config = check(composed)
+        config = check(composed, TrainConfig)
         run_folder = _new_run_folder(config.name)
     else:
         run_folder, checkpoint = _find_run(str(composed.resume))
-        config = check(_resumed(composed, run_folder))
+        config = check(_resumed(composed, run_folder), TrainConfig)
     # Imported only now: a mistake on the command line is told without waiting for torch.
     from glow_app.training.run import fit
 

@@ -17,7 +17,10 @@ ALLOWED = {
     "figures": {"torch", "PIL", "matplotlib", "glow_app.durable"},
     "errors": set(),
     "durable": {"glow_app.errors"},
-    "config": {"omegaconf", "glow_app.errors"},
+    "config": {"glow_app.config_data", "glow_app.option"},
+    "config_data": {"glow_app.errors", "glow_app.option"},
+    "config_check": {"omegaconf", "glow_app.config", "glow_app.config_data", "glow_app.errors"},
+    "option": set(),
     "data": {
         "torch", "torchvision", "numpy", "PIL", "lmdb", "pytorch_lightning",
         "glow_app.data", "glow_app.noise", "glow_app.errors", "glow_app.durable",

@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from glow_app.cli import conf_folder
-from glow_app.config import TrainConfig, check
+from glow_app.config import TrainConfig
+from glow_app.config_check import check
 from glow_app.training.run import fit
 
 SMALLEST = [
@@ -19,7 +20,7 @@ SMALLEST = [
 
 def configure(*overrides: str) -> TrainConfig:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return check(compose("train", overrides=list(overrides)))
+        return check(compose("train", overrides=list(overrides)), TrainConfig)
 
 
 def smallest(tmp_path: Path, *overrides: str) -> TrainConfig:

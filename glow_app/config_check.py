@@ -1,0 +1,103 @@
+"""Holds a composed configuration against its schema: every key known, every value of its type and in its range."""
+
+import dataclasses
+import difflib
+import math
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from glow_app.config import TrainConfig
+from glow_app.config_data import DATA_SCHEMAS
+from glow_app.errors import UserError
+
+T = TypeVar("T")
+
+
+def check(composed: DictConfig, schema: type[T]) -> T:
+    """The typed configuration.
+
+    Args:
+        composed: what Hydra made of files and command line.
+        schema: a dataclass of options, one of whose fields, ``data``, is a data set's.
+
+    Raises:
+        UserError: one line that names the first key that is unknown, missing, of a wrong type or out of range.
+    """
+    known = OmegaConf.structured(schema)
+    for name, kind in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            known[name] = OmegaConf.structured(kind)
+    try:
+        values = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+        name = str(OmegaConf.select(values, "data.name"))
+        check_choice("data.name", name, tuple(DATA_SCHEMAS))
+        known.data = OmegaConf.structured(DATA_SCHEMAS[name])
+        typed = OmegaConf.to_object(OmegaConf.merge(known, values))
+    except ConfigKeyError as error:
+        *group, key = str(error.full_key).split(".")
+        names = OmegaConf.select(known, ".".join(group)) if group else known
+        raise UserError(f"unknown key {error.full_key}{did_you_mean(key, [str(name) for name in names])}") from error
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} has no value: add {error.full_key}=... to the command line") from error
+    except ValidationError as error:
+        raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    assert isinstance(typed, schema)
+    _check_ranges(typed, "")
+    if isinstance(typed, TrainConfig):
+        _check_together(typed)
+    return typed
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises a UserError, with the nearest choice, unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise UserError(f"{key}={value} is not one of {', '.join(choices)}{did_you_mean(value, list(choices))}")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``": did you mean X?"``, or nothing if no known word is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _check_ranges(options: Any, prefix: str) -> None:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{field.name}.")
+        elif value is not None:
+            _check_range(f"{prefix}{field.name}", value, field.metadata)
+
+
+def _check_range(key: str, value: Any, limits: Any) -> None:
+    if limits["choices"]:
+        check_choice(key, value, limits["choices"])
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    at_least, above, at_most = limits["at_least"], limits["above"], limits["at_most"]
+    if not math.isfinite(value):
+        raise UserError(f"{key}={value} is not a finite number")
+    if at_least is not None and value < at_least:
+        raise UserError(f"{key}={value} is too small: it must be at least {at_least} ({limits['meaning']})")
+    if above is not None and value <= above:
+        raise UserError(f"{key}={value} is too small: it must be above {above} ({limits['meaning']})")
+    if at_most is not None and value > at_most:
+        raise UserError(f"{key}={value} is too large: it must be at most {at_most} ({limits['meaning']})")
+
+
+def _check_together(config: TrainConfig) -> None:
+    height, width = config.data.size
+    divisor = 2**config.model.n_levels
+    if height % divisor or width % divisor:
+        raise UserError(
+            f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
+            f"{config.model.n_levels} needs: choose {max(1, round(height / divisor)) * divisor}, or fewer levels"
+        )
+    if not config.temperatures or not all(math.isfinite(t) and t >= 0 for t in config.temperatures):
+        raise UserError(f"temperatures={config.temperatures}: give a list of numbers of at least 0, such as [0.7,1.0]")
+    if not config.name or "/" in config.name or config.name.startswith("."):
+        raise UserError(f"name={config.name!r} cannot name a folder: use letters, digits, _ and -")
