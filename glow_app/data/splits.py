@@ -18,7 +18,7 @@ def held_out(n: int, validation: int, split: str, what: str) -> range:
     """Rows of ``train`` or ``val`` when the last ``validation`` of ``n`` training images are held out.
 
     For data sets that come in two parts: the second part is ``test``, reported once, and models are selected on
-    images that were taken from the first (docs/PROTOCOL.md section 6).
+    images that were taken from the first.
 
     Raises:
         UserError: ``validation`` is negative or leaves nothing to train on.

@@ -1,4 +1,4 @@
-"""Crops, resizes and augmentations of the published tables (docs/PROTOCOL.md section 3), one pure function each.
+"""Crops, resizes and augmentations of the published tables, one pure function each.
 
 Functions of Pillow images run once, when a data set is decoded; functions of uint8 tensors are exact integer (or
 rounding-safe) arithmetic and give the same pixels on every device.
@@ -53,10 +53,11 @@ def resize_bilinear(image: Image.Image, height: int, width: int) -> Image.Image:
 def celeba_aligned(image: Image.Image, height: int, width: int, crop: int | None) -> Image.Image:
     """Aligned CelebA: central ``crop`` x ``crop`` (the whole centre square when None), antialiased bilinear resize.
 
-    The convention of the table's 64 x 64 entries: crop 148, then 64.
+    The convention of the table's 64 x 64 entries: crop 148, then 64. For height other than width the central part of
+    those proportions is taken from the crop.
     """
-    part = centre_crop_aspect(image, height, width) if crop is None else centre_crop(image, crop, crop)
-    return resize_bilinear(part, height, width)
+    part = image if crop is None else centre_crop(image, crop, crop)
+    return resize_bilinear(centre_crop_aspect(part, height, width), height, width)
 
 
 def centre_square_boxed(image: Image.Image, size: int) -> Tensor:
