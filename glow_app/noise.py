@@ -24,6 +24,7 @@ class Stream(IntEnum):
     FLIP = 3
     CROP = 4
     LATENTS = 5
+    SHIFT = 6
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:

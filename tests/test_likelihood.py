@@ -1,4 +1,4 @@
-"""Pixels to bits per dimension and back: PROTOCOL's constants, by hand."""
+"""Pixels to bits per dimension and back: the published constants, by hand."""
 
 import math
 

@@ -3,6 +3,8 @@
 A cache is a folder ``<name>-<split>-<digest of the source's fingerprint>/`` that holds ``pixels.bin`` (uint8, image
 after image) and ``card.json``. It appears under that name only when it is complete. While it is being built it is
 called ``....building``, and ``done.txt`` lists the chunks that have reached the disk, so that a killed build goes on.
+
+Images that are still to be cropped at random have different sizes; theirs are in ``sizes.npy``, int32 (N, 2): (h, w).
 """
 
 import fcntl
@@ -13,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from glow_app.data.files import take
 from glow_app.data.image import CorruptImage
-from glow_app.data.source import ImageSource
+from glow_app.data.source import ImageSource, RandomCropSource
 from glow_app.durable import sync_folder, write_durably
 from glow_app.errors import UserError
 
@@ -35,19 +38,25 @@ Progress = Callable[[int, int], None]
 
 
 class CachedSource(ImageSource):
-    """A source whose pixels come from a cache; its images that could not be decoded are left out."""
+    """A source whose pixels come from a cache; its images that could not be decoded are left out.
+
+    Attributes:
+        folder: of the cache.
+        source: where the pixels came from.
+        skipped: the images that were left out, each with the reason.
+    """
 
     def __init__(self, source: ImageSource, folder: Path) -> None:
         card = _read_card(folder)
         self.folder = folder
+        self.source = source
         self.name, self.split, self.preprocessing = source.name, source.split, source.preprocessing
         self.image_shape = source.image_shape
         self.attribute_names, self.class_names = source.attribute_names, source.class_names
         self.skipped: list[str] = card["skipped"]
         self._kept: list[int] = np.setdiff1d(np.arange(len(source)), card["skipped_indices"]).tolist()
-        self.attributes = take(source.attributes, self._kept)
-        self.classes = take(source.classes, self._kept)
-        self._source = source
+        self.attributes = take(source.attributes, self._kept) if self.skipped else source.attributes
+        self.classes = take(source.classes, self._kept) if self.skipped else source.classes
         self._pixels: np.memmap | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -61,16 +70,37 @@ class CachedSource(ImageSource):
         return self.fetch([index])[0]
 
     def fetch(self, indices: Sequence[int]) -> Tensor:
-        if self._pixels is None:
-            shape = (len(self._kept), *self.image_shape)
-            self._pixels = np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
-        return torch.from_numpy(self._pixels[np.asarray(indices, dtype=np.int64)])
+        pixels = self._memory_map().reshape(len(self._kept), *self.image_shape)
+        return torch.from_numpy(pixels[np.asarray(indices, dtype=np.int64)])
 
     def item_name(self, index: int) -> str:
-        return self._source.item_name(self._kept[index])
+        return self.source.item_name(self._kept[index])
 
     def fingerprint(self) -> dict[str, object]:
-        return self._source.fingerprint()
+        return self.source.fingerprint()
+
+    def _memory_map(self) -> np.memmap:
+        if self._pixels is None:
+            self._pixels = np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r")
+        return self._pixels
+
+
+class CachedCrops(CachedSource, RandomCropSource):
+    """A cached source of images that are cropped at random: what is cached is what stands before the crop."""
+
+    def __init__(self, source: RandomCropSource, folder: Path) -> None:
+        super().__init__(source, folder)
+        self._sizes = np.load(folder / "sizes.npy")
+        n_bytes = self.image_shape[0] * self._sizes.astype(np.int64).prod(1)
+        self._starts = np.concatenate([[0], np.cumsum(n_bytes)])
+
+    def uncropped(self, index: int) -> Tensor:
+        height, width = self._sizes[index]
+        flat = self._memory_map()[self._starts[index] : self._starts[index + 1]]
+        return torch.from_numpy(flat.copy()).view(self.image_shape[0], int(height), int(width))
+
+    def fetch(self, indices: Sequence[int]) -> Tensor:
+        return self.fetch_crops(indices, torch.full((len(indices), 2), 0.5))
 
 
 def cached(source: ImageSource, cache_folder: Path, workers: int, progress: Progress) -> CachedSource:
@@ -98,7 +128,12 @@ def cached(source: ImageSource, cache_folder: Path, workers: int, progress: Prog
                 f"cannot write the pixel cache in {cache_folder}: {error.strerror}; "
                 "free some space, or choose another folder with data.cache_folder=..."
             ) from error
-    return CachedSource(source, folder)
+    return CachedCrops(source, folder) if isinstance(source, RandomCropSource) else CachedSource(source, folder)
+
+
+def default_workers() -> int:
+    """As many decoding processes as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_path(source: ImageSource, cache_folder: Path) -> Path:
@@ -118,33 +153,37 @@ def verify(folder: Path) -> None:
         raise UserError(f"the pixel cache {folder} is damaged; delete this folder and prepare the data again")
 
 
-class _Chunks(Dataset[object]):
-    """Chunk number -> its decoded pixels, and (index, reason) of the images that are left out; or a UserError.
+class _Chunk(NamedTuple):
+    pixels: Tensor  # uint8, of all images one after the other
+    sizes: list[tuple[int, int]]  # (h, w) of each
+    left_out: list[tuple[int, str]]  # index of the image, and the reason
 
-    The error is returned, not raised: a DataLoader would wrap it in a page of traceback from the worker.
-    """
+
+class _Chunks(Dataset[_Chunk | UserError]):
+    """Chunk number -> its decoded pixels; or an error, returned, since a DataLoader wraps what is raised in a page."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
+        self.decode = source.uncropped if isinstance(source, RandomCropSource) else source.__getitem__
         self.skip = _on_corrupt(source) == "skip"
 
     def __len__(self) -> int:
         return -(-len(self.source) // CHUNK)
 
-    def __getitem__(self, chunk: int) -> tuple[Tensor, list[tuple[int, str]]] | UserError:
+    def __getitem__(self, chunk: int) -> _Chunk | UserError:
         images: list[Tensor] = []
         left_out: list[tuple[int, str]] = []
         for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.source))):
             try:
-                images.append(self.source[index])
+                images.append(self.decode(index))
             except CorruptImage as error:
                 if not self.skip:
                     return error
                 left_out.append((index, f"{error.name}: {error.found}"))
             except UserError as error:
                 return error
-        empty = torch.empty((0, *self.source.image_shape), dtype=torch.uint8)
-        return torch.stack(images) if images else empty, left_out
+        pixels = torch.cat([image.flatten() for image in images]) if images else torch.empty(0, dtype=torch.uint8)
+        return _Chunk(pixels, [(image.shape[1], image.shape[2]) for image in images], left_out)
 
 
 def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) -> None:
@@ -152,9 +191,7 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
     building.mkdir(exist_ok=True)
     done = _chunks_done(building)
     chunks = _Chunks(source)
-    size = int(np.prod(source.image_shape))
-    skipped: list[tuple[int, str]] = [(index, name) for chunk in done for index, name in chunk["skipped"]]
-    progress(len(done) * CHUNK, len(source))
+    progress(min(len(done) * CHUNK, len(source)), len(source))
     loader = DataLoader(
         chunks,
         batch_size=None,
@@ -163,20 +200,28 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
     )
     # Written, not memory-mapped: a full disk is then an error to report instead of a bus error.
     with open(building / "pixels.bin", "ab") as pixels, open(building / "done.txt", "a") as log:
-        pixels.truncate(sum(chunk["kept"] for chunk in done) * size)
-        for number, result in enumerate(loader, start=len(done)):
-            if isinstance(result, UserError):
-                raise result
-            images, left_out = result
-            pixels.write(images.numpy().tobytes())
+        pixels.truncate(sum(chunk["bytes"] for chunk in done))
+        for number, chunk in enumerate(loader, start=len(done)):
+            if isinstance(chunk, UserError):
+                raise chunk
+            pixels.write(chunk.pixels.numpy().tobytes())
             pixels.flush()
             os.fsync(pixels.fileno())
-            log.write(json.dumps({"chunk": number, "kept": len(images), "skipped": left_out}) + "\n")
+            done.append({"bytes": len(chunk.pixels), "sizes": chunk.sizes, "skipped": chunk.left_out})
+            log.write(json.dumps(done[-1]) + "\n")
             log.flush()
-            skipped += left_out
             progress(min((number + 1) * CHUNK, len(source)), len(source))
+    _publish(source, building, folder, done)
+
+
+def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]) -> None:
+    """Describes a finished build, and gives it the name under which it is found."""
+    skipped = [(index, reason) for chunk in done for index, reason in chunk["skipped"]]
     if len(skipped) == len(source):
         raise UserError(f"{source.name}: none of the {len(source)} images of split {source.split} can be decoded")
+    if isinstance(source, RandomCropSource):
+        sizes = np.array([size for chunk in done for size in chunk["sizes"]], dtype=np.int32)
+        write_durably(building / "sizes.npy", lambda file: np.save(file, sizes))
     card = {
         "format": FORMAT,
         "name": source.name,
@@ -185,7 +230,7 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
         "image_shape": source.image_shape,
         "n_images": len(source) - len(skipped),
         "skipped_indices": [index for index, _ in skipped],
-        "skipped": [name for _, name in skipped],
+        "skipped": [reason for _, reason in skipped],
         "sha256": _digest(building / "pixels.bin"),
         "fingerprint": source.fingerprint(),
     }

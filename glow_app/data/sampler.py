@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from glow_app import noise
-from glow_app.data.source import ImageSource
+from glow_app.data.source import ImageSource, RandomCropSource
 
 
 class Batch(NamedTuple):
@@ -46,20 +46,24 @@ class TrainingStream(Dataset[Batch]):
 
     def __getitems__(self, positions: list[int]) -> Batch:
         indices = [self.index(position) for position in positions]
-        return _batch(self.source, indices, positions)
+        return _batch(self.source, self.seed, indices, positions)
 
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
 
 
 class InOrder(Dataset[Batch]):
-    """The images of a source in their own order, for evaluation: a list of indices -> :class:`Batch`."""
+    """The images of a source in their own order, for evaluation: a list of indices -> :class:`Batch`.
 
-    def __init__(self, source: ImageSource) -> None:
+    ``seed`` decides where images are cropped that are to be cropped at random, each time at the same place.
+    """
+
+    def __init__(self, source: ImageSource, seed: int) -> None:
         self.source = source
+        self.seed = seed
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return _batch(self.source, indices, indices)
+        return _batch(self.source, self.seed, indices, indices)
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
@@ -68,9 +72,13 @@ class InOrder(Dataset[Batch]):
         return len(self.source)
 
 
-def _batch(source: ImageSource, indices: list[int], positions: list[int]) -> Batch:
-    labels = None if source.classes is None else source.classes[indices]
-    return Batch(source.fetch(indices), torch.tensor(positions), labels)
+def _batch(source: ImageSource, seed: int, indices: list[int], positions: list[int]) -> Batch:
+    at = torch.tensor(positions)
+    if isinstance(source, RandomCropSource):
+        images = source.fetch_crops(indices, noise.uniform(seed, noise.Stream.CROP, at, 2))
+    else:
+        images = source.fetch(indices)
+    return Batch(images, at, None if source.classes is None else source.classes[indices])
 
 
 class StreamBatches(Sampler[list[int]]):

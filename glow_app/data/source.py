@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.data.transforms import crop_at
 from glow_app.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -63,3 +64,30 @@ class ImageSource(ABC):
     def fetch(self, indices: Sequence[int]) -> Tensor:
         """uint8 (len(indices), C, H, W) pixels of several images."""
         return torch.stack([self[index] for index in indices])
+
+
+class RandomCropSource(ImageSource):
+    """A source whose images are cropped at random, each time elsewhere: LSUN at 64x64, as published.
+
+    ``source[i]`` is the central crop. Where else to crop is decided by whoever knows the sample's position.
+    """
+
+    @abstractmethod
+    def uncropped(self, index: int) -> Tensor:
+        """uint8 (C, h, w) before the crop; sizes differ from image to image."""
+
+    def fetch_crops(self, indices: Sequence[int], fractions: Tensor) -> Tensor:
+        """uint8 (len(indices), C, H, W) crops of several images.
+
+        Args:
+            indices: which images.
+            fractions: (len(indices), 2) in [0, 1): where between top and bottom, and between left and right.
+        """
+        crops = [
+            crop_at(self.uncropped(index), self.image_shape[1], y, x)
+            for index, (y, x) in zip(indices, fractions.tolist(), strict=True)
+        ]
+        return torch.stack(crops)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.fetch_crops([index], torch.tensor([[0.5, 0.5]]))[0]

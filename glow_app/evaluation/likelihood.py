@@ -38,7 +38,7 @@ def evaluate(flow: Glow, source: ImageSource, n_bits: int, seed: int, batch_size
     The noise of image ``i`` is a function of (seed, i): the figure does not depend on the batch size.
     """
     device = flow.initialized.device
-    dataset = InOrder(source)
+    dataset = InOrder(source, seed)
     parts = []
     for indices in EvaluationBatches(min(n_images or len(source), len(source)), batch_size):
         batch = dataset.__getitems__(indices)

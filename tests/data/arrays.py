@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from glow_app.data.image import CorruptImage
-from glow_app.data.source import ImageSource
+from glow_app.data.source import ImageSource, RandomCropSource
 
 
 class ArraySource(ImageSource):
@@ -45,3 +45,14 @@ class ArraySource(ImageSource):
 
     def fingerprint(self) -> dict[str, object]:
         return {"seed": self.seed, **self.facts}
+
+
+class VaryingSource(RandomCropSource, ArraySource):
+    """Images of sizes that differ, to be cropped to 8x8."""
+
+    def uncropped(self, index: int) -> Tensor:
+        self.decoded.append(index)
+        if index in self.corrupt:
+            raise CorruptImage(self.item_name(index), "damaged")
+        shape = (3, 12, 12 + index) if index % 2 else (3, 12 + index, 12)
+        return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(index), dtype=torch.uint8)

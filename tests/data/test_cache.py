@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from glow_app.data import cache
-from glow_app.data.cache import cache_path, cached, verify
+from glow_app.data.cache import CachedCrops, cache_path, cached, verify
 from glow_app.data.image import CorruptImage
 from glow_app.errors import UserError
-from tests.data.arrays import ArraySource
+from tests.data.arrays import ArraySource, VaryingSource
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_corrupt_images_stop_the_build_or_are_left_out(tmp_path: Path) -> None:
 def test_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
     kept = cached(ArraySource(10), tmp_path, 0, quiet)
     expected = kept.fetch([3])
-    kept._source.decoded.clear()  # type: ignore[attr-defined]
+    kept.source.decoded.clear()  # type: ignore[attr-defined]
     sent = pickle.dumps(kept)
     assert len(sent) < 5_000
     assert torch.equal(pickle.loads(sent).fetch([3]), expected)
@@ -113,6 +113,37 @@ def test_damage_is_found(tmp_path: Path) -> None:
     (folder / "card.json").write_text("{")
     with pytest.raises(UserError, match=r"no readable card\.json"):
         cached(ArraySource(10), tmp_path, 0, quiet)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_different_sizes_are_cached_before_their_crop(tmp_path: Path, workers: int) -> None:
+    source = VaryingSource(10)
+    kept = cached(source, tmp_path, workers, quiet)
+    assert isinstance(kept, CachedCrops)
+    for i in range(10):
+        assert torch.equal(kept.uncropped(i), source.uncropped(i))
+    fractions = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(kept.fetch_crops([7, 2, 7], fractions), source.fetch_crops([7, 2, 7], fractions))
+    assert torch.equal(kept.fetch([4]), source.fetch([4]))
+    assert torch.equal(pickle.loads(pickle.dumps(kept))[3], source[3])
+    verify(kept.folder)
+
+
+def test_an_interrupted_build_of_different_sizes_goes_on(tmp_path: Path) -> None:
+    source = VaryingSource(10, corrupt=(1, 8))
+    source.on_corrupt = "skip"
+
+    def kill(done: int, total: int) -> None:
+        if done == 8:
+            raise InterruptedError
+
+    with pytest.raises(UserError):
+        cached(source, tmp_path, 0, kill)
+    kept = cached(source, tmp_path, 0, quiet)
+    assert isinstance(kept, CachedCrops)
+    assert len(kept) == 8
+    for row, i in enumerate([0, 2, 3, 4, 5, 6, 7, 9]):
+        assert torch.equal(kept.uncropped(row), VaryingSource(10).uncropped(i))
 
 
 def test_card_says_what_is_inside(tmp_path: Path) -> None:

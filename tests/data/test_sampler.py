@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from glow_app.data.module import random_flip
+from glow_app.data.module import random_flip, random_shift
 from glow_app.data.sampler import Batch, EvaluationBatches, InOrder, StreamBatches, TrainingStream
-from tests.data.arrays import ArraySource
+from tests.data.arrays import ArraySource, VaryingSource
 
 
 def keep(batch: Batch) -> Batch:
@@ -78,9 +78,36 @@ def test_evaluation_counts_every_image_once(world_size: int, batch_size: int) ->
 
 def test_evaluation_is_in_order() -> None:
     source = ArraySource(5)
-    batch = InOrder(source).__getitems__([1, 2])
+    batch = InOrder(source, seed=0).__getitems__([1, 2])
     assert torch.equal(batch.images, torch.stack([source[1], source[2]]))
     assert batch.positions.tolist() == [1, 2]
+
+
+def test_random_crops_are_a_function_of_seed_and_position() -> None:
+    source = VaryingSource(10)
+    whole = TrainingStream(source, seed=0).__getitems__(list(range(20))).images
+    parts = [TrainingStream(source, seed=0).__getitems__([p]).images[0] for p in range(20)]
+    assert torch.equal(whole, torch.stack(parts))
+    first, second = (TrainingStream(source, seed=0).index(p) for p in (0, 10))
+    again = next(p for p in range(10, 20) if TrainingStream(source, seed=0).index(p) == first)
+    assert not torch.equal(whole[0], whole[again])  # the same image in the next pass, cropped elsewhere
+    assert first != second or not torch.equal(whole[0], whole[10])
+    evaluated = InOrder(source, seed=0).__getitems__([3, 5]).images
+    assert torch.equal(evaluated[1], InOrder(source, seed=0).__getitems__([5]).images[0])
+    assert not torch.equal(evaluated, InOrder(source, seed=1).__getitems__([3, 5]).images)
+
+
+def test_shifts_are_a_function_of_seed_and_position() -> None:
+    images = ArraySource(64, (3, 20, 20)).fetch(range(64))
+    positions = torch.arange(64)
+    moved = random_shift(images, 0.1, 0, positions)
+    assert torch.equal(moved, torch.cat([random_shift(images[p], 0.1, 0, p) for p in positions.split(7)]))
+    assert (moved != images).flatten(1).any(1).all()
+    ramp = torch.arange(20, dtype=torch.uint8).mul(10).view(1, 1, 20, 1).expand(64, 3, 20, 20)
+    change = (random_shift(ramp, 0.1, 0, positions).int() - ramp)[:, :, 5:15].float().mean((1, 2, 3)) / 10
+    assert change.abs().max() <= 2.1  # two pixels are a tenth of the side
+    assert change.min() < -1
+    assert change.max() > 1
 
 
 def test_flips_are_a_function_of_seed_and_position() -> None:
