@@ -7,10 +7,28 @@ from typing import cast
 import torch
 
 from glow_app.config import ModelConfig
-from glow_app.config_data import DataConfig, DrawnFacesConfig, FolderConfig
+from glow_app.config_data import (
+    CelebAConfig,
+    CelebAHQConfig,
+    Cifar10Config,
+    DataConfig,
+    DrawnFacesConfig,
+    FolderConfig,
+    ImageNetConfig,
+    LsunConfig,
+    MnistConfig,
+    PicturesConfig,
+)
+from glow_app.data.celeba import CelebA
+from glow_app.data.celeba_hq import CelebAHQ, Partition
+from glow_app.data.cifar import Cifar10
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.data.files import OnCorrupt
 from glow_app.data.folder import Folder
+from glow_app.data.image import Channels
+from glow_app.data.imagenet import Distribution, SmallImageNet
+from glow_app.data.lsun import Lsun, LsunSquares
+from glow_app.data.mnist import Mnist, Variant
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Glow
@@ -41,22 +59,59 @@ def open_source(data: DataConfig, split: str) -> ImageSource:
     Raises:
         UserError: its files are missing or not as they should be.
     """
-    height, width = data.size
-    if isinstance(data, DrawnFacesConfig):
-        if height != width:
-            raise UserError(f"data.image_size={data.image_size}: drawn faces are square; give one side")
-        return DrawnFaces(split, image_size=height, seed=data.seed, n_images=data.n_images)
-    assert isinstance(data, FolderConfig)
+    match data:
+        case DrawnFacesConfig():
+            return DrawnFaces(split, data.side, data.seed, data.n_images)
+        case FolderConfig():
+            return Folder(data.root, split, data.size, _channels(data), _on_corrupt(data), data.attributes)
+        case CelebAConfig():
+            return CelebA(
+                data.root,
+                split,
+                data.size,
+                data.crop,
+                _channels(data),
+                _on_corrupt(data),
+                data.subset,
+                data.validation_identities,
+                data.download,
+            )
+        case CelebAHQConfig():
+            partition = cast(Partition, data.partition)
+            return CelebAHQ(data.root, split, data.side, partition, data.validation, _on_corrupt(data))
+        case LsunConfig():
+            kind = Lsun if data.crop == "random" else LsunSquares
+            place = (data.root, data.category, split, data.side, data.validation)
+            return kind(*place, _channels(data), _on_corrupt(data), key_cache=cache_folder(data))
+        case Cifar10Config():
+            _require_side(data, 32)
+            return Cifar10(data.root, split, data.validation)
+        case ImageNetConfig():
+            side = _require_side(data, int(data.name.removeprefix("imagenet")))
+            distribution = cast(Distribution, data.distribution)
+            return SmallImageNet(data.root, split, side, data.validation, distribution, _on_corrupt(data))
+        case MnistConfig():
+            _require_side(data, 32)
+            return Mnist(data.root, split, cast(Variant, data.name), _channels(data), data.validation)
+    raise AssertionError(f"no constructor for {type(data).__name__}")
+
+
+def _channels(data: FolderConfig | CelebAConfig | LsunConfig | MnistConfig) -> Channels:
     if data.channels not in (1, 3):
         raise UserError(f"data.channels={data.channels}: choose 3 for colour or 1 for grey")
-    return Folder(
-        data.root,
-        split,
-        image_size=(height, width),
-        channels=data.channels,
-        on_corrupt=cast(OnCorrupt, data.on_corrupt),
-        attributes=data.attributes,
-    )
+    return cast(Channels, data.channels)
+
+
+def _on_corrupt(data: PicturesConfig) -> OnCorrupt:
+    return cast(OnCorrupt, data.on_corrupt)
+
+
+def _require_side(data: DataConfig, side: int) -> int:
+    if data.side != side:
+        raise UserError(
+            f"data.image_size={data.image_size}: images of data={data.name} are {side}x{side} as distributed"
+        )
+    return side
 
 
 def cache_folder(data: DataConfig) -> Path:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from glow_app.config import TrainConfig
+from glow_app.config import PrepareConfig, TrainConfig
 from glow_app.config_check import check, did_you_mean
 from glow_app.errors import UserError
 
@@ -31,9 +31,21 @@ def conf_folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "conf"
 
 
+def prepare() -> None:
+    """``glow-prepare``: decodes a data set into the cache and shows its data card."""
+    _run("prepare", _prepare)
+
+
 def train() -> None:
     """``glow-train``: trains a Glow."""
     _run("train", _train)
+
+
+def _prepare(composed: DictConfig) -> None:
+    config = check(composed, PrepareConfig)
+    from glow_app.prepare import prepare
+
+    prepare(config, Console())
 
 
 def _train(composed: DictConfig) -> None:

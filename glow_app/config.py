@@ -60,6 +60,18 @@ class LoggerConfig:
 
 
 @dataclass
+class PrepareConfig:
+    """All options of ``glow-prepare``."""
+
+    data: DataConfig
+    splits: list[str] = option("which parts of the data set")
+    workers: int | None = option("processes that decode; null: one per core", at_least=0)
+    verify: bool = option("read the whole cache and compare it with its digest")
+    contact_sheet: int = option("images on the contact sheet of each split", at_least=1)
+    debug: bool = option("show tracebacks")
+
+
+@dataclass
 class TrainConfig:
     """All options of ``glow-train``."""
 

@@ -6,6 +6,8 @@ from typing import Any
 from glow_app.errors import UserError
 from glow_app.option import option
 
+ON_CORRUPT = ("error", "skip")
+
 
 @dataclass
 class DataConfig:
@@ -15,6 +17,7 @@ class DataConfig:
     image_size: Any = option("pixels: one side of a square, or [height, width]")
     n_bits: int = option("bits per subpixel that the model sees; 8 and 5 are never comparable", at_least=1, at_most=8)
     flip: bool = option("mirror training images at random")
+    shift: float = option("move training images by up to this part of their sides", at_least=0, at_most=0.5)
     cache: bool = option("decode once into a cache on disk, then read pixels from there")
     cache_folder: str | None = option("where the cache lives; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
     workers: int = option("processes that load batches; 0 is the fastest with a cache", at_least=0)
@@ -29,6 +32,14 @@ class DataConfig:
             )
         return sides[0], sides[1]
 
+    @property
+    def side(self) -> int:
+        """Pixels of one side, for data sets whose images are squares."""
+        height, width = self.size
+        if height != width:
+            raise UserError(f"data.image_size={self.image_size}: images of data={self.name} are squares; give one side")
+        return height
+
 
 @dataclass
 class DrawnFacesConfig(DataConfig):
@@ -39,13 +50,95 @@ class DrawnFacesConfig(DataConfig):
 
 
 @dataclass
-class FolderConfig(DataConfig):
-    """Any folder of images."""
+class FilesConfig(DataConfig):
+    """What every data set on disk has."""
 
-    root: str = option("folder of images, with or without train/, val/ and test/ inside")
+    root: str = option("folder that holds the data")
+
+
+@dataclass
+class PicturesConfig(FilesConfig):
+    """What every data set of single image files has."""
+
+    on_corrupt: str = option("what a file that cannot be decoded does", choices=ON_CORRUPT)
+
+
+@dataclass
+class FolderConfig(PicturesConfig):
+    """Any folder of images, with or without train/, val/ and test/ inside."""
+
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    on_corrupt: str = option("what a file that cannot be decoded does", choices=("error", "skip"))
     attributes: str | None = option("CSV file of 0/1 attributes, first column the file name; null: none")
 
 
-DATA_SCHEMAS: dict[str, type[DataConfig]] = {"drawn_faces": DrawnFacesConfig, "folder": FolderConfig}
+@dataclass
+class CelebAConfig(PicturesConfig):
+    """CelebA as downloaded, unpacked or not."""
+
+    crop: int | None = option(
+        "side of the central square that is kept, pixels; null: the whole central square", at_least=1
+    )
+    channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
+    subset: bool = option("use the images that are there although others are missing")
+    validation_identities: int | None = option(
+        "validate on the training images whose identity number this divides; null: the official validation images",
+        at_least=2,
+    )
+    download: bool = option("fetch what is missing")
+
+
+@dataclass
+class CelebAHQConfig(PicturesConfig):
+    """CelebA-HQ or CelebAMask-HQ: a folder of 1024 or 256 pixel images."""
+
+    partition: str = option(
+        "published: 27,000 / 3,000 by number; celeba: CelebA's own", choices=("published", "celeba")
+    )
+    validation: int = option("images held out of the training part for validation", at_least=0)
+
+
+@dataclass
+class LsunConfig(PicturesConfig):
+    """One category of LSUN, from its LMDB directories."""
+
+    category: str = option("bedroom, church_outdoor, tower, ...")
+    crop: str = option("random: as in the likelihood tables; centre: as in the pictures", choices=("random", "centre"))
+    channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
+    validation: int = option("images held out of the training part for validation", at_least=0)
+
+
+@dataclass
+class Cifar10Config(FilesConfig):
+    """CIFAR-10, its pickles or its binary version."""
+
+    validation: int = option("images held out of the training part for validation", at_least=0)
+
+
+@dataclass
+class ImageNetConfig(PicturesConfig):
+    """ImageNet at 32x32 or 64x64, older or newer distribution."""
+
+    distribution: str = option("older: PNG folders; newer: batches", choices=("auto", "older", "newer"))
+    validation: int = option("images held out of the training part for validation", at_least=0)
+
+
+@dataclass
+class MnistConfig(FilesConfig):
+    """MNIST or Fashion-MNIST, padded from 28 to 32 pixels."""
+
+    channels: int = option("1 for grey, 3 for grey in three channels", at_least=1, at_most=3)
+    validation: int = option("images held out of the training part for validation", at_least=0)
+
+
+DATA_SCHEMAS: dict[str, type[DataConfig]] = {
+    "drawn_faces": DrawnFacesConfig,
+    "folder": FolderConfig,
+    "celeba": CelebAConfig,
+    "celeba_hq": CelebAHQConfig,
+    "lsun": LsunConfig,
+    "cifar10": Cifar10Config,
+    "imagenet32": ImageNetConfig,
+    "imagenet64": ImageNetConfig,
+    "mnist": MnistConfig,
+    "fashion_mnist": MnistConfig,
+}

@@ -1,15 +1,12 @@
 """What a person sees while a model trains."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from glow_app.data.cache import Progress as ReportProgress
 from glow_app.data.sampler import Batch
 from glow_app.training.module import GlowModule
 
@@ -99,22 +96,3 @@ class ProgressReport(pl.Callback):
         if self._smoothed is not None:
             status = f"{self._smoothed:.3f} bits/dim  {self.images_per_second:,.0f} images/s"
         self._progress.update(self._task, completed=trainer.global_step, status=status)
-
-
-@contextmanager
-def counting(console: Console, what: str) -> Iterator[ReportProgress]:
-    """A progress bar for a job of known length: gives a function (done, in all)."""
-    with Progress(
-        TextColumn(f"[bold]{what}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=min(done, total), total=total)
-
-        yield report

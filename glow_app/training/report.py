@@ -9,6 +9,7 @@ from glow_app.data.source import ImageSource
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Glow
+from glow_app.progress import say
 
 
 def banner(
@@ -63,8 +64,3 @@ def interrupted(step: int, run_folder: Path, console: Console) -> None:
     """What a person who pressed Ctrl-C wants to know."""
     say(console, f"\nstopped at step {step:,}; everything up to here is saved. Go on with")
     say(console, f"  glow-train resume={run_folder}")
-
-
-def say(console: Console, line: str) -> None:
-    """One line as it is: neither wrapped nor coloured, so that paths and commands can be copied."""
-    console.print(line, soft_wrap=True, markup=False, highlight=False)

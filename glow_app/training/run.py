@@ -17,7 +17,7 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.build import PRECISIONS, build_flow, cache_folder, open_source
 from glow_app.config import LoggerConfig, TrainConfig
-from glow_app.data.cache import cached
+from glow_app.data.cache import cached, default_workers
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
@@ -25,6 +25,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.flows import Glow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
+from glow_app.progress import counting, say
 from glow_app.training import metrics, report
 from glow_app.training.callbacks import (
     Checkpoints,
@@ -37,7 +38,7 @@ from glow_app.training.callbacks import (
 from glow_app.training.checkpoint import Card, DurableCheckpointIO, export
 from glow_app.training.ema import WeightAverage
 from glow_app.training.module import GlowModule
-from glow_app.training.progress import ProgressReport, counting
+from glow_app.training.progress import ProgressReport
 
 LOG_EVERY = 50
 """Steps between two rows of training figures in metrics.csv."""
@@ -53,7 +54,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
 
     Args:
         config: all options.
-        run_folder: where the run puts things; see the design's section 7.
+        run_folder: where the run puts things.
         checkpoint: of the same run, to go on from; None for a new run.
         console: where to write.
 
@@ -93,6 +94,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         n_steps=config.max_steps * config.trainer.accumulate,
         seed=config.seed,
         flip=config.data.flip,
+        shift=config.data.shift,
         workers=config.data.workers,
         val_images=config.val_images,
     )
@@ -119,7 +121,7 @@ def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:
     if not config.data.cache:
         return source
     with counting(console, f"preparing {config.data.name} {split}") as progress:
-        return cached(source, cache_folder(config.data), workers=2, progress=progress)
+        return cached(source, cache_folder(config.data), default_workers(), progress)
 
 
 def _build(config: TrainConfig, train: ImageSource) -> Glow:
@@ -211,7 +213,7 @@ def _conclude(
         test = _open(config, "test", console)
     except EmptySplit:
         test = None
-        console.print("there is no test split: the last validation is the figure of this run")
+        say(console, "there is no test split: the last validation is the figure of this run")
     if test is not None:
         flow = module.flow.eval()
         flow.set_conditioner_dtype(None)

@@ -1,0 +1,90 @@
+"""Decodes a data set into the cache and writes its data card: what a person checks before training for a week."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from glow_app import figures
+from glow_app.build import cache_folder, open_source
+from glow_app.config import PrepareConfig
+from glow_app.config_check import check_choice
+from glow_app.data.cache import CachedSource, cached, default_workers, verify
+from glow_app.data.source import SPLITS, EmptySplit
+from glow_app.errors import UserError
+from glow_app.progress import counting, say
+
+SKIPPED_SHOWN = 10
+"""Images left out that are printed by name; all of them are in card.json."""
+
+
+def prepare(config: PrepareConfig, console: Console) -> None:
+    """Builds the cache of every split that has images, then prints the data card.
+
+    Raises:
+        UserError: the data are not as they should be, or, with ``verify``, not as they were.
+    """
+    workers = default_workers() if config.workers is None else config.workers
+    parts: list[CachedSource] = []
+    for split in config.splits:
+        check_choice("splits", split, SPLITS)
+        try:
+            source = open_source(config.data, split)
+        except EmptySplit as reason:
+            say(console, f"{split}: {reason}")
+            continue
+        with counting(console, f"preparing {config.data.name} {split}") as progress:
+            parts.append(cached(source, cache_folder(config.data), workers, progress))
+    if not parts:
+        raise UserError(f"data={config.data.name} has no images in any of splits={config.splits}")
+    if config.verify:
+        for part in parts:
+            verify(part.folder)
+    _show_card(parts, config, console)
+
+
+def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Console) -> None:
+    first = parts[0]
+    say(console, f"data card of {first.name}: {'x'.join(map(str, first.image_shape))}, {first.preprocessing}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for part in parts:
+        table.add_column(part.split, justify="right")
+    table.add_row("images", *(f"{len(part):,}" for part in parts))
+    missing = [getattr(part.source, "missing", 0) for part in parts]
+    if any(missing):
+        table.add_row("not there", *(f"{n:,}" for n in missing))
+    table.add_row("left out", *(f"{len(part.skipped):,}" for part in parts))
+    table.add_row("MB on disk", *(f"{(part.folder / 'pixels.bin').stat().st_size / 1e6:,.1f}" for part in parts))
+    for column, name in enumerate(first.attribute_names if first.attributes is not None else ()):
+        table.add_row(name, *(f"{_rate(part, column):.1%}" for part in parts))
+    for number, name in enumerate(first.class_names if first.classes is not None else ()):
+        table.add_row(f"class {name}", *(f"{_count(part, number):,}" for part in parts))
+    console.print(table)
+    for part in parts:
+        for reason in part.skipped[:SKIPPED_SHOWN]:
+            say(console, f"left out of {part.split}: {reason}")
+        if len(part.skipped) > SKIPPED_SHOWN:
+            say(console, f"... and {len(part.skipped) - SKIPPED_SHOWN} more: {part.folder / 'card.json'}")
+    if config.verify:
+        say(console, "verified: the pixels on disk are those that were decoded")
+    say(console, "\nlook at")
+    for part in parts:
+        say(console, f"  {_contact_sheet(part, config.contact_sheet)}")
+
+
+def _rate(part: CachedSource, attribute: int) -> float:
+    return float("nan") if part.attributes is None else part.attributes[:, attribute].float().mean().item()
+
+
+def _count(part: CachedSource, number: int) -> int:
+    return 0 if part.classes is None else int((part.classes == number).sum())
+
+
+def _contact_sheet(part: CachedSource, n: int) -> Path:
+    """Images from all over the split, evenly spaced."""
+    indices = torch.linspace(0, len(part) - 1, min(n, len(part))).long().tolist()
+    path = part.folder / "contact_sheet.png"
+    figures.save_png(figures.grid(part.fetch(indices), columns=8), path)
+    return path
