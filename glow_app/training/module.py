@@ -7,6 +7,7 @@ from torchmetrics.aggregation import CatMetric
 
 from glow_app.config import OptimConfig
 from glow_app.data.sampler import Batch
+from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
 from glow_app.training.optim import learning_rate_factor, make_optimizer
@@ -70,10 +71,10 @@ class GlowModule(pl.LightningModule):
             self._check_reconstruction(batch)
 
     def on_validation_epoch_end(self) -> None:
-        values = torch.as_tensor(self.val_bits_per_dim.compute())
+        reached = Likelihood(torch.atleast_1d(torch.as_tensor(self.val_bits_per_dim.compute())).double())
         self.val_bits_per_dim.reset()
-        self.log("val/bits_per_dim", values.mean())
-        self.log("val/standard_error", values.std() / len(values) ** 0.5)
+        self.log("val/bits_per_dim", reached.mean)
+        self.log("val/standard_error", reached.standard_error)
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """(B,), with one draw of dequantization noise."""
