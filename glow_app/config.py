@@ -44,7 +44,7 @@ class TrainerConfig:
     """Where and how the steps run."""
 
     accelerator: str = option("device", choices=("auto", "cpu", "gpu", "mps"))
-    devices: int = option("how many devices", at_least=1)
+    devices: int = option("how many devices; more than one is not supported yet", at_least=1, at_most=1)
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     batch_size: int = option("images per device and step", at_least=1)
     accumulate: int = option("steps whose gradients are summed before an update", at_least=1)

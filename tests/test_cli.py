@@ -32,6 +32,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("data.image_size=big", "data.image_size=big is not a size"),
         ("data=folder", "data.root has no value: add data.root=... to the command line"),
         ("data.n_bits=9", "data.n_bits=9 is too large: it must be at most 8"),
+        ("trainer.devices=2", "trainer.devices=2 is too large: it must be at most 1"),
         ("optim.lr=0", "optim.lr=0.0 is too small: it must be above 0"),
         ("optim.lr=nan", "optim.lr=nan is not a finite number"),
         ("temperatures=[-1]", "temperatures=[-1.0]: give a list of numbers of at least 0"),

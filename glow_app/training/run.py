@@ -16,7 +16,7 @@ from rich.console import Console
 
 from glow_app import figures
 from glow_app.build import PRECISIONS, build_flow, cache_folder, open_source
-from glow_app.config import LoggerConfig, TrainConfig
+from glow_app.config import LoggerConfig, TrainConfig, TrainerConfig
 from glow_app.data.cache import cached, default_workers
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
@@ -62,6 +62,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         UserError: something that a person can put right.
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
     """
+    _require_device(config.trainer)
+    _forbid_tf32()
     train, val = (_open(config, split, console) for split in ("train", "val"))
     flow = _build(config, train)
     resumed_step = 0
@@ -114,6 +116,19 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     if not trainer.is_global_zero:
         return
     _conclude(config, module, average, trainer, run_folder, train, console)
+
+
+def _require_device(trainer: TrainerConfig) -> None:
+    """Raises a UserError for an accelerator that is not there, before any data are read."""
+    present = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(trainer.accelerator, True):
+        raise UserError(f"trainer.accelerator={trainer.accelerator}: this machine has none; choose trainer=cpu")
+
+
+def _forbid_tf32() -> None:
+    """float32 means float32: what may be less precise is said by ``trainer.precision``."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:

@@ -173,6 +173,13 @@ def test_options_train(tmp_path: Path, overrides: list[str]) -> None:
     assert torch.isfinite(flow.sample(2)).all()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_told_before_any_data_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer\.accelerator=gpu: this machine has none; choose trainer=cpu"):
+        train(smallest(tmp_path, "trainer=gpu"), tmp_path / "run")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     train(smallest(tmp_path, "max_steps=2", "logger=wandb"), tmp_path / "run")
