@@ -5,6 +5,7 @@ import json
 import platform
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -49,6 +50,23 @@ GRID = 32
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the parts of a run have in common."""
+
+    config: TrainConfig
+    folder: Path
+    console: Console
+    train: ImageSource
+    val: ImageSource
+    module: GlowModule
+    average: WeightAverage | None
+
+    def final_weights(self) -> AbstractContextManager[None]:
+        """Inside, the flow has the weights that the run is judged by."""
+        return self.average.averaged(self.module.flow) if self.average else nullcontext()
+
+
 def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console: Console) -> None:
     """Trains, leaves everything in ``run_folder``, and says what was reached.
 
@@ -64,58 +82,34 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     """
     _require_device(config.trainer)
     _forbid_tf32()
+    resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
     train, val = (_open(config, split, console) for split in ("train", "val"))
     flow = _build(config, train)
-    resumed_step = 0
     if checkpoint is None:
         _initialize(flow, train, config)
     else:
-        resumed_step = _step_of(checkpoint)
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
-        if resumed_step >= config.max_steps:
-            raise UserError(
-                f"the run {run_folder} is at step {resumed_step:,} of max_steps={config.max_steps}: nothing is left to "
-                f"do; give a larger max_steps"
-            )
+    average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
+    run = _Run(config, run_folder, console, train, val, _module(flow, config), average)
     _save_configuration(config, run_folder)
     report.banner(config, flow, train, val, run_folder, resumed_step, console)
 
-    module = GlowModule(
-        flow,
-        n_bits=config.data.n_bits,
-        optim=config.optim,
-        images_per_step=config.trainer.batch_size * config.trainer.accumulate * config.trainer.devices,
-        max_steps=config.max_steps,
-        seed=config.seed,
-        conditioner_dtype=PRECISIONS[config.trainer.precision],
-    )
-    data = ImageDataModule(
-        train,
-        val,
-        batch_size=config.trainer.batch_size,
-        n_steps=config.max_steps * config.trainer.accumulate,
-        seed=config.seed,
-        flip=config.data.flip,
-        shift=config.data.shift,
-        workers=config.data.workers,
-        val_images=config.val_images,
-    )
-    average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    trainer = _trainer(config, run_folder, resumed_step, average, console)
+    trainer = _trainer(run, resumed_step)
     try:
         with warnings.catch_warnings():
             # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
-            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(run.module, _data_module(run), ckpt_path=checkpoint, weights_only=True)
     except Interrupted:
-        _finish(config, module, average, trainer, run_folder, {}, train)
+        _export(run, trainer.global_step, {})
         report.interrupted(trainer.global_step, run_folder, console)
         raise KeyboardInterrupt from None
-    if not trainer.is_global_zero:
-        return
-    _conclude(config, module, average, trainer, run_folder, train, console)
+    if trainer.is_global_zero:
+        reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        _export(run, trainer.global_step, reached | _test(run))
+        report.where(config, trainer.global_step, run_folder, console)
 
 
 def _require_device(trainer: TrainerConfig) -> None:
@@ -159,17 +153,43 @@ def _initialize(flow: Glow, train: ImageSource, config: TrainConfig) -> None:
         raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
 
 
-def _trainer(
-    config: TrainConfig, run_folder: Path, resumed_step: int, average: WeightAverage | None, console: Console
-) -> pl.Trainer:
+def _module(flow: Glow, config: TrainConfig) -> GlowModule:
+    return GlowModule(
+        flow,
+        n_bits=config.data.n_bits,
+        optim=config.optim,
+        images_per_step=config.trainer.batch_size * config.trainer.accumulate * config.trainer.devices,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        conditioner_dtype=PRECISIONS[config.trainer.precision],
+    )
+
+
+def _data_module(run: _Run) -> ImageDataModule:
+    config = run.config
+    return ImageDataModule(
+        run.train,
+        run.val,
+        batch_size=config.trainer.batch_size,
+        n_steps=config.max_steps * config.trainer.accumulate,
+        seed=config.seed,
+        flip=config.data.flip,
+        shift=config.data.shift,
+        workers=config.data.workers,
+        val_images=config.val_images,
+    )
+
+
+def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
+    config = run.config
     samples_every = -(-config.samples_every // config.validate_every) * config.validate_every
     callbacks: list[pl.Callback] = [
-        *([average] if average else []),  # first: what follows sees the averaged weights in validation
-        FiniteGuard(run_folder),
+        *([run.average] if run.average else []),  # first: what follows sees the averaged weights in validation
+        FiniteGuard(run.folder),
         LearningRate(),
-        SampleGrids(run_folder, samples_every, config.temperatures, GRID, config.seed),
-        ProgressReport(console),
-        Checkpoints(run_folder, config.checkpoint_every),
+        SampleGrids(run.folder, samples_every, config.temperatures, GRID, config.seed),
+        ProgressReport(run.console),
+        Checkpoints(run.folder, config.checkpoint_every),
         CleanInterrupt(),
     ]
     return pl.Trainer(
@@ -184,7 +204,7 @@ def _trainer(
         gradient_clip_val=config.optim.clip_norm,
         log_every_n_steps=min(LOG_EVERY, config.max_steps),
         callbacks=callbacks,
-        logger=_loggers(config.logger, run_folder, config.name, resumed_step),
+        logger=_loggers(config.logger, run.folder, config.name, resumed_step),
         plugins=[DurableCheckpointIO()],
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -213,45 +233,25 @@ def _loggers(config: LoggerConfig, run_folder: Path, name: str, resumed_step: in
     return loggers
 
 
-def _conclude(
-    config: TrainConfig,
-    module: GlowModule,
-    average: WeightAverage | None,
-    trainer: pl.Trainer,
-    run_folder: Path,
-    train: ImageSource,
-    console: Console,
-) -> None:
-    """What stands at the end of a run that reached its last step."""
-    reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+def _test(run: _Run) -> dict[str, float]:
+    """Bits per dimension of the test images; nothing if there are none."""
+    config = run.config
     try:
-        test = _open(config, "test", console)
+        test = _open(config, "test", run.console)
     except EmptySplit:
-        test = None
-        say(console, "there is no test split: the last validation is the figure of this run")
-    if test is not None:
-        flow = module.flow.eval()
-        flow.set_conditioner_dtype(None)
-        with _weights(average, flow):
-            result = evaluate(flow, test, config.data.n_bits, config.seed, 64, config.test_images)
-        reached |= {"test/bits_per_dim": result.mean, "test/standard_error": result.standard_error}
-        report.result(result, test, config, console)
-    _finish(config, module, average, trainer, run_folder, reached, train)
-    report.where(config, trainer.global_step, run_folder, console)
+        say(run.console, "there is no test split: the last validation is the figure of this run")
+        return {}
+    flow = run.module.flow.eval()
+    flow.set_conditioner_dtype(None)
+    with run.final_weights():
+        reached = evaluate(flow, test, config.data.n_bits, config.seed, 64, config.test_images)
+    report.result(reached, test, config, run.console)
+    return {"test/bits_per_dim": reached.mean, "test/standard_error": reached.standard_error}
 
 
-def _finish(
-    config: TrainConfig,
-    module: GlowModule,
-    average: WeightAverage | None,
-    trainer: pl.Trainer,
-    run_folder: Path,
-    reached: dict[str, float],
-    train: ImageSource,
-) -> None:
-    """Exports the model and draws the curves."""
-    if not trainer.is_global_zero:
-        return
+def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
+    """Exports the model as it is and draws the curves so far."""
+    config, train = run.config, run.train
     card = Card(
         model=config.model,
         image_shape=train.image_shape,
@@ -259,19 +259,15 @@ def _finish(
         class_names=train.class_names if config.model.class_conditional else (),
         data=dataclasses.asdict(config.data),
         preprocessing=train.preprocessing,
-        step=trainer.global_step,
-        weights="averaged" if average else "raw",
+        step=step,
+        weights="averaged" if run.average else "raw",
         metrics=reached,
         versions=_versions(),
     )
-    with _weights(average, module.flow):
-        export(module.flow, card, run_folder / "model")
-    if (run_folder / "metrics.csv").exists():
-        figures.curves(metrics.read(run_folder / "metrics.csv"), run_folder / "curves.png")
-
-
-def _weights(average: WeightAverage | None, flow: Glow) -> AbstractContextManager[None]:
-    return average.averaged(flow) if average else nullcontext()
+    with run.final_weights():
+        export(run.module.flow, card, run.folder / "model")
+    if (run.folder / "metrics.csv").exists():
+        figures.curves(metrics.read(run.folder / "metrics.csv"), run.folder / "curves.png")
 
 
 def _save_configuration(config: TrainConfig, run_folder: Path) -> None:
@@ -285,9 +281,14 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
 
 
-def _step_of(checkpoint: Path) -> int:
+def _step_of(checkpoint: Path, max_steps: int) -> int:
+    """The step from which ``checkpoint`` goes on."""
     try:
-        content = torch.load(checkpoint, map_location="meta", weights_only=True)
-        return content["global_step"]
+        step: int = torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
     except Exception as error:  # torch reports damage through many exceptions
         raise UserError(f"{checkpoint} is damaged or not a checkpoint of glow-train; resume from another") from error
+    if step >= max_steps:
+        raise UserError(
+            f"{checkpoint} is at step {step:,} of max_steps={max_steps}: nothing is left to do; give a larger max_steps"
+        )
+    return step

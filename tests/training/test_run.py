@@ -126,7 +126,9 @@ def test_the_signal_handler_is_put_back(tmp_path: Path) -> None:
 def test_a_finished_run_can_be_trained_for_longer(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(smallest(tmp_path), run)
-    with pytest.raises(UserError, match=r"is at step 8 of max_steps=8: nothing is left to do; give a larger max_steps"):
+    with pytest.raises(
+        UserError, match=r"00000008\.ckpt is at step 8 of max_steps=8: nothing is left to do; give a larger max_steps"
+    ):
         train(smallest(tmp_path), *find_run(str(run)))
     train(smallest(tmp_path, "max_steps=12"), *find_run(str(run)))
     assert load(run)[1].step == 12
