@@ -1,5 +1,6 @@
 """What every command shares: compose the configuration, check it, run, and say what went wrong in one line."""
 
+import itertools
 import logging
 import os
 import re
@@ -16,12 +17,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from yaml import YAMLError
 
 from glow_app.config import PrepareConfig, TrainConfig
 from glow_app.config_check import check, did_you_mean
 from glow_app.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
+
+FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
+"""Options, besides those of model and data, with which a resumed run would not be the same run."""
+
+MOVABLE = ("data.root", "data.workers", "data.cache", "data.cache_folder", "data.on_corrupt")
+"""Options of the data that say where the images are, and not which."""
 
 
 def conf_folder() -> Path:
@@ -69,7 +77,9 @@ def _new_run_folder(name: str) -> Path:
     hydra_config = HydraConfig.get()
     if hydra_config.mode is RunMode.MULTIRUN:
         return Path(hydra_config.runtime.output_dir)
-    return Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
 def _find_run(resume: str) -> tuple[Path, Path]:
@@ -83,8 +93,12 @@ def _resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     path = run_folder / "config.yaml"
     if not path.exists():
         raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")
-    saved = OmegaConf.load(path)
-    assert isinstance(saved, DictConfig)
+    try:
+        saved = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it to resume") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{path} is not the configuration of a run; repair it to resume")
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
@@ -95,10 +109,8 @@ def _resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
                 f"{key}={override.value()} cannot be chosen again: the run has its own; leave it out, or "
                 f"change single values such as optim.lr=5e-4"
             )
-        if key.split(".")[0] in ("model", "data"):
-            raise UserError(
-                f"{key} cannot change in a resumed run: its weights were trained with another; leave it out"
-            )
+        if key in FIXED_IN_A_RUN or key.startswith("model.") or (key.startswith("data.") and key not in MOVABLE):
+            raise UserError(f"{key} cannot change in a resumed run, which began with another; leave it out")
         OmegaConf.update(saved, key, OmegaConf.select(composed, key))
     return saved
 
@@ -107,7 +119,7 @@ def _run(config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Hydra's main function, with its exceptions turned into one line and an exit status."""
     # Otherwise Hydra prints exceptions itself, its own way, and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    debug = "debug=true" in sys.argv[1:]
+    debug = any(argument.lower() == "debug=true" for argument in sys.argv[1:])
     status = 0
 
     def job(composed: DictConfig) -> None:

@@ -43,11 +43,11 @@ class OptimConfig:
 class TrainerConfig:
     """Where and how the steps run."""
 
-    accelerator: str = option("device", choices=("auto", "cpu", "gpu", "mps"))
+    accelerator: str = option("device", choices=("cpu", "gpu"))
     devices: int = option("how many devices; more than one is not supported yet", at_least=1, at_most=1)
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     batch_size: int = option("images per device and step", at_least=1)
-    accumulate: int = option("steps whose gradients are summed before an update", at_least=1)
+    accumulate: int = option("batches whose gradients are averaged for one update", at_least=1)
 
 
 @dataclass
@@ -81,7 +81,7 @@ class TrainConfig:
     trainer: TrainerConfig
     logger: LoggerConfig
     name: str = option("of the run; it is put under runs/<name>/")
-    seed: int = option("of the parameters, the order, the flips and the noise", at_least=0)
+    seed: int = option("of the parameters, the order, the flips and the noise", at_least=0, at_most=2**63 - 1)
     max_steps: int = option("updates of the parameters in the whole run", at_least=1)
     init_images: int | None = option(
         "images for the initialisation; null: 256 at 32x32, (32/size)^2 of that", at_least=2
@@ -89,7 +89,7 @@ class TrainConfig:
     validate_every: int = option("steps between two validations", at_least=1)
     val_images: int = option("validation images used each time; 0: all", at_least=0)
     test_images: int = option("test images for the figure at the end; 0: all", at_least=0)
-    samples_every: int = option("steps between two sample grids", at_least=1)
+    samples_every: int = option("steps between two sample grids, drawn at the next validation", at_least=1)
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
     resume: str | None = option("folder of a run, or a checkpoint, to go on from")

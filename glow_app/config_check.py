@@ -3,13 +3,14 @@
 import dataclasses
 import difflib
 import math
+import re
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from glow_app.config import TrainConfig
-from glow_app.config_data import DATA_SCHEMAS
+from glow_app.config_data import DATA_SCHEMAS, DataConfig, PicturesConfig
 from glow_app.errors import UserError
 
 T = TypeVar("T")
@@ -46,7 +47,8 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)
-    _check_ranges(typed, "")
+    check_ranges(typed, "")
+    _check_data(typed.data)  # type: ignore[attr-defined]
     if isinstance(typed, TrainConfig):
         _check_together(typed)
     return typed
@@ -64,11 +66,17 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def _check_ranges(options: Any, prefix: str) -> None:
+def _check_data(data: DataConfig) -> None:
+    if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
+        raise UserError("data.on_corrupt=skip needs the cache, which notes what was left out: set data.cache=true")
+
+
+def check_ranges(options: Any, prefix: str) -> None:
+    """Raises a UserError for the first value of a dataclass of options that is out of its range."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value):
-            _check_ranges(value, f"{field.name}.")
+            check_ranges(value, f"{field.name}.")
         elif value is not None:
             _check_range(f"{prefix}{field.name}", value, field.metadata)
 
@@ -97,7 +105,9 @@ def _check_together(config: TrainConfig) -> None:
             f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
             f"{config.model.n_levels} needs: choose {max(1, round(height / divisor)) * divisor}, or fewer levels"
         )
+    if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
+        raise UserError(f"temperatures={config.temperatures}: two are the same to two digits; leave one out")
     if not config.temperatures or not all(math.isfinite(t) and t >= 0 for t in config.temperatures):
         raise UserError(f"temperatures={config.temperatures}: give a list of numbers of at least 0, such as [0.7,1.0]")
-    if not config.name or "/" in config.name or config.name.startswith("."):
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
         raise UserError(f"name={config.name!r} cannot name a folder: use letters, digits, _ and -")

@@ -45,7 +45,7 @@ class DataConfig:
 class DrawnFacesConfig(DataConfig):
     """Faces drawn by the program itself: nothing to download."""
 
-    seed: int = option("of the drawing; another seed draws other people", at_least=0)
+    seed: int = option("of the drawing; another seed draws other people", at_least=0, at_most=2**63 - 1)
     n_images: int | None = option("faces per split; null: 10,000 / 1,000 / 1,000", at_least=1)
 
 
@@ -94,7 +94,7 @@ class CelebAHQConfig(PicturesConfig):
     partition: str = option(
         "published: 27,000 / 3,000 by number; celeba: CelebA's own", choices=("published", "celeba")
     )
-    validation: int = option("images held out of the training part for validation", at_least=0)
+    validation: int = option("images held out of the training part for validation", at_least=1)
 
 
 @dataclass
@@ -104,14 +104,14 @@ class LsunConfig(PicturesConfig):
     category: str = option("bedroom, church_outdoor, tower, ...")
     crop: str = option("random: as in the likelihood tables; centre: as in the pictures", choices=("random", "centre"))
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    validation: int = option("images held out of the training part for validation", at_least=0)
+    validation: int = option("images held out of the training part for validation", at_least=1)
 
 
 @dataclass
 class Cifar10Config(FilesConfig):
     """CIFAR-10, its pickles or its binary version."""
 
-    validation: int = option("images held out of the training part for validation", at_least=0)
+    validation: int = option("images held out of the training part for validation", at_least=1)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class ImageNetConfig(PicturesConfig):
     """ImageNet at 32x32 or 64x64, older or newer distribution."""
 
     distribution: str = option("older: PNG folders; newer: batches", choices=("auto", "older", "newer"))
-    validation: int = option("images held out of the training part for validation", at_least=0)
+    validation: int = option("images held out of the training part for validation", at_least=1)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class MnistConfig(FilesConfig):
     """MNIST or Fashion-MNIST, padded from 28 to 32 pixels."""
 
     channels: int = option("1 for grey, 3 for grey in three channels", at_least=1, at_most=3)
-    validation: int = option("images held out of the training part for validation", at_least=0)
+    validation: int = option("images held out of the training part for validation", at_least=1)
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

@@ -37,6 +37,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("optim.lr=nan", "optim.lr=nan is not a finite number"),
         ("temperatures=[-1]", "temperatures=[-1.0]: give a list of numbers of at least 0"),
         ("name=../elsewhere", "name='../elsewhere' cannot name a folder"),
+        ("seed=99999999999999999999", "seed"),
+        ("temperatures=[0.7,0.701]", "temperatures=[0.7, 0.701]: two are the same"),
         ("resume=runs/nowhere", "resume=runs/nowhere: this run does not exist"),
         ("data=[", "no viable alternative at input '['"),
         ("model._target_=os.system", "unknown key model._target_"),
@@ -123,10 +125,26 @@ def test_ctrl_c_then_resume(tmp_path: Path) -> None:
     assert f"resumed   at step {stopped:,}" in result.stdout
     assert [path.name for path in tmp_path.glob("runs/drawn_faces/*")] == [folder.name]  # no second folder
 
-    for change, message in [("model.width=16", "model.width cannot change"), ("model=small", "cannot be chosen again")]:
+    for change, message in [
+        ("model.width=16", "model.width cannot change"),
+        ("trainer.batch_size=4", "trainer.batch_size cannot change"),
+        ("model=small", "cannot be chosen again"),
+    ]:
         result = run(tmp_path, resume, change)
         assert result.returncode == 2
         assert message in result.stderr
+    (folder / "config.yaml").write_text("a: [")
+    result = run(tmp_path, resume)
+    assert result.returncode == 2
+    assert "config.yaml cannot be read" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    result = run(tmp_path, *SMALLEST, f"data.cache_folder={tmp_path / 'cache'}")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot write runs/drawn_faces/")
+    assert result.stderr.count("\n") == 1
 
 
 def test_help_names_the_groups(tmp_path: Path) -> None:

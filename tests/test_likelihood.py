@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from glow_app.data.drawn_faces import DrawnFaces
@@ -56,6 +58,17 @@ def test_quantize_undoes_dequantize_always(n_bits: int) -> None:
     every_u = (2 * torch.arange(2**15) + 1).float() / 2**16
     kept = levels >> (8 - n_bits) << (8 - n_bits)
     assert torch.equal(quantize(dequantize(levels, every_u, n_bits), n_bits), kept)
+
+
+@given(st.integers(1, 8), st.integers(-(2**70), 2**70), st.integers(0, 2**62), st.integers(0, 255))
+def test_quantize_undoes_dequantize_for_any_seed_and_position(
+    n_bits: int, seed: int, position: int, level: int
+) -> None:
+    pixels = torch.full((1, 1, 2, 2), level, dtype=torch.uint8)
+    x = dequantize(pixels, dequantization_noise(pixels, seed, torch.tensor([position])), n_bits)
+    assert x.min() >= -0.5
+    assert x.max() < 0.5
+    assert torch.equal(quantize(x, n_bits), pixels >> (8 - n_bits) << (8 - n_bits))
 
 
 def test_noise_is_midpoints_of_the_unit_interval() -> None:

@@ -54,9 +54,11 @@ class CachedSource(ImageSource):
         self.image_shape = source.image_shape
         self.attribute_names, self.class_names = source.attribute_names, source.class_names
         self.skipped: list[str] = card["skipped"]
-        self._kept: list[int] = np.setdiff1d(np.arange(len(source)), card["skipped_indices"]).tolist()
-        self.attributes = take(source.attributes, self._kept) if self.skipped else source.attributes
-        self.classes = take(source.classes, self._kept) if self.skipped else source.classes
+        self._kept = np.setdiff1d(np.arange(len(source)), card["skipped_indices"])
+        if (folder / "pixels.bin").stat().st_size != card["bytes"]:
+            raise UserError(f"the pixel cache {folder} is cut short; delete this folder and prepare the data again")
+        self.attributes = take(source.attributes, self._kept.tolist()) if self.skipped else source.attributes
+        self.classes = take(source.classes, self._kept.tolist()) if self.skipped else source.classes
         self._pixels: np.memmap | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -74,7 +76,7 @@ class CachedSource(ImageSource):
         return torch.from_numpy(pixels[np.asarray(indices, dtype=np.int64)])
 
     def item_name(self, index: int) -> str:
-        return self.source.item_name(self._kept[index])
+        return self.source.item_name(int(self._kept[index]))
 
     def fingerprint(self) -> dict[str, object]:
         return self.source.fingerprint()
@@ -210,6 +212,7 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
             done.append({"bytes": len(chunk.pixels), "sizes": chunk.sizes, "skipped": chunk.left_out})
             log.write(json.dumps(done[-1]) + "\n")
             log.flush()
+            os.fsync(log.fileno())
             progress(min((number + 1) * CHUNK, len(source)), len(source))
     _publish(source, building, folder, done)
 
@@ -231,6 +234,7 @@ def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]
         "n_images": len(source) - len(skipped),
         "skipped_indices": [index for index, _ in skipped],
         "skipped": [reason for _, reason in skipped],
+        "bytes": sum(chunk["bytes"] for chunk in done),
         "sha256": _digest(building / "pixels.bin"),
         "fingerprint": source.fingerprint(),
     }
@@ -241,13 +245,19 @@ def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]
 
 
 def _chunks_done(building: Path) -> list[dict]:
-    """The chunks of an interrupted build that reached the disk, in order; a torn last line does not count."""
+    """The chunks of an interrupted build that reached the disk, in order, up to the first line that was torn."""
+    log, pixels = building / "done.txt", building / "pixels.bin"
     done: list[dict] = []
-    if (building / "done.txt").exists():
-        lines = (building / "done.txt").read_text().splitlines(keepends=True)
-        done = [json.loads(line) for line in lines if line.endswith("\n")]
-        # What follows the last whole line would otherwise run into the first line that is added now.
-        (building / "done.txt").write_text("".join(json.dumps(chunk) + "\n" for chunk in done))
+    if log.exists() and pixels.exists():
+        for line in log.read_bytes().splitlines():
+            try:
+                done.append(json.loads(line))
+            except ValueError:
+                break
+    if sum(chunk["bytes"] for chunk in done) > (pixels.stat().st_size if pixels.exists() else 0):
+        done = []  # pixels were lost after the log was written: nothing here can be relied on
+    # What follows the last whole line would otherwise run into the first line that is added now.
+    log.write_text("".join(json.dumps(chunk) + "\n" for chunk in done))
     return done
 
 

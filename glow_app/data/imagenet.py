@@ -87,6 +87,8 @@ class SmallImageNet(ImageSource):
         n = len(self._part)
         self._rows = range(n) if split == "test" else held_out(n, validation, split, f"data={self.name}")
         labels = self._part.labels()
+        if labels is not None:
+            self.class_names = tuple(str(number) for number in range(1000))  # the distribution has no names
         self.classes = None if labels is None else torch.from_numpy(labels[self._rows.start : self._rows.stop])
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Bits per dimension of a data set."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,18 +33,29 @@ class Likelihood:
 
 
 @torch.no_grad()
-def evaluate(flow: Glow, source: ImageSource, n_bits: int, seed: int, batch_size: int, n_images: int = 0) -> Likelihood:
+def evaluate(
+    flow: Glow,
+    source: ImageSource,
+    n_bits: int,
+    seed: int,
+    batch_size: int,
+    n_images: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Likelihood:
     """Bits per dimension of the first ``n_images`` images (0: all), every one counted once.
 
-    The noise of image ``i`` is a function of (seed, i): the figure does not depend on the batch size.
+    The noise of image ``i`` is a function of (seed, i): the figure does not depend on the batch size. It is computed
+    where the flow is; ``progress`` is told (images done, images in all).
     """
     device = flow.initialized.device
     dataset = InOrder(source, seed)
-    parts = []
-    for indices in EvaluationBatches(min(n_images or len(source), len(source)), batch_size):
+    parts: list[Tensor] = []
+    n = min(n_images or len(source), len(source))
+    for indices in EvaluationBatches(n, batch_size):
         batch = dataset.__getitems__(indices)
         images, positions = batch.images.to(device), batch.positions.to(device)
         cond = batch.labels.to(device) if flow.n_classes and batch.labels is not None else None
         nats = log_prob(flow, images, dequantization_noise(images, seed, positions), n_bits, cond)
         parts.append(bits_per_dim(nats, flow.n_dims).double().cpu())
+        progress(sum(len(part) for part in parts), n)
     return Likelihood(torch.cat(parts))

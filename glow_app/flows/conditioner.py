@@ -80,10 +80,11 @@ class ActNormConv2d(ScaledConv2d):
         """Makes the output's channels mean 0 and standard deviation 1 over the batch ``x``; returns that output."""
         self.bias.zero_()
         self.logs.zero_()
-        bias, logs = standardizing(self(x))
+        y = self(x)
+        bias, logs = standardizing(y)
         self.bias.copy_(bias)
         self.logs.copy_(logs)
-        return self(x)
+        return (y + bias[:, None, None]) * torch.exp(LOGS_FACTOR * logs)[:, None, None]
 
 
 class ZeroConv2d(ScaledConv2d):

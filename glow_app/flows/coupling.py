@@ -60,13 +60,16 @@ class AffineCoupling(Bijection):
         self.conditioner = cast(nn.Module, conditioner)
         self.log_scale = SCALES[scale]
 
+    def _transform(self, x1: Tensor, x2: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._shift_and_log_scale(answer)
+        return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), sum_per_sample(log_scale)
+
     def _shift_and_log_scale(self, answer: Tensor) -> tuple[Tensor, Tensor]:
         return answer[:, 0::2], self.log_scale(answer[:, 1::2])
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x1, x2 = x.chunk(2, 1)
-        shift, log_scale = self._shift_and_log_scale(self.conditioner(x1))
-        return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), sum_per_sample(log_scale)
+        return self._transform(x1, x2, self.conditioner(x1))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)
@@ -74,8 +77,8 @@ class AffineCoupling(Bijection):
         return torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        cast(Conditioner, self.conditioner).initialize(x.chunk(2, 1)[0])
-        return self(x, cond)[0]
+        x1, x2 = x.chunk(2, 1)
+        return self._transform(x1, x2, cast(Conditioner, self.conditioner).initialize(x1))[0]
 
 
 class AdditiveCoupling(Bijection):
@@ -98,5 +101,5 @@ class AdditiveCoupling(Bijection):
         return torch.cat([z1, z2 - self.conditioner(z1)], 1)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        cast(Conditioner, self.conditioner).initialize(x.chunk(2, 1)[0])
-        return self(x, cond)[0]
+        x1, x2 = x.chunk(2, 1)
+        return torch.cat([x1, x2 + cast(Conditioner, self.conditioner).initialize(x1)], 1)

@@ -58,7 +58,8 @@ class TopPrior(Bijection):
 
     In the authors' code this is a zero-initialised 3x3 convolution of zeros ("learntop"): only its bias, its scale and
     the border channel's kernel can ever matter, so only these are kept. The classes of a conditional model add one
-    learned vector each ("ycond"). Mean and log-std are interleaved, as everywhere.
+    learned vector each ("ycond", there with a bias and a scale that change nothing). Unlike everywhere else, mean and
+    log-std are not interleaved: the means are the first half of the channels.
 
     Args:
         n_channels: C at the top of the flow.
@@ -77,12 +78,13 @@ class TopPrior(Bijection):
         answer = self.bias[None, :, None, None]
         if self.border is not None:
             answer = answer + border_map(self.border, like.shape[2], like.shape[3])
+        answer = answer * torch.exp(LOGS_FACTOR * self.logs)[:, None, None]
         if self.classes is not None:
             if cond is None:
                 raise ValueError(f"this model is conditional: it needs cond, a label in 0 ... {len(self.classes) - 1}")
             answer = answer + self.classes[cond][:, :, None, None]
-        answer = (answer * torch.exp(LOGS_FACTOR * self.logs)[:, None, None]).expand(len(like), -1, *like.shape[2:])
-        return answer[:, 0::2], answer[:, 1::2]
+        mean, log_std = answer.expand(len(like), -1, *like.shape[2:]).chunk(2, 1)
+        return mean, log_std
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return whiten(x, *self._mean_and_log_std(x, cond))

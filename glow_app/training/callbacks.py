@@ -7,11 +7,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
 from torch.optim import Optimizer
 
 from glow_app import figures
 from glow_app.errors import UserError
 from glow_app.likelihood import quantize
+from glow_app.progress import say
 from glow_app.training.checkpoint import checkpoint_path, checkpoints_of
 from glow_app.training.module import GlowModule
 
@@ -35,6 +37,14 @@ class Checkpoints(pl.Callback):
         self.run_folder = run_folder
         self.every = every
         self._saved_step = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_step = trainer.global_step  # it has just been loaded, or there is nothing yet
+        if trainer.is_global_zero:
+            for later in checkpoints_of(self.run_folder):
+                if later > checkpoint_path(self.run_folder, trainer.global_step):
+                    # Of a course that the run has left by resuming before it: not to be resumed from by mistake.
+                    later.rename(later.with_name(f"abandoned_{later.name}"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,10 +75,14 @@ class SampleGrids(pl.Callback):
         temperatures: one grid for each.
         n: images in a grid.
         seed: of the latents.
+        console: where to say that samples are not finite, and so not drawn.
     """
 
-    def __init__(self, run_folder: Path, every: int, temperatures: list[float], n: int, seed: int) -> None:
+    def __init__(
+        self, run_folder: Path, every: int, temperatures: list[float], n: int, seed: int, console: Console
+    ) -> None:
         super().__init__()
+        self.console = console
         self.run_folder = run_folder
         self.every = every
         self.temperatures = temperatures
@@ -83,16 +97,16 @@ class SampleGrids(pl.Callback):
             for temperature in self.temperatures:
                 self.draw(pl_module, step, temperature)
 
-    def draw(self, module: GlowModule, step: int, temperature: float) -> Path | None:
-        """One grid; None if the model's images are not finite (an untrained model's may overflow)."""
+    def draw(self, module: GlowModule, step: int, temperature: float) -> None:
+        """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""
         flow = module.flow
         cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
         x = flow.sample(self.n, temperature, self.seed, cond)
         if not torch.isfinite(x).all():
-            return None
+            say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
+            return
         path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
         figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
-        return path
 
 
 class FiniteGuard(pl.Callback):
@@ -120,7 +134,7 @@ class FiniteGuard(pl.Callback):
 
 
 class LearningRate(pl.Callback):
-    """Logs the learning rate of the update that was just made."""
+    """Logs the learning rate of the update that is about to be made."""
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -135,14 +149,20 @@ class CleanInterrupt(pl.Callback):
         super().__init__()
         self._asked = False
         self._previous: Any = None
+        self._step = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._previous = signal.signal(signal.SIGINT, self._ask)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._stop_if_asked()
+        if trainer.global_step != self._step:  # between accumulated batches there is nothing to go on from
+            self._step = trainer.global_step
+            self._stop_if_asked()
 
     def on_validation_batch_end(
         self,
@@ -153,6 +173,9 @@ class CleanInterrupt(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        self._stop_if_asked()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_if_asked()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -6,6 +6,7 @@ was trained on and what it reached. Neither can execute code when it is loaded.
 """
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from glow_app.build import build_flow
 from glow_app.config import ModelConfig
+from glow_app.config_check import check_ranges
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.flows import Glow
@@ -39,7 +41,7 @@ class Card:
         preprocessing: what happened to the pixels, in words.
         step: updates of the weights so far.
         weights: ``averaged`` or ``raw``.
-        metrics: figures reached, such as ``test/bits_per_dim``.
+        metrics: finite figures reached, such as ``test/bits_per_dim``.
         versions: of the libraries.
     """
 
@@ -65,8 +67,10 @@ def export(flow: Glow, card: Card, folder: Path) -> None:
     for name, value in state.items():
         if not torch.isfinite(value).all():
             raise UserError(f"the model is not exported: {name} holds values that are not finite")
-    write_durably(folder / WEIGHTS, lambda file: file.write(safetensors.torch.save(state)))
-    text = json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=1)
+    weights = safetensors.torch.save(state)
+    write_durably(folder / WEIGHTS, lambda file: file.write(weights))
+    content = {"format": FORMAT, "sha256": hashlib.sha256(weights).hexdigest(), **dataclasses.asdict(card)}
+    text = json.dumps(content, indent=1, allow_nan=False)
     write_durably(folder / CARD, lambda file: file.write(text.encode()))
 
 
@@ -90,7 +94,9 @@ def load(path: str | Path) -> tuple[Glow, Card]:
             raise UserError(
                 f"{folder / CARD} has another format than {FORMAT}: it was written by another version of glow_app"
             )
+        digest = content.pop("sha256")
         content["model"] = ModelConfig(**content["model"])
+        check_ranges(content["model"], "model.")
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])
         card = Card(**content)
@@ -98,7 +104,10 @@ def load(path: str | Path) -> tuple[Glow, Card]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error
     try:
-        flow.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        weights = (folder / WEIGHTS).read_bytes()
+        if hashlib.sha256(weights).hexdigest() != digest:
+            raise UserError(f"{folder / WEIGHTS} is damaged, or not what {CARD} describes; export it again")
+        flow.load_state_dict(safetensors.torch.load(weights))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder / WEIGHTS} cannot be loaded ({reason}); export the model again") from error

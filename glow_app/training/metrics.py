@@ -42,11 +42,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        # Lightning numbers updates from 0; everywhere else here a step is the number of updates made.
-        row = {
-            "step": float((step or 0) + 1),
-            **{key: float(value) for key, value in metrics.items() if key != "epoch"},
-        }
+        row = {"step": float(step or 0), **{key: float(value) for key, value in metrics.items() if key != "epoch"}}
         if set(row) - set(self._columns):
             rows = read(self.path) if self.path.exists() else []
             self._columns += [key for key in row if key not in self._columns]

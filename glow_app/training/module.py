@@ -3,6 +3,8 @@
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.aggregation import CatMetric
 
 from glow_app.config import OptimConfig
@@ -52,10 +54,13 @@ class GlowModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
+        self._apply_optim_options()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.bits_per_dim(batch).mean()
         self.last_loss = loss.detach()
+        # The update that this batch leads to: Lightning would number updates from 0.
+        self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
         self.log("train/bits_per_dim", self.last_loss, batch_size=len(batch.images))
         return loss
 
@@ -73,6 +78,7 @@ class GlowModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         reached = Likelihood(torch.atleast_1d(torch.as_tensor(self.val_bits_per_dim.compute())).double())
         self.val_bits_per_dim.reset()
+        self.log("step", float(self.global_step))  # Lightning's word for the step of everything that is logged with it
         self.log("val/bits_per_dim", reached.mean)
         self.log("val/standard_error", reached.standard_error)
 
@@ -95,8 +101,18 @@ class GlowModule(pl.LightningModule):
         exact = (quantize(self.flow.inverse(latents, cond), self.n_bits) == kept).flatten(1).all(1)
         self.log("val/reconstructed", exact.float().mean(), batch_size=len(images))
 
+    def _apply_optim_options(self) -> None:
+        """A resumed optimizer has the options that it was saved with; those of this run may differ."""
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, Optimizer)
+        assert isinstance(schedule, LambdaLR)
+        lr = self.optim.lr * schedule.lr_lambdas[0](self.trainer.global_step)
+        for group in optimizer.param_groups:
+            group.update(lr=lr, initial_lr=self.optim.lr, betas=(self.optim.beta1, self.optim.beta2))
+        schedule.base_lrs = [self.optim.lr] * len(optimizer.param_groups)
+
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         optimizer = make_optimizer(self.flow.parameters(), self.optim)
         factor = learning_rate_factor(self.optim, self.images_per_step, self.max_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

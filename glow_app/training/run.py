@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import platform
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -16,16 +17,18 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.build import PRECISIONS, build_flow, cache_folder, open_source
+from glow_app.build import PRECISIONS, build_flow, open_source
 from glow_app.config import LoggerConfig, TrainConfig, TrainerConfig
-from glow_app.data.cache import cached, default_workers
+from glow_app.data.cache import default_workers
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.flows import Glow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
+from glow_app.prepare import open_cached
 from glow_app.progress import counting, say
 from glow_app.training import metrics, report
 from glow_app.training.callbacks import (
@@ -59,6 +62,7 @@ class _Run:
     console: Console
     train: ImageSource
     val: ImageSource
+    test: ImageSource | None
     module: GlowModule
     average: WeightAverage | None
 
@@ -84,39 +88,59 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     _forbid_tf32()
     resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
     train, val = (_open(config, split, console) for split in ("train", "val"))
+    try:
+        test = _open(config, "test", console)
+    except EmptySplit:
+        test = None
     flow = _build(config, train)
     if checkpoint is None:
         _initialize(flow, train, config)
     else:
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    run = _Run(config, run_folder, console, train, val, _module(flow, config), average)
+    run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
     _save_configuration(config, run_folder)
     report.banner(config, flow, train, val, run_folder, resumed_step, console)
 
     trainer = _trainer(run, resumed_step)
+    device = trainer.strategy.root_device
+    data = _data_module(run)
     try:
         with warnings.catch_warnings():
             # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
-            trainer.fit(run.module, _data_module(run), ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
+            if config.max_steps % config.validate_every:
+                trainer.validate(run.module, data, verbose=False)
     except Interrupted:
         _export(run, trainer.global_step, {})
-        report.interrupted(trainer.global_step, run_folder, console)
+        report.interrupted(trainer.global_step, config.max_steps, run_folder, console)
         raise KeyboardInterrupt from None
+    except SystemExit:
+        # What Lightning makes of a second Ctrl-C.
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError(
+            "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=checkpoint"
+        ) from error
     if trainer.is_global_zero:
         reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-        _export(run, trainer.global_step, reached | _test(run))
+        _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+        if run.test is None:
+            say(console, "there is no test split: the last validation is the figure of this run")
+        else:
+            _export(run, trainer.global_step, reached | _test(run, run.test, device))
         report.where(config, trainer.global_step, run_folder, console)
 
 
 def _require_device(trainer: TrainerConfig) -> None:
     """Raises a UserError for an accelerator that is not there, before any data are read."""
-    present = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(trainer.accelerator, True):
-        raise UserError(f"trainer.accelerator={trainer.accelerator}: this machine has none; choose trainer=cpu")
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: this machine has none; choose trainer=cpu")
 
 
 def _forbid_tf32() -> None:
@@ -126,15 +150,13 @@ def _forbid_tf32() -> None:
 
 
 def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:
-    source = open_source(config.data, split)
-    if not config.data.cache:
-        return source
-    with counting(console, f"preparing {config.data.name} {split}") as progress:
-        return cached(source, cache_folder(config.data), default_workers(), progress)
+    if config.data.cache:
+        return open_cached(config.data, split, default_workers(), console)
+    return open_source(config.data, split)
 
 
 def _build(config: TrainConfig, train: ImageSource) -> Glow:
-    if config.model.class_conditional and not train.class_names:
+    if config.model.class_conditional and train.classes is None:
         raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
     # Here and not earlier: a cache that has to be built draws from the same generator.
     torch.manual_seed(config.seed)
@@ -143,7 +165,7 @@ def _build(config: TrainConfig, train: ImageSource) -> Glow:
 
 def _initialize(flow: Glow, train: ImageSource, config: TrainConfig) -> None:
     _, height, width = train.image_shape
-    published = max(4, round(256 * 32 * 32 / (height * width)))
+    published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
     n = min(config.init_images or published, len(train))
     batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
     u = dequantization_noise(batch.images, config.seed, batch.positions)
@@ -187,7 +209,7 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         *([run.average] if run.average else []),  # first: what follows sees the averaged weights in validation
         FiniteGuard(run.folder),
         LearningRate(),
-        SampleGrids(run.folder, samples_every, config.temperatures, GRID, config.seed),
+        SampleGrids(run.folder, samples_every, config.temperatures, GRID, config.seed, run.console),
         ProgressReport(run.console),
         Checkpoints(run.folder, config.checkpoint_every),
         CleanInterrupt(),
@@ -204,7 +226,7 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         gradient_clip_val=config.optim.clip_norm,
         log_every_n_steps=min(LOG_EVERY, config.max_steps),
         callbacks=callbacks,
-        logger=_loggers(config.logger, run.folder, config.name, resumed_step),
+        logger=_loggers(run, resumed_step),
         plugins=[DurableCheckpointIO()],
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -213,38 +235,43 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
     )
 
 
-def _loggers(config: LoggerConfig, run_folder: Path, name: str, resumed_step: int) -> list[Logger]:
-    loggers: list[Logger] = [metrics.MetricsCSV(run_folder / "metrics.csv", resumed_step)]
-    if config.name == "tensorboard":
-        loggers.append(TensorBoardLogger(run_folder, name="", version="tensorboard"))
-    if config.name == "wandb":
-        from pytorch_lightning.loggers import WandbLogger  # imports wandb, which is slow, and seldom asked for
-
-        loggers.append(
-            WandbLogger(
-                name=f"{name}/{run_folder.name}",
-                id=f"{name}-{run_folder.name}",
-                resume="allow",
-                project=config.project,
-                save_dir=run_folder,
-                offline=config.mode == "offline",
-            )
-        )
+def _loggers(run: _Run, resumed_step: int) -> list[Logger]:
+    config = run.config
+    loggers: list[Logger] = [metrics.MetricsCSV(run.folder / "metrics.csv", resumed_step)]
+    if config.logger.name == "tensorboard":
+        loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
+    if config.logger.name == "wandb":
+        try:
+            loggers.append(_wandb(config.logger, run.folder, config.name))
+        except Exception as error:  # of many kinds; none is a reason not to train
+            reason = " ".join(str(error).split())
+            say(run.console, f"wandb is not used: {reason}; the run goes on with metrics.csv alone")
     return loggers
 
 
-def _test(run: _Run) -> dict[str, float]:
-    """Bits per dimension of the test images; nothing if there are none."""
-    config = run.config
-    try:
-        test = _open(config, "test", run.console)
-    except EmptySplit:
-        say(run.console, "there is no test split: the last validation is the figure of this run")
-        return {}
-    flow = run.module.flow.eval()
+def _wandb(config: LoggerConfig, run_folder: Path, name: str) -> Logger:
+    from pytorch_lightning.loggers import WandbLogger  # imports wandb, which is slow, and seldom asked for
+
+    logger = WandbLogger(
+        name=f"{name}/{run_folder.name}",
+        id=f"{name}-{run_folder.name}",
+        resume="allow",
+        project=config.project,
+        save_dir=run_folder,
+        offline=config.mode == "offline",
+    )
+    _ = logger.experiment  # connects, and so fails, now
+    return logger
+
+
+def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float]:
+    """Bits per dimension of the test images, said and returned."""
+    config, flow = run.config, run.module.flow.eval()
     flow.set_conditioner_dtype(None)
-    with run.final_weights():
-        reached = evaluate(flow, test, config.data.n_bits, config.seed, 64, config.test_images)
+    with run.final_weights(), counting(run.console, "test") as progress:
+        flow.to(device)  # Lightning takes the model back to the CPU when it has finished
+        batch_size = 2 * config.trainer.batch_size
+        reached = evaluate(flow, test, config.data.n_bits, config.seed, batch_size, config.test_images, progress)
     report.result(reached, test, config, run.console)
     return {"test/bits_per_dim": reached.mean, "test/standard_error": reached.standard_error}
 
@@ -261,7 +288,7 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
         preprocessing=train.preprocessing,
         step=step,
         weights="averaged" if run.average else "raw",
-        metrics=reached,
+        metrics={key: value for key, value in reached.items() if math.isfinite(value)},
         versions=_versions(),
     )
     with run.final_weights():
@@ -271,10 +298,10 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
 
 
 def _save_configuration(config: TrainConfig, run_folder: Path) -> None:
-    run_folder.mkdir(parents=True, exist_ok=True)
-    values = OmegaConf.create(dataclasses.asdict(config))
-    (run_folder / "config.yaml").write_text(OmegaConf.to_yaml(values))
-    (run_folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
+    configuration = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    versions = json.dumps(_versions(), indent=1)
+    write_durably(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
+    write_durably(run_folder / "versions.json", lambda file: file.write(versions.encode()))
 
 
 def _versions() -> dict[str, str]:

@@ -101,6 +101,14 @@ def test_state_dict_carries_everything(case: Case, request: pytest.FixtureReques
         assert torch.equal(a, b)
 
 
+def test_initialising_gives_what_forward_gives(case: Case) -> None:
+    """The data-dependent pass returns the output of the layer that it has just set."""
+    bijection, x, cond = case
+    with torch.no_grad():
+        z = bijection.initialize(x, cond)
+        assert (bijection(x, cond)[0] - z).abs().max() < 1e-11
+
+
 def test_dtype_moves_and_copies(case: Case) -> None:
     bijection, x, cond = case
     there_and_back = copy.deepcopy(bijection).float().double()

@@ -1,6 +1,7 @@
 """The pixel cache: right, complete or absent, and resumable."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -73,6 +74,33 @@ def test_an_interrupted_build_goes_on(tmp_path: Path) -> None:
     assert source.decoded == [8, 9]
     assert torch.equal(kept.fetch(range(10)), ArraySource(10).fetch(range(10)))
     verify(kept.folder)
+
+
+def test_a_build_whose_pixels_were_lost_starts_again(tmp_path: Path) -> None:
+    def kill(done: int, total: int) -> None:
+        if done == 8:
+            raise InterruptedError
+
+    for damage in ("short", "missing", "torn log"):
+        with pytest.raises(UserError):
+            cached(ArraySource(10, damage=damage), tmp_path, 0, kill)
+        building = cache_path(ArraySource(10, damage=damage), tmp_path).with_suffix(".building")
+        if damage == "short":
+            os.truncate(building / "pixels.bin", 10)
+        elif damage == "missing":
+            (building / "pixels.bin").unlink()
+        else:  # what a power failure makes of a file that was growing
+            (building / "done.txt").write_bytes((building / "done.txt").read_bytes() + bytes(20) + b"\n")
+        kept = cached(ArraySource(10, damage=damage), tmp_path, 0, quiet)
+        assert torch.equal(kept.fetch(range(10)), ArraySource(10).fetch(range(10)))
+        verify(kept.folder)
+
+
+def test_a_cache_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    folder = cached(ArraySource(10), tmp_path, 0, quiet).folder
+    os.truncate(folder / "pixels.bin", 100)
+    with pytest.raises(UserError, match="is cut short; delete this folder"):
+        cached(ArraySource(10), tmp_path, 0, quiet)
 
 
 def test_corrupt_images_stop_the_build_or_are_left_out(tmp_path: Path) -> None:

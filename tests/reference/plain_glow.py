@@ -303,7 +303,7 @@ class PlainGlow:
         return mean, log_std
 
     def _top_prior(self, z: Array) -> tuple[Array, Array]:
-        """h = (conv(zeros) + bias) * exp(3 logs); mean = h[0::2], log_std = h[1::2].
+        """h = (conv(zeros) + bias) * exp(3 logs); means are the first half of its channels, log-stds the second.
 
         The convolution's input is zero in every channel but the border's, so the other channels' weights drop out and
         any values may stand for them: zeros, here.
@@ -314,4 +314,5 @@ class PlainGlow:
             raise ValueError(f"{name}.bias must have {2 * z.shape[1]} channels, got {bias.shape}")
         weight = np.zeros((2 * z.shape[1], z.shape[1], 3, 3))
         h = convolve(np.zeros(z.shape), weight, self._get(f"{name}.border") if self.border else None)
-        return interleaved((h + per_channel(bias)) * np.exp(3.0 * per_channel(logs)))
+        h = (h + per_channel(bias)) * np.exp(3.0 * per_channel(logs))
+        return h[:, : h.shape[1] // 2], h[:, h.shape[1] // 2 :]

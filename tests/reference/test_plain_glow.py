@@ -194,7 +194,7 @@ def test_interleaved_channels_and_scales_by_hand() -> None:
         if c >= 4:
             value /= 1 + np.exp(-2.0)
             log_p -= np.log(1 + np.exp(-2.0))
-        mean, log_std = 2 * c / 10 * np.exp(-3 * 2 * c / 50), (2 * c + 1) / 10 * np.exp(-3 * (2 * c + 1) / 50)
+        mean, log_std = c / 10 * np.exp(-3 * c / 50), (c + 8) / 10 * np.exp(-3 * (c + 8) / 50)
         log_p += log_normal(value, mean, log_std)
     np.testing.assert_allclose(glow.log_prob(images, noise), [log_p - 16 * np.log(256)], rtol=1e-13)
 

@@ -1,6 +1,7 @@
 """Exported models: they come back the same, and whatever is wrong with them is said."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -56,19 +57,24 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 def test_damage_is_told(exported: tuple[Glow, Card, Path]) -> None:
     _, card, folder = exported
     weights, text = (folder / "model.safetensors").read_bytes(), (folder / "model.json").read_text()
-    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(UserError, match=r"model\.safetensors cannot be loaded .*export the model again"):
-        load(folder)
+    for damaged in (weights[: len(weights) // 2], weights[:-1] + bytes([weights[-1] ^ 1])):
+        (folder / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"model\.safetensors is damaged, or not what model\.json describes"):
+            load(folder)
     (folder / "model.safetensors").write_bytes(weights)
     for broken in ("{", "[]", '{"format": 1}', text.replace('"width"', '"widht"')):
         (folder / "model.json").write_text(broken)
         with pytest.raises(UserError, match=r"model\.json is damaged or not a model card"):
             load(folder)
+    (folder / "model.json").write_text(text.replace('"n_steps": 2', '"n_steps": 0'))
+    with pytest.raises(UserError, match=r"model\.n_steps=0 is too small"):
+        load(folder)
     (folder / "model.json").write_text(text.replace('"format": 1', '"format": 99'))
     with pytest.raises(UserError, match="another format than 1"):
         load(folder)
     other = dataclasses.replace(card, model=dataclasses.replace(card.model, width=16))
-    (folder / "model.json").write_text(json.dumps({"format": 1, **dataclasses.asdict(other)}))
+    digest = hashlib.sha256(weights).hexdigest()
+    (folder / "model.json").write_text(json.dumps({"format": 1, "sha256": digest, **dataclasses.asdict(other)}))
     with pytest.raises(UserError, match=r"model\.safetensors cannot be loaded"):
         load(folder)
 

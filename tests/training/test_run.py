@@ -14,7 +14,8 @@ from glow_app.errors import UserError
 from glow_app.training import callbacks, metrics
 from glow_app.training.checkpoint import checkpoints_of, find_run, load
 from glow_app.training.module import GlowModule
-from tests.training.runs import smallest, train
+from tests.data.layouts import write_cifar
+from tests.training.runs import SMALLEST, configure, smallest, train
 
 
 def test_a_run_leaves_what_the_design_says(tmp_path: Path) -> None:
@@ -92,6 +93,76 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
     for kind in ("train/bits_per_dim", "val/bits_per_dim"):
         values, resumed_values = ([(row["step"], row[kind]) for row in of if kind in row] for of in rows)
         assert values == resumed_values
+
+
+def test_ctrl_c_between_accumulated_batches_waits_for_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = smallest(tmp_path, "trainer.accumulate=2")
+    train(config, tmp_path / "whole")
+    training_step = GlowModule.training_step
+
+    def press(self: GlowModule, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 8:  # the first of the two batches behind the fifth update
+            os.kill(os.getpid(), signal.SIGINT)
+        return training_step(self, batch, batch_idx)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(GlowModule, "training_step", press)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run)
+    assert [path.name for path in checkpoints_of(run)] == ["step_00000004.ckpt", "step_00000005.ckpt"]
+    train(config, *find_run(str(run)))
+    whole, resumed = (load(folder)[0].state_dict() for folder in (tmp_path / "whole", run))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_resuming_from_an_older_checkpoint_leaves_the_newer_ones_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(smallest(tmp_path), run)
+    first, last = checkpoints_of(run)
+    train(smallest(tmp_path, "max_steps=6"), *find_run(str(first)))
+    assert [path.name for path in checkpoints_of(run)] == ["step_00000004.ckpt", "step_00000006.ckpt"]
+    assert (run / "checkpoints" / f"abandoned_{last.name}").exists()
+    assert max(row["step"] for row in metrics.read(run / "metrics.csv")) == 6
+
+
+def test_a_resumed_run_has_the_learning_rate_that_is_asked_for(tmp_path: Path) -> None:
+    train(smallest(tmp_path, "max_steps=4", "optim.decay=constant"), tmp_path / "run")
+    asked = ["optim.decay=constant", "optim.lr=0.25e-3", "optim.beta1=0.5"]
+    train(smallest(tmp_path, *asked), *find_run(str(tmp_path / "run")))
+    content = torch.load(find_run(str(tmp_path / "run"))[1], weights_only=True)
+    (group,) = content["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == group["initial_lr"] == 0.25e-3
+    assert group["betas"] == (0.5, 0.999)
+
+
+def test_the_last_step_is_validated_and_drawn(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = train(smallest(tmp_path, "max_steps=5"), run)
+    assert [r["step"] for r in metrics.read(run / "metrics.csv") if "val/bits_per_dim" in r] == [4, 5]
+    assert f"look at\n  {run}/samples/step_00000005_T0.70.png\n" in output
+    assert (run / "samples" / "step_00000005_T0.70.png").exists()
+
+
+def test_a_model_survives_a_failure_of_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise UserError("the test failed")
+
+    monkeypatch.setattr("glow_app.training.run.evaluate", fail)
+    with pytest.raises(UserError, match="the test failed"):
+        train(smallest(tmp_path), tmp_path / "run")
+    assert load(tmp_path / "run")[1].step == 8
+
+
+def test_running_out_of_memory_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(GlowModule, "training_step", fail)
+    with pytest.raises(UserError, match=r"out of memory; try a smaller trainer\.batch_size"):
+        train(smallest(tmp_path), tmp_path / "run")
 
 
 def test_ctrl_c_in_validation_saves_the_weights_and_not_their_average(
@@ -180,6 +251,26 @@ def test_a_missing_gpu_is_told_before_any_data_are_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trainer\.accelerator=gpu: this machine has none; choose trainer=cpu"):
         train(smallest(tmp_path, "trainer=gpu"), tmp_path / "run")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> None:
+    write_cifar(tmp_path / "cifar", n=20)
+    settings = [s for s in SMALLEST if not s.startswith("data.")]
+    data = ["data=cifar10", f"data.root={tmp_path / 'cifar'}", "data.validation=20", "model.class_conditional=true"]
+    config = configure(*settings, *data, f"data.cache_folder={tmp_path / 'cache'}")
+    train(config, tmp_path / "run")
+    flow, card = load(tmp_path / "run")
+    assert len(card.class_names) == flow.n_classes == 10
+    assert torch.isfinite(flow.sample(10, cond=torch.arange(10))).all()
+
+
+def test_a_wandb_that_fails_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("pytorch_lightning.loggers.WandbLogger", fail)
+    output = train(smallest(tmp_path, "max_steps=2", "logger=wandb"), tmp_path / "run")
+    assert "wandb is not used: no route to host; the run goes on" in output
 
 
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
