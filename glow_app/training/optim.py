@@ -67,7 +67,7 @@ def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig) -> Optim
     betas = (config.beta1, config.beta2)
     if config.name == "adamax":
         return PublishedAdamax(params, lr=config.lr, betas=betas)
-    return torch.optim.Adam(params, lr=config.lr, betas=betas)
+    return torch.optim.Adam(params, lr=config.lr, betas=betas, fused=True)
 
 
 def learning_rate_factor(config: OptimConfig, images_per_step: int, max_steps: int) -> Callable[[int], float]:
