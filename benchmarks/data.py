@@ -61,7 +61,7 @@ class AlignedFaces(ImageSource):
     def item_name(self, index: int) -> str:
         return str(self.files[index])
 
-    def fingerprint(self) -> dict[str, object]:
+    def content(self) -> dict[str, object]:
         return {"files": [str(path) for path in self.files]}
 
 

@@ -78,6 +78,9 @@ class CachedSource(ImageSource):
     def item_name(self, index: int) -> str:
         return self.source.item_name(int(self._kept[index]))
 
+    def content(self) -> dict[str, object]:
+        return self.source.content()
+
     def fingerprint(self) -> dict[str, object]:
         return self.source.fingerprint()
 
@@ -140,7 +143,7 @@ def default_workers() -> int:
 
 def cache_path(source: ImageSource, cache_folder: Path) -> Path:
     """Where the cache of ``source`` is, or would be: another source or preprocessing has another place."""
-    facts = {"format": FORMAT, "shape": source.image_shape, "n": len(source), "on_corrupt": _on_corrupt(source)}
+    facts = {"format": FORMAT, "on_corrupt": _on_corrupt(source)}
     key = json.dumps(facts | {"source": source.fingerprint()}, sort_keys=True)
     return cache_folder / f"{source.name}-{source.split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 

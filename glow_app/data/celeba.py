@@ -22,7 +22,7 @@ from glow_app.data.files import (
 from glow_app.data.image import Channels, open_image, to_tensor
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stores import FolderStore, ImageStore, ZipStore
-from glow_app.data.transforms import PIXELS_VERSION, celeba_aligned
+from glow_app.data.transforms import celeba_aligned
 from glow_app.errors import UserError
 
 IMAGES, ZIP = "img_align_celeba", "img_align_celeba.zip"
@@ -112,16 +112,8 @@ class CelebA(ImageSource):
     def item_name(self, index: int) -> str:
         return self.files[index]
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "image_shape": list(self.image_shape),
-            "preprocessing": self.preprocessing,
-            "images": len(self.files),
-            "files": self.images.digest(),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        return {"files": self.images.digest()}
 
     def _settle(self, base: Path, divisor: int | None, subset: bool) -> None:
         """Files, store, identities and attributes: the rows of this split that have an image."""

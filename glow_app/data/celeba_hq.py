@@ -19,7 +19,7 @@ from glow_app.data.image import decode_image
 from glow_app.data.source import ImageSource
 from glow_app.data.splits import held_out
 from glow_app.data.stores import FolderStore
-from glow_app.data.transforms import PIXELS_VERSION, box_mean
+from glow_app.data.transforms import box_mean
 from glow_app.errors import UserError
 
 Partition = Literal["published", "celeba"]
@@ -112,16 +112,8 @@ class CelebAHQ(ImageSource):
     def item_name(self, index: int) -> str:
         return self.files[index]
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "image_shape": list(self.image_shape),
-            "preprocessing": self.preprocessing,
-            "images": len(self.files),
-            "files": self.images.digest(),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        return {"files": self.images.digest()}
 
     def _take_attributes(self, table: Table, rows: list[int | None]) -> None:
         known = [row for row in rows if row is not None]

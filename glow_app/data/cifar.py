@@ -15,7 +15,6 @@ from glow_app.data.batches import load_pickle, read_bytes, rows_and_labels
 from glow_app.data.files import digest_files, find_level, require_folder, require_split
 from glow_app.data.source import ImageSource
 from glow_app.data.splits import held_out
-from glow_app.data.transforms import PIXELS_VERSION
 from glow_app.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -83,15 +82,8 @@ class Cifar10(ImageSource):
         part = "test" if self.split == "test" else "train"
         return f"{part} {self._first + range(len(self))[index]}"
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "first": self._first,
-            "images": len(self),
-            "files": digest_files(self.folder, self.files),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        return {"first": self._first, "files": digest_files(self.folder, self.files)}
 
 
 def _locate(root: Path) -> Path:

@@ -80,18 +80,10 @@ class DrawnFaces(ImageSource):
         """Seed and number of the face: with ``sample_factors`` enough to draw it again at any size."""
         return f"face_{self.seed}_{self._number(index):08d}"
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "drawing_version": DRAWING_VERSION,
-            "seed": self.seed,
-            "first": self.first,
-            "n_images": self.n_images,
-            "image_size": self.image_size,
-            # They rasterise outlines and round the last bit of the shading in their own way.
-            "pillow": PIL.__version__,
-            "numpy": np.__version__,
-        }
+    def content(self) -> dict[str, object]:
+        # Pillow rasterises outlines, and NumPy rounds the last bit of the shading, each version in its own way.
+        libraries = {"pillow": PIL.__version__, "numpy": np.__version__}
+        return {"drawing_version": DRAWING_VERSION, "seed": self.seed, "first": self.first, **libraries}
 
     # The first use takes about half a second for 10,000 faces, so that a source is made in no time.
     @cached_property

@@ -18,7 +18,7 @@ from glow_app.data.files import (
 from glow_app.data.image import Channels, open_image, to_tensor
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.splits import name_hash
-from glow_app.data.transforms import PIXELS_VERSION, centre_crop_aspect, resize_bilinear
+from glow_app.data.transforms import centre_crop_aspect, resize_bilinear
 from glow_app.errors import UserError
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -89,16 +89,8 @@ class Folder(ImageSource):
     def item_name(self, index: int) -> str:
         return self.files[index]
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "image_shape": list(self.image_shape),
-            "preprocessing": self.preprocessing,
-            "images": len(self.files),
-            "files": digest_files(self.root, self.files),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        return {"files": digest_files(self.root, self.files)}
 
 
 def split_members(root: Path) -> dict[str, list[str]]:

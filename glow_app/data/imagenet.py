@@ -22,7 +22,6 @@ from glow_app.data.image import decode_image
 from glow_app.data.source import ImageSource
 from glow_app.data.splits import held_out
 from glow_app.data.stores import FolderStore
-from glow_app.data.transforms import PIXELS_VERSION
 from glow_app.errors import UserError
 
 Distribution = Literal["auto", "older", "newer"]
@@ -100,15 +99,9 @@ class SmallImageNet(ImageSource):
     def item_name(self, index: int) -> str:
         return self._part.item_name(self._rows[index])
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "distribution": self.distribution,
-            "rows": [self._rows.start, self._rows.stop],
-            "files": self._part.digest(),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        rows = [self._rows.start, self._rows.stop]
+        return {"distribution": self.distribution, "rows": rows, "files": self._part.digest()}
 
 
 class _OlderPart:

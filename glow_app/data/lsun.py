@@ -18,7 +18,7 @@ from glow_app.data.image import Channels, decode_image, open_image
 from glow_app.data.lmdb_store import LmdbStore
 from glow_app.data.source import EmptySplit, ImageSource, RandomCropSource
 from glow_app.data.splits import held_out
-from glow_app.data.transforms import PIXELS_VERSION, centre_square_boxed, short_side
+from glow_app.data.transforms import centre_square_boxed, short_side
 from glow_app.errors import UserError
 
 SCENES = (
@@ -65,17 +65,9 @@ class _LsunPart(ImageSource):
     def item_name(self, index: int) -> str:
         return self.images.key(self._rows[index])
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "category": self.category,
-            "split": self.split,
-            "image_shape": list(self.image_shape),
-            "preprocessing": self.preprocessing,
-            "rows": [self._rows.start, self._rows.stop],
-            "files": self.images.digest(),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        rows = [self._rows.start, self._rows.stop]
+        return {"category": self.category, "rows": rows, "files": self.images.digest()}
 
 
 class Lsun(_LsunPart, RandomCropSource):

@@ -18,7 +18,7 @@ from glow_app.data.files import digest_files, find_level, require_choice, requir
 from glow_app.data.image import Channels
 from glow_app.data.source import ImageSource
 from glow_app.data.splits import held_out
-from glow_app.data.transforms import PIXELS_VERSION, zero_pad
+from glow_app.data.transforms import zero_pad
 from glow_app.errors import UserError
 
 Variant = Literal["mnist", "fashion_mnist"]
@@ -97,16 +97,8 @@ class Mnist(ImageSource):
     def item_name(self, index: int) -> str:
         return f"{'test' if self.split == 'test' else 'train'} {self._first + range(len(self))[index]}"
 
-    def fingerprint(self) -> dict[str, object]:
-        return {
-            "source": self.name,
-            "split": self.split,
-            "image_shape": list(self.image_shape),
-            "first": self._first,
-            "images": len(self),
-            "files": digest_files(self.folder, self.files),
-            "code": PIXELS_VERSION,
-        }
+    def content(self) -> dict[str, object]:
+        return {"first": self._first, "files": digest_files(self.folder, self.files)}
 
 
 def _candidates(folder: Path, part: str, kind: str) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from glow_app.data.transforms import crop_at
+from glow_app.data.transforms import PIXELS_VERSION, crop_at
 from glow_app.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -55,11 +55,20 @@ class ImageSource(ABC):
         """What a person calls this image: its file's path inside the data set, its key, or its number."""
 
     @abstractmethod
-    def fingerprint(self) -> dict[str, object]:
-        """JSON-ready facts on which the pixels depend (files with size and time, preprocessing, version of the code).
+    def content(self) -> dict[str, object]:
+        """JSON-ready facts that tell this source's pixels from those of other files: their digest, the rows used."""
 
-        Two sources with equal fingerprints give equal pixels; the pixel cache is keyed by it.
-        """
+    def fingerprint(self) -> dict[str, object]:
+        """JSON-ready: two sources with equal fingerprints give equal pixels. The pixel cache is keyed by it."""
+        return {
+            "source": self.name,
+            "split": self.split,
+            "images": len(self),
+            "image_shape": list(self.image_shape),
+            "preprocessing": self.preprocessing,
+            "code": PIXELS_VERSION,
+            "content": self.content(),
+        }
 
     def fetch(self, indices: Sequence[int]) -> Tensor:
         """uint8 (len(indices), C, H, W) pixels of several images."""

@@ -43,7 +43,7 @@ class ArraySource(ImageSource):
     def item_name(self, index: int) -> str:
         return f"image-{index}"
 
-    def fingerprint(self) -> dict[str, object]:
+    def content(self) -> dict[str, object]:
         return {"seed": self.seed, **self.facts}
 
 

@@ -179,7 +179,7 @@ def test_card_says_what_is_inside(tmp_path: Path) -> None:
     card = json.loads((folder / "card.json").read_text())
     assert card["n_images"] == 10
     assert card["image_shape"] == [3, 8, 8]
-    assert card["fingerprint"] == {"seed": 0, "crop": 3}
+    assert card["fingerprint"]["content"] == {"seed": 0, "crop": 3}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
