@@ -24,6 +24,7 @@ def counting(console: Console, what: str) -> Iterator[ReportProgress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         disable=not console.is_terminal,
+        transient=True,
     ) as progress:
         task = progress.add_task("", total=None)
 
