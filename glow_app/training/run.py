@@ -13,12 +13,11 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
 from glow_app import figures
 from glow_app.build import PRECISIONS, build_flow, open_source
-from glow_app.config import LoggerConfig, TrainConfig, TrainerConfig
+from glow_app.config import TrainConfig, TrainerConfig
 from glow_app.data.cache import default_workers
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
@@ -41,6 +40,7 @@ from glow_app.training.callbacks import (
 )
 from glow_app.training.checkpoint import Card, DurableCheckpointIO, export
 from glow_app.training.ema import WeightAverage
+from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
 
@@ -226,42 +226,13 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         gradient_clip_val=config.optim.clip_norm,
         log_every_n_steps=min(LOG_EVERY, config.max_steps),
         callbacks=callbacks,
-        logger=_loggers(run, resumed_step),
+        logger=make_loggers(config, run.folder, resumed_step, run.console),
         plugins=[DurableCheckpointIO()],
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def _loggers(run: _Run, resumed_step: int) -> list[Logger]:
-    config = run.config
-    loggers: list[Logger] = [metrics.MetricsCSV(run.folder / "metrics.csv", resumed_step)]
-    if config.logger.name == "tensorboard":
-        loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
-    if config.logger.name == "wandb":
-        try:
-            loggers.append(_wandb(config.logger, run.folder, config.name))
-        except Exception as error:  # of many kinds; none is a reason not to train
-            reason = " ".join(str(error).split())
-            say(run.console, f"wandb is not used: {reason}; the run goes on with metrics.csv alone")
-    return loggers
-
-
-def _wandb(config: LoggerConfig, run_folder: Path, name: str) -> Logger:
-    from pytorch_lightning.loggers import WandbLogger  # imports wandb, which is slow, and seldom asked for
-
-    logger = WandbLogger(
-        name=f"{name}/{run_folder.name}",
-        id=f"{name}-{run_folder.name}",
-        resume="allow",
-        project=config.project,
-        save_dir=run_folder,
-        offline=config.mode == "offline",
-    )
-    _ = logger.experiment  # connects, and so fails, now
-    return logger
 
 
 def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float]:

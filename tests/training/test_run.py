@@ -10,7 +10,10 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
+from glow_app.evaluation.likelihood import evaluate
+from glow_app.likelihood import dequantize
 from glow_app.training import callbacks, metrics
 from glow_app.training.checkpoint import checkpoints_of, find_run, load
 from glow_app.training.module import GlowModule
@@ -54,11 +57,19 @@ def test_the_exported_model_is_the_one_that_was_evaluated(tmp_path: Path) -> Non
     flow, card = load(run)
     assert (card.step, card.weights, card.n_bits, card.image_shape) == (8, "averaged", 8, (3, 16, 16))
     assert f"test: {card.metrics['test/bits_per_dim']:.3f}" in output
-    from glow_app.data.drawn_faces import DrawnFaces
-    from glow_app.evaluation.likelihood import evaluate
-
     again = evaluate(flow, DrawnFaces("test", 16, n_images=32), 8, seed=0, batch_size=5)
     assert again.mean == pytest.approx(card.metrics["test/bits_per_dim"], abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["bounded", "sigmoid"])
+def test_a_trained_model_still_comes_back(tmp_path: Path, scale: str) -> None:
+    train(smallest(tmp_path, f"model.scale={scale}", "max_steps=100", "optim.lr=5e-3"), tmp_path / "run")
+    flow, _ = load(tmp_path / "run")
+    faces = DrawnFaces("test", 16, n_images=16).fetch(range(16))
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
+        x = dequantize(faces, 0.5, 8).to(dtype)
+        flow = flow.to(dtype)
+        assert (flow.inverse(flow(x)[0]) - x).abs().max() < tolerance
 
 
 def test_the_same_configuration_gives_the_same_model(tmp_path: Path) -> None:
