@@ -89,7 +89,7 @@ class TrainConfig:
     validate_every: int = option("steps between two validations", at_least=1)
     val_images: int = option("validation images used each time; 0: all", at_least=0)
     test_images: int = option("test images for the figure at the end; 0: all", at_least=0)
-    samples_every: int = option("steps between two sample grids, drawn at the next validation", at_least=1)
+    samples_every: int = option("steps between two sample grids; the last step is always drawn", at_least=1)
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
     resume: str | None = option("folder of a run, or a checkpoint, to go on from")

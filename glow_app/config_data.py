@@ -94,7 +94,7 @@ class CelebAHQConfig(PicturesConfig):
     partition: str = option(
         "published: 27,000 / 3,000 by number; celeba: CelebA's own", choices=("published", "celeba")
     )
-    validation: int = option("images held out of the training part for validation", at_least=1)
+    validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
 @dataclass
@@ -104,14 +104,14 @@ class LsunConfig(PicturesConfig):
     category: str = option("bedroom, church_outdoor, tower, ...")
     crop: str = option("random: as in the likelihood tables; centre: as in the pictures", choices=("random", "centre"))
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    validation: int = option("images held out of the training part for validation", at_least=1)
+    validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
 @dataclass
 class Cifar10Config(FilesConfig):
     """CIFAR-10, its pickles or its binary version."""
 
-    validation: int = option("images held out of the training part for validation", at_least=1)
+    validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class ImageNetConfig(PicturesConfig):
     """ImageNet at 32x32 or 64x64, older or newer distribution."""
 
     distribution: str = option("older: PNG folders; newer: batches", choices=("auto", "older", "newer"))
-    validation: int = option("images held out of the training part for validation", at_least=1)
+    validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class MnistConfig(FilesConfig):
     """MNIST or Fashion-MNIST, padded from 28 to 32 pixels."""
 
     channels: int = option("1 for grey, 3 for grey in three channels", at_least=1, at_most=3)
-    validation: int = option("images held out of the training part for validation", at_least=1)
+    validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

@@ -15,7 +15,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     Args:
         train: training images.
-        val: validation images.
+        val: validation images; None for a run without validation.
         batch_size: images per process and training step.
         n_steps: training batches in the whole run (optimizer steps times accumulation).
         seed: of the order and of the flips.
@@ -28,7 +28,7 @@ class ImageDataModule(pl.LightningDataModule):
     def __init__(
         self,
         train: ImageSource,
-        val: ImageSource,
+        val: ImageSource | None,
         batch_size: int,
         n_steps: int,
         seed: int,
@@ -46,7 +46,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.flip = flip
         self.shift = shift
         self.workers = workers
-        self.n_val = min(val_images or len(val), len(val))
+        self.n_val = 0 if val is None else min(val_images or len(val), len(val))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         trainer = self._trainer()
@@ -59,7 +59,9 @@ class ImageDataModule(pl.LightningDataModule):
         )
         return StreamLoader(TrainingStream(self.train, self.seed), batch_sampler=batches, **self._loading())
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        if self.val is None:
+            return []
         trainer = self._trainer()
         batches = EvaluationBatches(self.n_val, 2 * self.batch_size, trainer.global_rank, trainer.world_size)
         return DataLoader(InOrder(self.val, self.seed), batch_sampler=batches, **self._loading())

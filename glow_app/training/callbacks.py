@@ -1,6 +1,8 @@
 """What accompanies training: checkpoints, sample grids, the finite guard, a clean end on Ctrl-C."""
 
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,31 +73,49 @@ class SampleGrids(pl.Callback):
 
     Args:
         run_folder: folder of the run.
-        every: steps between two.
+        every: steps between two; the last step is always drawn.
         temperatures: one grid for each.
         n: images in a grid.
         seed: of the latents.
+        weights: inside of what it gives, the flow has the weights to draw with.
         console: where to say that samples are not finite, and so not drawn.
     """
 
     def __init__(
-        self, run_folder: Path, every: int, temperatures: list[float], n: int, seed: int, console: Console
+        self,
+        run_folder: Path,
+        every: int,
+        temperatures: list[float],
+        n: int,
+        seed: int,
+        weights: Callable[[], AbstractContextManager[None]],
+        console: Console,
     ) -> None:
         super().__init__()
-        self.console = console
         self.run_folder = run_folder
         self.every = every
         self.temperatures = temperatures
         self.n = n
         self.seed = seed
+        self.weights = weights
+        self.console = console
+        self._step = 0
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # In validation, where the averaged weights are in place; `every` is a multiple of the steps between two.
-        assert isinstance(pl_module, GlowModule)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
+        if step == self._step:  # between accumulated batches
+            return
+        self._step = step
         if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
-            for temperature in self.temperatures:
-                self.draw(pl_module, step, temperature)
+            assert isinstance(pl_module, GlowModule)
+            with self.weights(), pl_module.float32_evaluation():
+                for temperature in self.temperatures:
+                    self.draw(pl_module, step, temperature)
 
     def draw(self, module: GlowModule, step: int, temperature: float) -> None:
         """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""

@@ -1,5 +1,8 @@
 """The Lightning module: one training step, one validation step, the optimizer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -91,6 +94,17 @@ class GlowModule(pl.LightningModule):
     def cond(self, labels: Tensor | None) -> Tensor | None:
         """The labels, if the model is conditional."""
         return labels if self.flow.n_classes else None
+
+    @contextmanager
+    def float32_evaluation(self) -> Iterator[None]:
+        """Inside, the flow is in evaluation mode and computes in float32 throughout."""
+        self.flow.eval()
+        self.flow.set_conditioner_dtype(None)
+        try:
+            yield
+        finally:
+            self.flow.set_conditioner_dtype(self.conditioner_dtype)
+            self.flow.train()
 
     def _check_reconstruction(self, batch: Batch) -> None:
         """Logs the share of images that come back exactly, pixel by pixel, from their latents."""

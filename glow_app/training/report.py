@@ -20,7 +20,7 @@ def banner(
     config: TrainConfig,
     flow: Glow,
     train: ImageSource,
-    val: ImageSource,
+    val: ImageSource | None,
     run_folder: Path,
     resumed_step: int,
     console: Console,
@@ -30,7 +30,7 @@ def banner(
     channels, height, width = train.image_shape
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
     lines = [
-        f"data      {train.name}: {len(train):,} training and {len(val):,} validation images, "
+        f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation images, "
         f"{channels}x{height}x{width}, {config.data.n_bits} bits",
         f"pixels    {train.preprocessing}",
         f"model     Glow, L={model.n_levels} K={model.n_steps} width={model.width}, {model.coupling} coupling, "

@@ -61,7 +61,7 @@ class _Run:
     folder: Path
     console: Console
     train: ImageSource
-    val: ImageSource
+    val: ImageSource | None
     test: ImageSource | None
     module: GlowModule
     average: WeightAverage | None
@@ -87,11 +87,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     _require_device(config.trainer)
     _forbid_tf32()
     resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
-    train, val = (_open(config, split, console) for split in ("train", "val"))
-    try:
-        test = _open(config, "test", console)
-    except EmptySplit:
-        test = None
+    train = _open(config, "train", console)
+    val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
     flow = _build(config, train)
     if checkpoint is None:
         _initialize(flow, train, config)
@@ -112,7 +109,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
             # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
-            if config.max_steps % config.validate_every:
+            if val is not None and config.max_steps % config.validate_every:
                 trainer.validate(run.module, data, verbose=False)
     except Interrupted:
         _export(run, trainer.global_step, {})
@@ -131,7 +128,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
         _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
         if run.test is None:
-            say(console, "there is no test split: the last validation is the figure of this run")
+            say(console, "there is no test split: the last validation, if any, is the figure of this run")
         else:
             _export(run, trainer.global_step, reached | _test(run, run.test, device))
         report.where(config, trainer.global_step, run_folder, console)
@@ -153,6 +150,14 @@ def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:
     if config.data.cache:
         return open_cached(config.data, split, default_workers(), console)
     return open_source(config.data, split)
+
+
+def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
+    try:
+        return _open(config, split, console)
+    except EmptySplit as reason:
+        say(console, f"{split}: {reason}")
+        return None
 
 
 def _build(config: TrainConfig, train: ImageSource) -> Glow:
@@ -204,12 +209,14 @@ def _data_module(run: _Run) -> ImageDataModule:
 
 def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
     config = run.config
-    samples_every = -(-config.samples_every // config.validate_every) * config.validate_every
+    grids = SampleGrids(
+        run.folder, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
+    )
     callbacks: list[pl.Callback] = [
-        *([run.average] if run.average else []),  # first: what follows sees the averaged weights in validation
+        *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder),
         LearningRate(),
-        SampleGrids(run.folder, samples_every, config.temperatures, GRID, config.seed, run.console),
+        grids,
         ProgressReport(run.console),
         Checkpoints(run.folder, config.checkpoint_every),
         CleanInterrupt(),
@@ -222,6 +229,7 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         accumulate_grad_batches=config.trainer.accumulate,
         val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
         check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if run.val is not None else 0,
         num_sanity_val_steps=0,
         gradient_clip_val=config.optim.clip_norm,
         log_every_n_steps=min(LOG_EVERY, config.max_steps),

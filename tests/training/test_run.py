@@ -264,6 +264,29 @@ def test_a_missing_gpu_is_told_before_any_data_are_read(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+def test_all_of_the_training_images_without_validation(tmp_path: Path) -> None:
+    write_cifar(tmp_path / "cifar", n=20)
+    settings = [s for s in SMALLEST if not s.startswith("data.")]
+    data = ["data=cifar10", f"data.root={tmp_path / 'cifar'}", "data.validation=0"]
+    run = tmp_path / "run"
+    output = train(configure(*settings, *data, f"data.cache_folder={tmp_path / 'cache'}", "max_steps=5"), run)
+    assert "100 training and 0 validation images" in output
+    assert "val: " in output
+    assert not any("val/bits_per_dim" in row for row in metrics.read(run / "metrics.csv"))
+    assert {path.name for path in run.glob("samples/*")} == {"step_00000004_T0.70.png", "step_00000005_T0.70.png"}
+    assert "test/bits_per_dim" in load(run)[1].metrics
+
+
+def test_sample_grids_follow_their_own_steps_and_change_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(smallest(tmp_path, "samples_every=3", "trainer.accumulate=2", "trainer.precision=bf16"), run)
+    assert [path.name[:13] for path in sorted(run.glob("samples/*"))] == [f"step_{step:08d}" for step in (3, 6, 8)]
+    other = tmp_path / "other"
+    train(smallest(tmp_path, "samples_every=8", "trainer.accumulate=2", "trainer.precision=bf16"), other)
+    a, b = (load(folder)[0].state_dict() for folder in (run, other))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
 def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> None:
     write_cifar(tmp_path / "cifar", n=20)
     settings = [s for s in SMALLEST if not s.startswith("data.")]
