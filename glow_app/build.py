@@ -82,7 +82,8 @@ def open_source(data: DataConfig, split: str) -> ImageSource:
         case LsunConfig():
             kind = Lsun if data.crop == "random" else LsunSquares
             place = (data.root, data.category, split, data.side, data.validation)
-            return kind(*place, _channels(data), _on_corrupt(data), key_cache=cache_folder(data))
+            key_cache = cache_folder(data) if data.cache else None
+            return kind(*place, _channels(data), _on_corrupt(data), key_cache)
         case Cifar10Config():
             _require_side(data, 32)
             return Cifar10(data.root, split, data.validation)

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,10 @@ def read_csv(path: Path) -> Table:
         UserError: missing, a web page, no header, a value that is no integer, or a line of another length.
     """
     text = read_text(path)
-    lines = [line for line in csv.reader(io.StringIO(text)) if line]
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text)) if line]
+    except csv.Error as error:
+        raise UserError(f"{path} is no comma-separated table ({error}); correct it") from None
     if len(lines) < 2 or len(lines[0]) < 2:
         raise UserError(f"{path}: needs a header line (file name, then attribute names) and one line per image")
     header = [cell.strip() for cell in lines[0]]
@@ -153,6 +157,8 @@ def _parse_rows(path: Path, content: bytes, n_values: int | None, first_line: in
     """
     if n_values is None:
         n_values = len(content.lstrip().partition(b"\n")[0].split()) - 1
+        if n_values < 1:
+            raise _wrong_length(path, content, n_values, first_line)
     if not content.endswith(b"\n"):
         content += b"\n"
     names: list[str] = []
@@ -213,4 +219,4 @@ def _integers(raw: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np
 
 
 def _is_integer(cell: str) -> bool:
-    return cell.lstrip("+-").isdigit()
+    return re.fullmatch(r"[+-]?[0-9]{1,9}", cell) is not None

@@ -2,11 +2,10 @@
 
 import io
 import pickle
-import zipfile
-import zlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,7 +51,9 @@ def load_pickle(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"{what}: {path} is cut short or damaged ({reason}); download it again") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{what}: {path} holds a {type(loaded).__name__}, not a batch; is it of another data set?")
-    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in loaded.items()}
+    return {
+        key.decode("latin1") if isinstance(key, bytes) else str(key): _unwrapped(value) for key, value in loaded.items()
+    }
 
 
 def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -69,7 +70,9 @@ def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray
                 return {key: arrays[key] for key in keys if key in arrays.files}
     except FileNotFoundError:
         raise UserError(f"{what}: {path} does not exist; put it there") from None
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zip, header and array may each be damaged in ways of their own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{what}: {path} is cut short or no npz of plain arrays ({reason}); download it again"
@@ -86,8 +89,11 @@ def rows_and_labels(batch: dict[str, Any], path: Path, what: str, row: int) -> t
     if missing:
         there = ", ".join(batch) or "nothing"
         raise UserError(f"{what}: {path} has no '{missing[0]}', only {there}; is it of another data set?")
-    data, labels = np.asarray(batch["data"]), np.asarray(batch["labels"])
-    if data.ndim > 1:
+    try:
+        data, labels = np.asarray(batch["data"]), np.asarray(batch["labels"])
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{what}: {path} holds no rows of numbers ({error}); download it again") from None
+    if data.ndim > 1 and len(data):
         data = data.reshape(len(data), -1)
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != row:
         raise UserError(
@@ -110,16 +116,76 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits NumPy's constructors of arrays and scalars, and nothing else."""
+class _Dtype:
+    """Stands in for ``numpy.dtype``: plain numbers only, and nothing but their byte order can be set."""
 
-    # Taken from NumPy's own pickles, so that their private module names need not be imported.
-    _CALLS = {  # noqa: RUF012
-        "_reconstruct": np.empty(0).__reduce__()[0],
-        "_frombuffer": np.empty(0).__reduce_ex__(5)[0],
-        "scalar": np.float64(0).__reduce__()[0],
-        "ndarray": np.ndarray,
-        "dtype": np.dtype,
+    def __init__(self, spec: object, *_: object) -> None:
+        text = spec.decode("latin1") if isinstance(spec, bytes) else str(spec)
+        if not re.fullmatch(r"[<>|=]?[biuf][1248]", text):
+            raise _Refused(f"numpy.dtype({text[:20]!r})")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``, whose own ``__setstate__`` trusts what it is given."""
+
+    array: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, dtype, fortran, raw = state
+        self.array = _plain_array(raw, dtype, shape, "F" if fortran else "C")
+
+
+class _NdarrayType:
+    """Stands in for the class ``numpy.ndarray`` where a pickle names it as an argument."""
+
+
+def _plain_array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    content = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+        raise _Refused("an array that is not of plain numbers")
+    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any, *_: object) -> _Array:
+    made = _Array()
+    made.array = _plain_array(raw, dtype, shape, order)
+    return made
+
+
+def _scalar(dtype: Any, raw: Any) -> Any:
+    return _plain_array(raw, dtype, (), "C")[()]
+
+
+def _unwrapped(value: Any) -> Any:
+    """The arrays in place of their stand-ins, also inside of a list or tuple."""
+    if isinstance(value, _Array):
+        return value.array
+    if isinstance(value, list | tuple):
+        return [item.array if isinstance(item, _Array) else item for item in value]
+    return value
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays of plain numbers, of NumPy's own recipe but by our own constructors, and nothing else.
+
+    NumPy's must not be reached by a pickle: ``dtype.__setstate__`` takes flags that let raw bytes pass for pointers.
+    """
+
+    _CALLS: ClassVar[dict[str, Any]] = {
+        "_reconstruct": _reconstruct,
+        "_frombuffer": _from_buffer,
+        "scalar": _scalar,
+        "ndarray": _NdarrayType,
+        "dtype": _Dtype,
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -235,6 +235,8 @@ def _rows_of_split(
 ) -> list[int]:
     """Row numbers of the split in the partition's order; see ``CelebA`` for ``validation_identities``."""
     number = partition.values[:, 0]
+    if len(set(partition.names)) < len(partition.names) or not np.isin(number, (0, 1, 2)).all():
+        raise UserError(f"{partition.path}: a name stands twice, or a part is not 0, 1 or 2; download the file again")
     if divisor is None or split == "test":
         chosen = number == PARTITION_NUMBERS[split]
     else:

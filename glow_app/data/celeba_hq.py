@@ -16,7 +16,7 @@ from glow_app.data.annotations import Table, read_table, read_text
 from glow_app.data.celeba import ATTRIBUTES, PARTITION, PARTITION_NUMBERS, find_table
 from glow_app.data.files import OnCorrupt, find_level, is_image_name, require_choice, require_folder, require_split
 from glow_app.data.image import decode_image
-from glow_app.data.source import ImageSource
+from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.splits import held_out
 from glow_app.data.stores import FolderStore
 from glow_app.data.transforms import box_mean
@@ -83,6 +83,8 @@ class CelebAHQ(ImageSource):
             rows = list(_published_rows(len(numbers), split, validation))
         else:
             rows = _celeba_rows(numbers, split, mapping, base)
+        if not rows:
+            raise EmptySplit(f"data=celeba_hq: the split {split} of the {len(numbers)} images in {base} is empty")
         self.files = [store.names[order[row]] for row in rows]
         self.images = store.select(self.files)
         numbers = [numbers[row] for row in rows]

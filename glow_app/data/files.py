@@ -23,10 +23,14 @@ def require_folder(root: str | Path, what: str) -> Path:
     Raises:
         UserError: it is missing (a neighbour of nearly that name is suggested), or it is a file.
     """
-    path = Path(root).expanduser()
+    try:
+        path = Path(root).expanduser()
+        exists = path.exists()
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{what}: data.root={root} is no path ({error}); give the folder that holds the data") from None
     if path.is_dir():
         return path
-    if path.exists():
+    if exists:
         raise UserError(
             f"{what}: {path} is a file, not a folder; set data.root to the folder that holds it: {path.parent}"
         )

@@ -21,6 +21,9 @@ from glow_app.data.splits import name_hash
 from glow_app.data.transforms import centre_crop_aspect, resize_bilinear
 from glow_app.errors import UserError
 
+LIKE_A_SPLIT = ("training", "testing", "dev", "eval", "evaluation", "validate", "tests")
+"""Names of folders that somebody meant as a split, and which would otherwise be mixed with the rest."""
+
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -99,9 +102,7 @@ def split_members(root: Path) -> dict[str, list[str]]:
     Raises:
         UserError: there is no image at all.
     """
-    present = {
-        split: next((name for name in names if (root / name).is_dir()), None) for split, names in SPLIT_FOLDERS.items()
-    }
+    present = _split_folders(root)
     if any(present.values()):
         members = {
             split: [f"{folder}/{name}" for name in list_images(root / folder)] if folder else []
@@ -119,6 +120,27 @@ def split_members(root: Path) -> dict[str, list[str]]:
             f"data=folder: no images in {root} (PNG, JPEG, WebP, ..., hidden files not counted); check data.root"
         )
     return members
+
+
+def _split_folders(root: Path) -> dict[str, str | None]:
+    """Which subfolder holds each split, whatever its capitals.
+
+    Raises:
+        UserError: two fit one split, or one looks like a split and is none of the names.
+    """
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    present: dict[str, str | None] = {}
+    for split, names in SPLIT_FOLDERS.items():
+        fits = [folder for folder in folders if folder.lower() in names]
+        if len(fits) > 1:
+            raise UserError(f"data=folder: {root} holds {' and '.join(fits)}, both for {split}; keep one")
+        present[split] = fits[0] if fits else None
+    for folder in folders:
+        if folder.lower() in LIKE_A_SPLIT:
+            raise UserError(
+                f"data=folder: is {root / folder} a split? rename it to train, val or test, or to something else"
+            )
+    return present
 
 
 def _why_empty(root: Path, split: str, members: dict[str, list[str]]) -> str:

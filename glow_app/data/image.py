@@ -57,7 +57,7 @@ def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | N
     header before any pixel is decoded. What is converted, and how:
 
     * EXIF orientation is applied; a damaged EXIF block counts as none;
-    * transparency (alpha channel, transparent palette entry or colour) is composited on white;
+    * transparency (alpha channel, transparent palette entry or 8-bit colour) is composited on white;
     * 16 bits per channel keep their high byte; CMYK, YCbCr and palettes become RGB; ICC profiles are ignored;
     * colour becomes grey by ITU-R 601-2 luma, grey becomes colour by repetition.
 

@@ -192,7 +192,8 @@ class _NewerPart:
             labels = load_npz(path, self._what, ("labels",)).get("labels", np.empty(0))
         else:
             labels = self._read(path)[1]
-        if labels.ndim != 1 or not len(labels) or not 1 <= labels.min() <= labels.max() <= 1000:
+        numbers = labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) > 0
+        if not numbers or not 1 <= labels.min() <= labels.max() <= 1000:
             raise UserError(f"{self._what}: {path} has no labels from 1 to 1000; is it of another data set?")
         return labels.astype(np.int64) - 1
 

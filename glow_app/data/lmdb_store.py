@@ -22,11 +22,14 @@ _opening = threading.Lock()
 class LmdbStore:
     """The values of an LMDB by number, in the order of their keys. Pickles without its environment.
 
+    A file that was cut short, and damage that LMDB notices, are told. A damaged length inside of an otherwise sound file
+    can end the process (SIGBUS): the library reads where it points before anybody can look at it.
+
     Args:
         folder: holds ``data.mdb``.
         what: begins the error texts.
         key_cache: a folder where the enumerated keys are kept (120 MB for the 3 million of LSUN's bedrooms), named
-            after the database's path, size and time; None enumerates them each time.
+            after the database's name, size and time; None enumerates them each time.
 
     Raises:
         UserError: no LMDB, cut short, empty, or the key cache cannot be written.

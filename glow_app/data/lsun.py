@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from glow_app.data.files import OnCorrupt, find_level, require_choice, require_folder, require_split
-from glow_app.data.image import Channels, decode_image, open_image
+from glow_app.data.image import Channels, CorruptImage, decode_image, open_image
 from glow_app.data.lmdb_store import LmdbStore
 from glow_app.data.source import EmptySplit, ImageSource, RandomCropSource
 from glow_app.data.splits import held_out
@@ -25,6 +25,9 @@ SCENES = (
     "bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room", "kitchen", "living_room",
     "restaurant", "tower",
 )  # fmt: skip
+LONGEST = 20
+"""Long side of an image in short sides, beyond which reducing it would take gigabytes."""
+
 _LMDB_NAME = re.compile(r"(.+)_(train|val|test)_lmdb")
 
 
@@ -115,9 +118,11 @@ class Lsun(_LsunPart, RandomCropSource):
 
     def uncropped(self, index: int) -> Tensor:
         row = self._rows[index]
-        return short_side(
-            decode_image(self.images.read(row), self.channels, self.images.label(row)), self.uncropped_side
-        )
+        pixels = decode_image(self.images.read(row), self.channels, self.images.label(row))
+        _, height, width = pixels.shape
+        if max(height, width) > LONGEST * min(height, width):
+            raise CorruptImage(self.images.label(row), f"{width} x {height} is a strip, not a photograph")
+        return short_side(pixels, self.uncropped_side)
 
 
 class LsunSquares(_LsunPart):

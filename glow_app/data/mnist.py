@@ -4,6 +4,7 @@
 """
 
 import gzip
+import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ CLASSES = {
 _FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 # The two sets use the same file names; their first training labels tell them apart.
 _FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9, 2, 1, 3), "fashion_mnist": (9, 0, 0, 3, 0, 2, 7, 2)}
+_MOST_BYTES = 2**27
 _IDX_UINT8 = 0x08
 
 
@@ -78,6 +80,8 @@ class Mnist(ImageSource):
             raise UserError(
                 f"{what}: {image_file} holds {images.shape} and {label_file} {labels.shape}: of two data sets?"
             )
+        if not len(labels) or labels.max() > 9:
+            raise UserError(f"{what}: {label_file} should hold labels from 0 to 9; is it of another data set (EMNIST)?")
         _refuse_the_other(variant, part, labels, self.folder)
         rows = range(len(labels)) if split == "test" else held_out(len(labels), validation, split, what)
         self.files = [image_file.name, label_file.name]
@@ -134,7 +138,8 @@ def _read_idx(path: Path, what: str, dimensions: int) -> np.ndarray:
     content = read_bytes(path, what)
     if content.startswith(b"\x1f\x8b"):
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(_MOST_BYTES)  # a small file can inflate to gigabytes
         except (EOFError, OSError, zlib.error):
             raise UserError(f"{what}: {path} is cut short or damaged; download it again") from None
     if content[:4] != bytes((0, 0, _IDX_UINT8, dimensions)):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -86,7 +87,9 @@ class ZipStore(ImageStore):
         strange = [m for m in members.values() if m.flag_bits & _ENCRYPTED or m.compress_type not in _METHODS]
         if strange:
             raise UserError(f"{path}: {strange[0].filename} is encrypted or packed by a rare method; unpack the zip")
-        self._places = [(m.header_offset, m.compress_size, m.compress_type, m.CRC) for m in members.values()]
+        self._places = [
+            (m.header_offset, m.compress_size, m.file_size, m.compress_type, m.CRC) for m in members.values()
+        ]
 
     def select(self, names: Sequence[str]) -> "ZipStore":
         row = {name: k for k, name in enumerate(self.names)}
@@ -96,7 +99,9 @@ class ZipStore(ImageStore):
         return chosen
 
     def read(self, index: int) -> bytes:
-        offset, size, method, checksum = self._places[index]
+        offset, size, full_size, method, checksum = self._places[index]
+        if full_size > MAX_BYTES or size > MAX_BYTES:
+            raise CorruptImage(self.label(index), f"more than {MAX_BYTES:,} bytes")
         try:
             with open(self.where, "rb") as file:
                 file.seek(offset)
@@ -108,7 +113,9 @@ class ZipStore(ImageStore):
         except OSError as error:
             raise UserError(f"{self.where}: cannot be read ({error.strerror}); was it moved or deleted?") from None
         try:
-            content = stored if method == zipfile.ZIP_STORED else zlib.decompress(stored, -zlib.MAX_WBITS)
+            # No more than the zip's directory announces: a small member can inflate to gigabytes.
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            content = stored if method == zipfile.ZIP_STORED else inflate.decompress(stored, full_size + 1)
         except zlib.error:
             content = b""
         if zlib.crc32(content) != checksum:
@@ -123,6 +130,9 @@ class ZipStore(ImageStore):
         return hashlib.sha256("\n".join([f"{status.st_size} {status.st_mtime_ns}", *self.names]).encode()).hexdigest()
 
 
+MAX_BYTES = 256 * 2**20
+"""Of one image file in a zip, packed or not: far above any picture."""
+
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
 _LOCAL_HEADER = 30
@@ -134,7 +144,7 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
             refuse_html(path, file.read(512))
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
         size = path.stat().st_size
         raise UserError(
             f"{path} ({size:,} bytes) is no whole zip: cut short? delete it and download it again"

@@ -105,25 +105,32 @@ def short_side(pixels: Tensor, size: int = 96) -> Tensor:
     return (reduced + 1e-6).floor().clamp(0, 255).to(torch.uint8)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _reduction(n_in: int, n_out: int, downscale: float) -> Tensor:
     """float64 (n_out, n_in): one axis of ``short_side``, Gaussian (edges mirrored) then linear interpolation."""
-    blur = np.eye(n_in)
-    if downscale > 1:
-        sigma = downscale / 3
-        radius = int(4 * sigma + 0.5)
-        offsets = np.arange(-radius, radius + 1)
-        weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-        weights /= weights.sum()
-        source = (np.arange(n_in)[:, None] + offsets) % (2 * n_in)
-        source = np.where(source < n_in, source, 2 * n_in - 1 - source)
-        blur = np.zeros((n_in, n_in))
-        np.add.at(blur, (np.arange(n_in)[:, None], source), weights)
     position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
     low = np.minimum(position.astype(np.int64), n_in - 1)
     high = np.minimum(low + 1, n_in - 1)
     part = (position - low)[:, None]
-    return torch.from_numpy(blur[low] * (1 - part) + blur[high] * part)
+    return torch.from_numpy(_blur(low, n_in, downscale) * (1 - part) + _blur(high, n_in, downscale) * part)
+
+
+def _blur(at: np.ndarray, n_in: int, downscale: float) -> np.ndarray:
+    """float64 (len(at), n_in): the Gaussian's weights around each place, mirrored at the edges."""
+    weights_at = np.zeros((len(at), n_in))
+    rows = np.arange(len(at))[:, None]
+    if downscale <= 1:
+        weights_at[rows, at[:, None]] = 1
+        return weights_at
+    sigma = downscale / 3
+    radius = int(4 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    weights /= weights.sum()
+    source = (at[:, None] + offsets) % (2 * n_in)
+    source = np.where(source < n_in, source, 2 * n_in - 1 - source)
+    np.add.at(weights_at, (rows, source), weights)
+    return weights_at
 
 
 def crop_at(pixels: Tensor, size: int, fraction_y: float, fraction_x: float) -> Tensor:

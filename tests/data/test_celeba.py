@@ -285,3 +285,26 @@ def test_real_faces_with_the_full_annotations_are_a_subset(real_faces: Path, tmp
     assert (some.missing, some.files) == (157_542, own.files)
     assert torch.equal(torch.as_tensor(some.attributes), torch.as_tensor(own.attributes))
     assert torch.equal(torch.as_tensor(some.identities), torch.as_tensor(own.identities))
+
+
+def test_a_zip_member_inflates_to_what_it_announces_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", bytes(1_000_000))
+    content = bytearray(path.read_bytes())
+    announced = content.rindex(b"PK\x01\x02") + 24  # the member's size in the zip's directory
+    for size, message in ((1000, "damaged inside of the zip"), (2**31, "more than")):
+        content[announced : announced + 4] = size.to_bytes(4, "little")
+        path.write_bytes(bytes(content))
+        with pytest.raises(CorruptImage, match=message):
+            ZipStore(path).read(0)
+
+
+@pytest.mark.parametrize("line", ["000001.jpg 0", "000002.jpg 7"])
+def test_a_partition_that_contradicts_itself_is_told(tmp_path: Path, line: str) -> None:
+    root = write_celeba(tmp_path)
+    table = root / "list_eval_partition.txt"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match="a name stands twice, or a part is not 0, 1 or 2"):
+        CelebA(root, "train")

@@ -14,7 +14,7 @@ from PIL import Image
 from glow_app.data.folder import Folder
 from glow_app.data.image import CorruptImage
 from glow_app.errors import UserError
-from tests.data.layouts import real_data
+from tests.data.layouts import picture, real_data
 
 
 def write_images(root: Path, names: list[str]) -> None:
@@ -189,3 +189,32 @@ def test_the_real_smiles(tmp_path: Path) -> None:
     for source, share in zip(sources, (0.8, 0.1, 0.1), strict=True):
         assert abs(len(source) / 13_165 - share) < 0.01
         assert all(source[i].shape == (1, 64, 64) for i in range(len(source)))
+
+
+def test_capitals_of_split_folders_do_not_matter_and_likenesses_are_asked_about(tmp_path: Path) -> None:
+    for folder in ("Train", "VALID", "Test"):
+        (tmp_path / folder).mkdir()
+        picture(0, 20, 20).save(tmp_path / folder / f"{folder}.png")
+    assert [Folder(tmp_path, split, 8).files for split in ("train", "val", "test")] == [
+        ["Train/Train.png"],
+        ["VALID/VALID.png"],
+        ["Test/Test.png"],
+    ]
+    (tmp_path / "validation").mkdir()
+    with pytest.raises(UserError, match="holds VALID and validation, both for val; keep one"):
+        Folder(tmp_path, "train", 8)
+    (tmp_path / "validation").rmdir()
+    (tmp_path / "testing").mkdir()
+    with pytest.raises(UserError, match=r"testing a split\? rename it"):
+        Folder(tmp_path, "train", 8)
+
+
+@pytest.mark.parametrize("value", ["--1", "\u00b2", "1" * 25, '"' + "9" * 200_000 + '"'], ids=range(4))
+def test_values_that_are_no_small_integers_are_told(tmp_path: Path, value: str) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        picture(0, 20, 20).save(tmp_path / split / "a.png")
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,Smiling\ntrain/a.png,{value}\nval/a.png,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"table\.csv"):
+        Folder(tmp_path, "train", 8, attributes=table)

@@ -208,3 +208,9 @@ def test_the_real_samples(real_lsun: Path) -> None:
     cropped = torch.stack([Lsun(real_lsun, "bedroom", "test", 64)[i] for i in range(12)])
     hashes = [hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16] for pixels in (boxed, cropped)]
     assert hashes == ["0e45ac65e49f09cb", "bfce7bc1f83fe6e2"]
+
+
+def test_a_strip_is_no_photograph(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "tower_val_lmdb", {b"a": encode(picture(0, 20, 900), "JPEG")})
+    with pytest.raises(CorruptImage, match="900 x 20 is a strip"):
+        Lsun(tmp_path, "tower", "test")[0]
