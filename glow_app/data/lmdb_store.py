@@ -22,8 +22,8 @@ _opening = threading.Lock()
 class LmdbStore:
     """The values of an LMDB by number, in the order of their keys. Pickles without its environment.
 
-    A file that was cut short, and damage that LMDB notices, are told. A damaged length inside of an otherwise sound file
-    can end the process (SIGBUS): the library reads where it points before anybody can look at it.
+    A file that was cut short, and damage that LMDB notices, are told. A damaged length inside of an otherwise sound
+    file can end the process (SIGBUS): the library reads where it points before anybody can look at it.
 
     Args:
         folder: holds ``data.mdb``.
