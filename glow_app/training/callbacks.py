@@ -26,7 +26,30 @@ class Interrupted(Exception):
     """Somebody pressed Ctrl-C; the checkpoint is written."""
 
 
-class Checkpoints(pl.Callback):
+class AfterUpdate(pl.Callback):
+    """Does something after every update of the weights: not between batches whose gradients are accumulated.
+
+    Whoever overrides ``on_train_start`` calls this one too.
+    """
+
+    _step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self._step:
+            self._step = trainer.global_step
+            self.after_update(trainer, pl_module)
+
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called when ``trainer.global_step`` has just grown by one."""
+        raise NotImplementedError
+
+
+class Checkpoints(AfterUpdate):
     """Saves every ``every`` steps and at the end; the newest two are kept.
 
     Args:
@@ -41,6 +64,7 @@ class Checkpoints(pl.Callback):
         self._saved_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         self._saved_step = trainer.global_step  # it has just been loaded, or there is nothing yet
         if trainer.is_global_zero:
             for later in checkpoints_of(self.run_folder):
@@ -48,9 +72,7 @@ class Checkpoints(pl.Callback):
                     # Of a course that the run has left by resuming before it: not to be resumed from by mistake.
                     later.rename(later.with_name(f"abandoned_{later.name}"))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._save(trainer)
 
@@ -68,7 +90,7 @@ class Checkpoints(pl.Callback):
                 old.unlink()
 
 
-class SampleGrids(pl.Callback):
+class SampleGrids(AfterUpdate):
     """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
 
     Args:
@@ -99,18 +121,9 @@ class SampleGrids(pl.Callback):
         self.seed = seed
         self.weights = weights
         self.console = console
-        self._step = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
-        if step == self._step:  # between accumulated batches
-            return
-        self._step = step
         if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
             assert isinstance(pl_module, GlowModule)
             with self.weights(), pl_module.float32_evaluation():
@@ -162,27 +175,19 @@ class LearningRate(pl.Callback):
         pl_module.log("train/lr", optimizer.param_groups[0]["lr"])
 
 
-class CleanInterrupt(pl.Callback):
+class CleanInterrupt(AfterUpdate):
     """Ctrl-C ends the run after the current step, with a checkpoint; a second Ctrl-C ends it at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self._asked = False
         self._previous: Any = None
-        self._step = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._previous = signal.signal(signal.SIGINT, self._ask)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step != self._step:  # between accumulated batches there is nothing to go on from
-            self._step = trainer.global_step
-            self._stop_if_asked()
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_if_asked()
 
     def on_validation_batch_end(
         self,

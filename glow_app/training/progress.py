@@ -14,7 +14,7 @@ from glow_app.training.module import GlowModule
 class ProgressReport(pl.Callback):
     """A bar with bits/dim, images/s and the time left, and one line per validation.
 
-    Images per second are those of training alone, over the last stretch, and are logged as ``train/images_per_second``.
+    Images per second are over the last stretch, validation left out, and are logged as ``train/images_per_second``.
     Where the output is not a terminal there is no bar, only the lines.
 
     Args:

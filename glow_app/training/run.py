@@ -216,9 +216,9 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder),
         LearningRate(),
+        Checkpoints(run.folder, config.checkpoint_every),  # before the pictures, which may fail on a full disk
         grids,
         ProgressReport(run.console),
-        Checkpoints(run.folder, config.checkpoint_every),
         CleanInterrupt(),
     ]
     return pl.Trainer(

@@ -287,6 +287,16 @@ def test_sample_grids_follow_their_own_steps_and_change_nothing(tmp_path: Path) 
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_a_grid_that_cannot_be_written_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(callbacks.figures, "save_png", fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        train(smallest(tmp_path), tmp_path / "run")
+    assert [path.name for path in checkpoints_of(tmp_path / "run")] == ["step_00000004.ckpt"]
+
+
 def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> None:
     write_cifar(tmp_path / "cifar", n=20)
     settings = [s for s in SMALLEST if not s.startswith("data.")]
