@@ -77,12 +77,13 @@ def check_ranges(options: Any, prefix: str) -> None:
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{field.name}.")
-        elif value is not None:
-            _check_range(f"{prefix}{field.name}", value, field.metadata)
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                _check_range(f"{prefix}{field.name}", one, field.metadata)
 
 
 def _check_range(key: str, value: Any, limits: Any) -> None:
-    if limits["choices"]:
+    if limits["choices"] and value is not None:
         check_choice(key, value, limits["choices"])
     if not isinstance(value, int | float) or isinstance(value, bool):
         return

@@ -19,6 +19,15 @@ def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor
     return noise.uniform(seed, noise.Stream.DEQUANTIZE, positions, n).view(images.shape)
 
 
+def encoding_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
+    """:func:`dequantization_noise` that stays a hundredth of a bin away from the bin's borders.
+
+    What is encoded with it comes back exactly: rounding errors on the way, of some ten-thousandths of a grey level,
+    cannot carry a subpixel over a border.
+    """
+    return 0.01 + 0.98 * dequantization_noise(images, seed, positions)
+
+
 def dequantize(images: Tensor, u: Tensor | float, n_bits: int) -> Tensor:
     """``x = (q + u) / n_bins - 1/2`` with ``q = floor(image / 2**(8 - n_bits))``.
 

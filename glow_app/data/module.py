@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from glow_app import noise
 from glow_app.data import transforms
-from glow_app.data.sampler import Batch, EvaluationBatches, InOrder, StreamBatches, TrainingStream
+from glow_app.data.sampler import Batch, EvaluationBatches, InOrder, StreamBatches, TrainingStream, as_it_is
 from glow_app.data.source import ImageSource
 
 
@@ -63,7 +63,7 @@ class ImageDataModule(pl.LightningDataModule):
         if self.val is None:
             return []
         trainer = self._trainer()
-        batches = EvaluationBatches(self.n_val, 2 * self.batch_size, trainer.global_rank, trainer.world_size)
+        batches = EvaluationBatches(range(self.n_val), 2 * self.batch_size, trainer.global_rank, trainer.world_size)
         return DataLoader(InOrder(self.val, self.seed), batch_sampler=batches, **self._loading())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -78,7 +78,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loading(self) -> dict:
         return {
-            "collate_fn": _as_it_is,
+            "collate_fn": as_it_is,
             "num_workers": self.workers,
             "persistent_workers": self.workers > 0,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
@@ -115,7 +115,3 @@ def random_shift(images: Tensor, most: float, seed: int, positions: Tensor) -> T
     """
     fractions = most * (2 * noise.uniform(seed, noise.Stream.SHIFT, positions, 2) - 1)
     return transforms.shift(images, fractions[:, 0], fractions[:, 1])
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

@@ -4,12 +4,12 @@ Position ``p`` belongs to pass ``p // n`` through the ``n`` images; every pass h
 (seed, pass). No state: the stream continues anywhere, and does not depend on workers or processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from glow_app import noise
 from glow_app.data.source import ImageSource, RandomCropSource
@@ -113,10 +113,17 @@ class StreamBatches(Sampler[list[int]]):
 
 
 class EvaluationBatches(Sampler[list[int]]):
-    """Indices 0 ... n-1 in batches, every one exactly once over all processes: no duplicates fill the last batch."""
+    """Some images in batches, every one exactly once over all processes: no duplicates fill the last batch.
 
-    def __init__(self, n_images: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.indices = range(rank, n_images, world_size)
+    Args:
+        indices: of the images; process r of n takes numbers r, r + n, r + 2n, ... of them.
+        batch_size: images per process and batch.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, indices: Sequence[int], batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = indices[rank::world_size]
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -125,3 +132,16 @@ class EvaluationBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
+
+
+def evaluation_loader(
+    source: ImageSource, seed: int, indices: Sequence[int], batch_size: int, workers: int
+) -> DataLoader[Batch]:
+    """Some images of a source, in the order of ``indices``; see :class:`InOrder`."""
+    batches = EvaluationBatches(indices, batch_size)
+    return DataLoader(InOrder(source, seed), batch_sampler=batches, collate_fn=as_it_is, num_workers=workers)
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """For loaders of data sets that give whole batches."""
+    return batch

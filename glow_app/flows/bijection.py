@@ -33,6 +33,11 @@ class Bijection(nn.Module, ABC):
         """
         return self(x, cond)[0]
 
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """``z``, and the log-determinant (B,) of each kind of layer inside, by class name; their sum is ``logdet``."""
+        z, logdet = self(x, cond)
+        return z, {type(self).__name__: logdet}
+
 
 class Chain(Bijection):
     """Bijections one after the other: ``z = f_K(... f_1(x))``; the log-determinants add up.
@@ -66,6 +71,19 @@ class Chain(Bijection):
         for step in self.steps:
             x = step.initialize(x, cond)
         return x
+
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        return decompose_in_turn(self.steps, x, cond)
+
+
+def decompose_in_turn(layers: Iterable[Bijection], x: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """:meth:`Bijection.decompose` of layers one after the other; what several of one kind contribute is added up."""
+    total: dict[str, Tensor] = {}
+    for layer in layers:
+        x, parts = layer.decompose(x, cond)
+        for kind, logdet in parts.items():
+            total[kind] = total[kind] + logdet if kind in total else logdet
+    return x, total
 
 
 def sum_per_sample(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app import noise
-from glow_app.flows.bijection import Bijection, Chain, sum_per_sample
+from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, sum_per_sample
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing
@@ -46,6 +46,9 @@ class FlowStep(Bijection):
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         y = self.permutation(self.actnorm.initialize(x))[0]
         return self.coupling.initialize(y, cond)
+
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        return decompose_in_turn((self.actnorm, self.permutation, self.coupling), x, cond)
 
     def train(self, mode: bool = True) -> "FlowStep":
         self._cached_inverse = None
@@ -89,6 +92,9 @@ class Level(Bijection):
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.prior.initialize(self.steps.initialize(self.squeeze.initialize(x), cond), cond)
+
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        return decompose_in_turn((self.squeeze, self.steps, self.prior), x, cond)
 
 
 class Glow(nn.Module):
@@ -200,6 +206,21 @@ class Glow(nn.Module):
         latents.append(x)
         return latents, logdet
 
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """Latents, and for each level the log-determinant (B,) of each kind of layer: what ``forward`` adds up."""
+        self.check_initialized()
+        self._check_shape(x)
+        latents: list[Tensor] = []
+        parts: list[dict[str, Tensor]] = []
+        with torch.autocast(x.device.type, enabled=False):
+            for level in self.levels:
+                x, level_parts = cast(Level, level).decompose(x, cond)
+                parts.append(level_parts)
+                if len(parts) < len(self.levels):
+                    x, latent = x.chunk(2, 1)
+                    latents.append(latent)
+        return [*latents, x], parts
+
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
         self.check_initialized()
@@ -217,7 +238,12 @@ class Glow(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, temperature: float = 1.0, seed: int = 0, cond: Tensor | None = None, first: int = 0
+        self,
+        n: int,
+        temperature: float | Sequence[float] = 1.0,
+        seed: int = 0,
+        cond: Tensor | None = None,
+        first: int = 0,
     ) -> Tensor:
         """Images drawn from the model, with latents ``temperature * N(0, I)`` at every level.
 
@@ -226,7 +252,8 @@ class Glow(nn.Module):
 
         Args:
             n: number of images.
-            temperature: 0 gives the one most typical image, 1 the model's own distribution.
+            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
+                finest first.
             seed: of the noise.
             cond: int64 (n,) class labels of a conditional model.
             first: number of the first image.
@@ -236,14 +263,17 @@ class Glow(nn.Module):
         """
         return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
 
-    def sample_latents(self, n: int, temperature: float, seed: int, first: int = 0) -> list[Tensor]:
+    def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
         """``temperature * N(0, I)`` latents of the images number ``first`` ... ``first + n - 1``, finest first."""
+        temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())
         positions = torch.arange(first, first + n, device=parameter.device)
         numbers = noise.normal(seed, noise.Stream.LATENTS, positions, self.n_dims)
-        numbers = (temperature * numbers).to(parameter.dtype)
         parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
-        return [part.reshape(n, *shape) for part, shape in zip(parts, self.latent_shapes, strict=True)]
+        return [
+            (t * part).to(parameter.dtype).reshape(n, *shape)
+            for t, part, shape in zip(temperatures, parts, self.latent_shapes, strict=True)
+        ]
 
     def check_initialized(self) -> None:
         """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""

@@ -57,15 +57,40 @@ def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console:
         say(console, f"lossless codecs on {which}: {sizes}")
 
 
-def where(config: TrainConfig, step: int, run_folder: Path, console: Console) -> None:
-    """The last lines: what to look at, and the next command."""
+def where(
+    config: TrainConfig,
+    step: int,
+    run_folder: Path,
+    train: ImageSource,
+    held_out: ImageSource | None,
+    console: Console,
+) -> None:
+    """The last lines: what to look at, and the next commands.
+
+    Args:
+        config: all options.
+        step: the last one.
+        run_folder: folder of the run.
+        train: training images.
+        held_out: images that the model has not seen, if there are any.
+        console: where to write.
+    """
     likely = min(config.temperatures, key=lambda temperature: abs(temperature - 0.7))
     say(console, "\nlook at")
     for path in (run_folder / "samples" / f"step_{step:08d}_T{likely:.2f}.png", run_folder / "curves.png"):
         if path.exists():
             say(console, f"  {path}")
-    say(console, "train it for longer with")
-    say(console, f"  glow-train resume={run_folder} max_steps={2 * config.max_steps}")
+    say(console, "then try")
+    model = f"checkpoint={run_folder}"
+    commands = [f"glow-sample {model} temperature=0.5,0.7,0.9"]
+    if held_out is not None:
+        split = "" if held_out.split == "test" else f" split={held_out.split}"
+        commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}"]
+        if train.attributes is not None:
+            sweep = ",".join(train.attribute_names[:3])
+            commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]
+    for command in [*commands, f"glow-train resume={run_folder} max_steps={2 * config.max_steps}"]:
+        say(console, f"  {command}")
 
 
 def interrupted(step: int, max_steps: int, run_folder: Path, console: Console) -> None:

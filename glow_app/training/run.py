@@ -16,19 +16,20 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.build import PRECISIONS, build_flow, open_source
+from glow_app.build import PRECISIONS, build_flow
+from glow_app.card import Card
 from glow_app.config import TrainConfig, TrainerConfig
-from glow_app.data.cache import default_workers
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
+from glow_app.exported import export
 from glow_app.flows import Glow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
-from glow_app.prepare import open_cached
 from glow_app.progress import counting, say
+from glow_app.sources import open_split
 from glow_app.training import metrics, report
 from glow_app.training.callbacks import (
     Checkpoints,
@@ -38,7 +39,7 @@ from glow_app.training.callbacks import (
     LearningRate,
     SampleGrids,
 )
-from glow_app.training.checkpoint import Card, DurableCheckpointIO, export
+from glow_app.training.checkpoint import DurableCheckpointIO
 from glow_app.training.ema import WeightAverage
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
@@ -87,7 +88,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     _require_device(config.trainer)
     _forbid_tf32()
     resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
-    train = _open(config, "train", console)
+    train = open_split(config.data, "train", console)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
     flow = _build(config, train)
     if checkpoint is None:
@@ -131,7 +132,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
             say(console, "there is no test split: the last validation, if any, is the figure of this run")
         else:
             _export(run, trainer.global_step, reached | _test(run, run.test, device))
-        report.where(config, trainer.global_step, run_folder, console)
+        report.where(config, trainer.global_step, run_folder, train, test or val, console)
 
 
 def _require_device(trainer: TrainerConfig) -> None:
@@ -146,15 +147,9 @@ def _forbid_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def _open(config: TrainConfig, split: str, console: Console) -> ImageSource:
-    if config.data.cache:
-        return open_cached(config.data, split, default_workers(), console)
-    return open_source(config.data, split)
-
-
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
     try:
-        return _open(config, split, console)
+        return open_split(config.data, split, console)
     except EmptySplit as reason:
         say(console, f"{split}: {reason}")
         return None
@@ -250,7 +245,8 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
     with run.final_weights(), counting(run.console, "test") as progress:
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size
-        reached = evaluate(flow, test, config.data.n_bits, config.seed, batch_size, config.test_images, progress)
+        indices = range(min(config.test_images or len(test), len(test)))
+        reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
     report.result(reached, test, config, run.console)
     return {"test/bits_per_dim": reached.mean, "test/standard_error": reached.standard_error}
 

@@ -129,3 +129,12 @@ def test_forward_changes_no_parameter(case: Case) -> None:
     before = {name: value.clone() for name, value in bijection.state_dict().items()}
     bijection.inverse(bijection(x, cond)[0], cond)
     assert all(torch.equal(value, before[name]) for name, value in bijection.state_dict().items())
+
+
+def test_decomposition_adds_up(case: Case) -> None:
+    bijection, x, cond = case
+    z, logdet = forward(bijection, x, cond)
+    again, parts = bijection.decompose(x, cond)
+    assert (again - z).abs().max() < 1e-11
+    assert all(part.shape == (B,) for part in parts.values())
+    assert (sum(parts.values()) - logdet).abs().max() < 1e-10

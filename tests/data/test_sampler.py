@@ -70,7 +70,7 @@ def test_batches_carry_the_images_of_their_positions() -> None:
 def test_evaluation_counts_every_image_once(world_size: int, batch_size: int) -> None:
     seen: list[int] = []
     for rank in range(world_size):
-        batches = EvaluationBatches(11, batch_size, rank, world_size)
+        batches = EvaluationBatches(range(11), batch_size, rank, world_size)
         assert len(list(batches)) == len(batches)
         seen += [index for batch in batches for index in batch]
     assert sorted(seen) == list(range(11))

@@ -13,9 +13,10 @@ from PIL import Image
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
+from glow_app.exported import load
 from glow_app.likelihood import dequantize
 from glow_app.training import callbacks, metrics
-from glow_app.training.checkpoint import checkpoints_of, find_run, load
+from glow_app.training.checkpoint import checkpoints_of, find_run
 from glow_app.training.module import GlowModule
 from tests.data.layouts import write_cifar
 from tests.training.runs import SMALLEST, configure, smallest, train
@@ -54,17 +55,17 @@ def test_metrics_have_their_steps(tmp_path: Path) -> None:
 def test_the_exported_model_is_the_one_that_was_evaluated(tmp_path: Path) -> None:
     run = tmp_path / "run"
     output = train(smallest(tmp_path), run)
-    flow, card = load(run)
+    flow, card, *_ = load(run)
     assert (card.step, card.weights, card.n_bits, card.image_shape) == (8, "averaged", 8, (3, 16, 16))
     assert f"test: {card.metrics['test/bits_per_dim']:.3f}" in output
-    again = evaluate(flow, DrawnFaces("test", 16, n_images=32), 8, seed=0, batch_size=5)
+    again = evaluate(flow, DrawnFaces("test", 16, n_images=32), range(32), 8, seed=0, batch_size=5)
     assert again.mean == pytest.approx(card.metrics["test/bits_per_dim"], abs=1e-6)
 
 
 @pytest.mark.parametrize("scale", ["bounded", "sigmoid"])
 def test_a_trained_model_still_comes_back(tmp_path: Path, scale: str) -> None:
     train(smallest(tmp_path, f"model.scale={scale}", "max_steps=100", "optim.lr=5e-3"), tmp_path / "run")
-    flow, _ = load(tmp_path / "run")
+    flow = load(tmp_path / "run").flow
     faces = DrawnFaces("test", 16, n_images=16).fetch(range(16))
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
         x = dequantize(faces, 0.5, 8).to(dtype)
@@ -158,7 +159,7 @@ def test_the_last_step_is_validated_and_drawn(tmp_path: Path) -> None:
 
 
 def test_a_model_survives_a_failure_of_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
         raise UserError("the test failed")
 
     monkeypatch.setattr("glow_app.training.run.evaluate", fail)
@@ -253,7 +254,7 @@ def test_a_value_that_is_not_finite_stops_the_run_before_the_update(
 )
 def test_options_train(tmp_path: Path, overrides: list[str]) -> None:
     train(smallest(tmp_path, "max_steps=2", "validate_every=2", *overrides), tmp_path / "run")
-    flow, _ = load(tmp_path / "run")
+    flow = load(tmp_path / "run").flow
     assert torch.isfinite(flow.sample(2)).all()
 
 
@@ -303,7 +304,7 @@ def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> N
     data = ["data=cifar10", f"data.root={tmp_path / 'cifar'}", "data.validation=20", "model.class_conditional=true"]
     config = configure(*settings, *data, f"data.cache_folder={tmp_path / 'cache'}")
     train(config, tmp_path / "run")
-    flow, card = load(tmp_path / "run")
+    flow, card, *_ = load(tmp_path / "run")
     assert len(card.class_names) == flow.n_classes == 10
     assert torch.isfinite(flow.sample(10, cond=torch.arange(10))).all()
 

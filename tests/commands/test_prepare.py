@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-PREPARE = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "prepare_data.py")]
+PREPARE = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "prepare_data.py")]
 
 
 def run(folder: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

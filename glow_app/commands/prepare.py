@@ -7,14 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
-from glow_app.build import cache_folder, open_source
 from glow_app.config import PrepareConfig
 from glow_app.config_check import check_choice
-from glow_app.config_data import DataConfig
-from glow_app.data.cache import CachedSource, cached, default_workers, verify
+from glow_app.data.cache import CachedSource, default_workers, verify
 from glow_app.data.source import SPLITS, EmptySplit
 from glow_app.errors import UserError
-from glow_app.progress import counting, say
+from glow_app.progress import say
+from glow_app.sources import open_cached
 
 SKIPPED_SHOWN = 10
 """Images left out that are printed by name; all of them are in card.json."""
@@ -40,21 +39,6 @@ def prepare(config: PrepareConfig, console: Console) -> None:
         for part in parts:
             verify(part.folder)
     _show_card(parts, config, console)
-
-
-def open_cached(data: DataConfig, split: str, workers: int, console: Console) -> CachedSource:
-    """One split of a data set with its pixels in the cache, which is built first if it has to be.
-
-    Raises:
-        UserError: see :func:`glow_app.build.open_source` and :func:`glow_app.data.cache.cached`.
-    """
-    source = open_source(data, split)
-    with counting(console, f"preparing {data.name} {split}") as progress:
-        try:
-            return cached(source, cache_folder(data), workers, progress)
-        except KeyboardInterrupt:
-            say(console, "interrupted; what is decoded is kept, and the same command goes on from there")
-            raise
 
 
 def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Console) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.training.runs import SMALLEST
 
-TRAIN = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "train.py")]
+TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

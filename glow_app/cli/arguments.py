@@ -1,0 +1,108 @@
+"""What a command line means before Hydra reads it: lists without brackets, and the data set that a model knows."""
+
+import re
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+
+from glow_app.card import model_folder, read_card
+from glow_app.config_data import DATA_SCHEMAS
+from glow_app.errors import UserError
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+OF_THE_MODEL = ("image_size", "n_bits", "channels")
+"""Options of the data that the model decides, whatever data set it is shown."""
+
+
+def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
+    """``images=a.png,b.png`` and ``images=a.png`` as ``images=['a.png','b.png']``, for the keys in ``lists``.
+
+    To Hydra a comma outside of brackets means a sweep, which is left alone where one is asked for (``-m``).
+    """
+    if "-m" in arguments or "--multirun" in arguments:
+        return arguments
+    return [_with_brackets(argument, lists) for argument in arguments]
+
+
+def _with_brackets(argument: str, lists: tuple[str, ...]) -> str:
+    key, equals, value = argument.partition("=")
+    if key not in lists or not equals or not value or value == "null" or value[0] in "[\"'":
+        return argument
+    items = [item if NUMBER.fullmatch(item) else _quoted(item) for item in value.split(",")]
+    return f"{key}=[{','.join(items)}]"
+
+
+def _quoted(item: str) -> str:
+    return "'" + item.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def with_data_of_model(arguments: list[str]) -> list[str]:
+    """Adds ``data=<name>`` of the model that is named, unless the command line chooses a data set itself.
+
+    The options of that data set are then known keys, and the model's own values for them are filled in by
+    :func:`fill_in_data`. Whatever is wrong with the model or the line is told later, by whoever reads it in earnest.
+    """
+    chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    if "data" in chosen:
+        return arguments
+    model = _model_of(arguments)
+    if model is None:
+        return arguments
+    try:
+        card, _ = read_card(model_folder(model))
+    except UserError:
+        return arguments
+    if card.data["name"] not in DATA_SCHEMAS:
+        return arguments
+    return [*arguments, f"data={card.data['name']}"]
+
+
+def _model_of(arguments: list[str]) -> str | None:
+    """The value of ``checkpoint=``, or the first of ``compare=``."""
+    try:
+        overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
+    except HydraException:
+        return None
+    for override in overrides:
+        if override.key_or_group in ("checkpoint", "compare") and not override.is_sweep_override():
+            value = override.value()
+            if isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, str):
+                return value
+    return None
+
+
+def given_keys() -> set[str]:
+    """The keys that the command line sets."""
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return {override.key_or_group for override in overrides}
+
+
+def fill_in_data(composed: DictConfig, model: str | Path, given: set[str]) -> None:
+    """Gives ``composed.data`` the values with which the model was trained, except for the keys in ``given``.
+
+    Of another data set than the model's own, these are the shape of the images and their bits.
+
+    Raises:
+        UserError: there is no such model, or one of those keys has a value that the model cannot take.
+    """
+    card, _ = read_card(model_folder(model))
+    same = card.data["name"] == composed.data.get("name")
+    channels, height, width = card.image_shape
+    known = dict(card.data) if same else {}
+    known |= {"image_size": height if height == width else [height, width], "n_bits": card.n_bits, "channels": channels}
+    with open_dict(composed):
+        for key, value in known.items():
+            if key not in composed.data.keys():  # noqa: SIM118  a key whose value is missing is not `in`
+                continue
+            if f"data.{key}" not in given:
+                composed.data[key] = value
+            elif key in OF_THE_MODEL and composed.data[key] != value:
+                raise UserError(
+                    f"data.{key}={composed.data[key]}: the model at {model} takes data.{key}={value}; leave it out"
+                )

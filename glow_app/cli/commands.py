@@ -1,0 +1,176 @@
+"""One function per console command.
+
+What a command does is imported only when its options have been checked: a mistake on the command line is told without
+waiting for torch.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
+from glow_app.cli.resume import resumed
+from glow_app.cli.run import run
+from glow_app.config import PrepareConfig, TrainConfig
+from glow_app.config_check import check
+from glow_app.config_use import (
+    DirectionsConfig,
+    EditConfig,
+    EvaluateConfig,
+    InterpolateConfig,
+    JudgeConfig,
+    SampleConfig,
+    UseConfig,
+)
+from glow_app.errors import UserError
+
+U = TypeVar("U", bound=UseConfig)
+
+
+def prepare() -> None:
+    """``glow-prepare``: decodes a data set into the cache and shows its data card."""
+    run("prepare", _prepare, partial(with_brackets, lists=("splits",)))
+
+
+def train() -> None:
+    """``glow-train``: trains a Glow."""
+    run("train", _train, partial(with_brackets, lists=("temperatures",)))
+
+
+def evaluate() -> None:
+    """``glow-evaluate``: bits per dimension, and what tells whether to believe them."""
+    run("evaluate", _evaluate, _model_arguments("compare"))
+
+
+def sample() -> None:
+    """``glow-sample``: new pictures."""
+    run("sample", _sample, _model_arguments("temperature", "level_temperatures"))
+
+
+def interpolate() -> None:
+    """``glow-interpolate``: from one picture to another."""
+    run("interpolate", _interpolate, _model_arguments("images"))
+
+
+def directions() -> None:
+    """``glow-directions``: the attribute vectors of a model."""
+    run("directions", _directions, _model_arguments("orthogonal_to", "levels"))
+
+
+def edit() -> None:
+    """``glow-edit``: more or less of an attribute in a picture."""
+    run("edit", _edit, _model_arguments("images", "sweep", "amounts", "grid", "orthogonal_to", "levels"))
+
+
+def judge() -> None:
+    """``glow-judge``: measures edits with a classifier of its own."""
+    run("judge", _judge, _model_arguments("attributes", "methods"))
+
+
+def _prepare(composed: DictConfig) -> None:
+    config = check(composed, PrepareConfig)
+    from glow_app.commands.prepare import prepare
+
+    prepare(config, Console())
+
+
+def _train(composed: DictConfig) -> None:
+    checkpoint: Path | None = None
+    if composed.resume is None:
+        config = check(composed, TrainConfig)
+        run_folder = _new_run_folder(config.name)
+    else:
+        run_folder, checkpoint = _find_run(str(composed.resume))
+        config = check(resumed(composed, run_folder), TrainConfig)
+    from glow_app.training.run import fit
+
+    # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fit(config, run_folder, checkpoint, Console())
+
+
+def _evaluate(composed: DictConfig) -> None:
+    compared = composed.get("compare")
+    if compared is None:
+        config = _with_model(composed, EvaluateConfig)
+    else:
+        if composed.checkpoint is not None or len(compared) != 2:
+            raise UserError("compare takes two models and no checkpoint besides: compare=runs/a,runs/b")
+        fill_in_data(composed, str(compared[0]), given_keys())
+        config = check(composed, EvaluateConfig)
+    from glow_app.commands.evaluate import compare, evaluate
+
+    (evaluate if compared is None else compare)(config, Console())
+
+
+def _sample(composed: DictConfig) -> None:
+    config = _with_model(composed, SampleConfig)
+    from glow_app.commands.sample import sample
+
+    sample(config, Console())
+
+
+def _interpolate(composed: DictConfig) -> None:
+    config = _with_model(composed, InterpolateConfig)
+    from glow_app.commands.interpolate import interpolate
+
+    interpolate(config, Console())
+
+
+def _directions(composed: DictConfig) -> None:
+    config = _with_model(composed, DirectionsConfig)
+    from glow_app.commands.directions import directions
+
+    directions(config, Console())
+
+
+def _edit(composed: DictConfig) -> None:
+    config = _with_model(composed, EditConfig)
+    from glow_app.commands.edit import edit
+
+    edit(config, Console())
+
+
+def _judge(composed: DictConfig) -> None:
+    config = _with_model(composed, JudgeConfig)
+    from glow_app.commands.judge import judge
+
+    judge(config, Console())
+
+
+def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
+    """What a command's arguments stand for that uses a trained model and has these options that are lists."""
+    return lambda arguments: with_data_of_model(with_brackets(arguments, lists))
+
+
+def _with_model(composed: DictConfig, schema: type[U]) -> U:
+    """The checked configuration of a command that uses one trained model."""
+    if composed.checkpoint is None:
+        raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
+    fill_in_data(composed, str(composed.checkpoint), given_keys())
+    return check(composed, schema)
+
+
+def _new_run_folder(name: str) -> Path:
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is RunMode.MULTIRUN:
+        return Path(hydra_config.runtime.output_dir)
+    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
+
+
+def _find_run(resume: str) -> tuple[Path, Path]:
+    from glow_app.training.checkpoint import find_run
+
+    return find_run(resume)

@@ -1,0 +1,98 @@
+"""What every command shares: compose the configuration, run, and say what went wrong in one line."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from glow_app.config_check import did_you_mean
+from glow_app.errors import UserError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def conf_folder() -> Path:
+    """The configuration files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parent / "conf"
+
+
+def run(
+    config_name: str,
+    task: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]] = lambda arguments: arguments,
+) -> None:
+    """Hydra's main function, with its exceptions turned into one line and an exit status.
+
+    Args:
+        config_name: of the YAML file in ``conf/``.
+        task: what the command does with the composed configuration.
+        prepare: what the arguments on the command line stand for, before Hydra reads them.
+    """
+    # Otherwise Hydra prints exceptions itself, its own way, and exits with status 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    debug = any(argument.lower() == "debug=true" for argument in sys.argv[1:])
+    status = 0
+
+    def job(composed: DictConfig) -> None:
+        # Caught inside of the job: outside, Hydra has already said something about it.
+        nonlocal status
+        try:
+            task(composed)
+        except UserError as error:
+            if debug:
+                raise
+            status = _say(error)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    sys.argv[1:] = prepare(sys.argv[1:])
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        if debug:
+            raise
+        status = _say(error)
+    sys.exit(status)
+
+
+def _say(error: Exception) -> int:
+    if os.environ.get("RANK", "0") == "0":  # of several processes, all of which fail, one speaks
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    cause = error.__cause__
+    if unknown := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text}\n{cause}"):
+        return f"unknown key {unknown[2]}{did_you_mean(unknown[2], _known_keys())}"
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        return f"unknown key {unknown[1]}{did_you_mean(unknown[1], _known_keys())}"
+    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        choices = sorted(path.stem for path in (conf_folder() / missing[1]).glob("*.yaml"))
+        near = did_you_mean(missing[2], choices)
+        return f"{missing[1]}={missing[2]} is not one of {', '.join(choices)}{near}"
+    return " ".join(re.sub(r"See https://\S+ for details", "", text).split())
+
+
+def _known_keys() -> list[str]:
+    """Every key that a command line may set, and the names of the groups."""
+    keys: list[str] = []
+    for path in sorted(conf_folder().rglob("*.yaml")):
+        group = path.relative_to(conf_folder()).parent.as_posix()
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(content, dict)
+        if group == "experiment":
+            continue
+        prefix = "" if group == "." else f"{group}."
+        keys += [f"{prefix}{key}" for key in content if key not in ("defaults", "hydra")]
+        keys += [] if group == "." else [group]
+    return keys

@@ -1,0 +1,167 @@
+"""``glow-directions``: one pass over labelled images, and the attribute vectors that follow from it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from glow_app import processes
+from glow_app.commands.opening import account_of, open_model, open_split_of, output_folder
+from glow_app.config_use import DirectionsConfig
+from glow_app.data.source import ImageSource
+from glow_app.durable import write_durably
+from glow_app.errors import UserError
+from glow_app.evaluation.directions import Directions, from_moments, save
+from glow_app.evaluation.likelihood import batches
+from glow_app.evaluation.moments import Moments
+from glow_app.model import Model
+from glow_app.progress import counting, say
+
+SAVE_EVERY = 60.0
+"""Seconds between two savings of what has been gathered so far."""
+
+
+def directions(config: DirectionsConfig, console: Console) -> None:
+    """Finds the directions of all attributes of a data set, by all methods, and saves them.
+
+    Raises:
+        UserError: the data set has no attributes, or too few images.
+    """
+    with processes.joined():
+        if not processes.is_first():
+            console = Console(quiet=True)
+        model = open_model(config)
+        source = open_split_of(model, config.data, config.split, console)
+        indices = images_between(source, config.first, config.n_images)
+        if source.attributes is None:
+            raise UserError(f"data={source.name} has no attributes to find directions for; choose data that has them")
+        folder = output_folder(config, model, "directions")
+        account = account_of(model, source, config) | {"first": config.first}
+        start = time.perf_counter()
+        moments = _gather(model, source, indices, config, account, folder, console)
+        found, left_out = from_moments(
+            moments, source.attribute_names, model.flow.latent_shapes, model.digest, account, config.shrinkage
+        )
+        found = [one.refined(config.orthogonal_to, config.levels) for one in found]
+        if processes.is_first():
+            save(found, folder)
+        _unfinished(folder).unlink(missing_ok=True)
+        if processes.is_first():
+            _report(found, left_out, len(indices) / (time.perf_counter() - start), console)
+            say(console, f"\nsaved\n  {folder}\nedit with")
+            say(console, f"  glow-edit checkpoint={config.checkpoint} images=0,1,2,3 sweep={found[0].names[0]}")
+
+
+def images_between(source: ImageSource, first: int, n: int) -> range:
+    """The numbers of ``n`` images (0: all) from ``first`` on.
+
+    Raises:
+        UserError: there are none.
+    """
+    if first >= len(source):
+        raise UserError(f"first={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    return range(first, min(first + n, len(source)) if n else len(source))
+
+
+def _gather(
+    model: Model,
+    source: ImageSource,
+    indices: Sequence[int],
+    config: DirectionsConfig,
+    account: dict,
+    folder: Path,
+    console: Console,
+) -> Moments:
+    """The moments of all images; what an interrupted pass has gathered is not gathered again."""
+    attributes = source.attributes
+    assert attributes is not None
+    moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
+    share = processes.share(indices)
+    path = _unfinished(folder)
+    key = hashlib.sha256(json.dumps([account, len(indices)], sort_keys=True).encode()).hexdigest()
+    _restore(moments, path, key)
+    before = moments.count
+    if before:
+        say(console, f"going on after {before:,} images")
+    saved = time.monotonic()
+    with counting(console, f"encoding {source.name} {source.split}") as progress:
+        try:
+            for batch in batches(
+                model.flow, source, share[before:], config.seed, config.batch_size, config.data.workers
+            ):
+                latents = model.encode(batch.images, batch.labels, config.seed, batch.positions)
+                moments.update(latents, attributes[batch.positions.cpu()].to(model.device))
+                progress(moments.count, len(share))
+                if time.monotonic() - saved > SAVE_EVERY:
+                    _keep(moments, path, key)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            _keep(moments, path, key)
+            say(console, f"interrupted after {moments.count:,} images; the same command goes on from there")
+            raise
+    whole = Moments(model.flow.latent_shapes, len(source.attribute_names))
+    for part in processes.gathered(moments.state()):
+        whole.add_state(part)
+    return whole
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder / f"unfinished_{processes.rank()}_of_{processes.world_size()}.safetensors"
+
+
+def _keep(moments: Moments, path: Path, key: str) -> None:
+    content = safetensors.torch.save(moments.state(), metadata={"key": key})
+    write_durably(path, lambda file: file.write(content))
+
+
+def _restore(moments: Moments, path: Path, key: str) -> None:
+    """Adds what an interrupted pass of the same model over the same images has kept, if anything."""
+    if not path.exists():
+        return
+    try:
+        with safetensors.safe_open(str(path), "pt") as kept:
+            if kept.metadata() == {"key": key}:
+                moments.add_state({name: kept.get_tensor(name) for name in kept.keys()})  # noqa: SIM118
+    except safetensors.SafetensorError:
+        return  # nothing to go on from
+
+
+def _report(found: Sequence[Directions], left_out: Sequence[str], images_per_second: float, console: Console) -> None:
+    """What is known of every attribute, and which directions point the same way."""
+    plain, balanced = found[0], found[1]
+    counts = plain.account["counts"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("attribute", no_wrap=True)
+    for column in ("with", "without", "length"):
+        table.add_column(column, justify="right")
+    table.add_column("most like", no_wrap=True)
+    for column in ("cosine", "bal'd"):
+        table.add_column(column, justify="right")
+    for row, name in enumerate(plain.names):
+        cosines, of_balanced = (one.units @ one.units[row] for one in (plain, balanced))
+        other = int(cosines.abs().masked_fill(torch.arange(len(cosines)) == row, -1).argmax())
+        table.add_row(
+            name,
+            f"{counts[name]['with']:,}",
+            f"{counts[name]['without']:,}",
+            f"{plain.vectors[row].norm():.2f}",
+            plain.names[other],
+            f"{cosines[other]:+.2f}",
+            f"{of_balanced[other]:+.2f}",
+        )
+    console.print(table)
+    if "discriminant" in plain.account["methods"]:
+        details = plain.account["methods"]["discriminant"]
+        say(console, f"discriminant: shrinkage {details['shrinkage']:.3f}, in levels {details['levels']}")
+    else:
+        say(console, "no discriminant: the coarsest level alone has too many numbers for a covariance")
+    if left_out:
+        say(console, f"left out, too few images with or without it: {', '.join(left_out)}")
+    say(console, f"{images_per_second:,.0f} images/s")

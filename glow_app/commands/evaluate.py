@@ -1,0 +1,146 @@
+"""``glow-evaluate``: bits per dimension, and what tells whether to believe them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from glow_app import processes
+from glow_app.commands import evaluate_report
+from glow_app.commands.opening import open_model, open_split_of, output_folder
+from glow_app.config_use import EvaluateConfig
+from glow_app.data.sampler import InOrder
+from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.errors import UserError
+from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
+from glow_app.evaluation.invertibility import Conditioning, Reconstruction, conditioning, reconstruct
+from glow_app.evaluation.likelihood import Likelihood, importance_bound
+from glow_app.evaluation.likelihood import evaluate as bits_per_dim
+from glow_app.model import Model
+from glow_app.progress import counting, say
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is measured of one model on one split.
+
+    Attributes:
+        likelihood: one draw of the noise per image.
+        images_per_second: at which it was computed.
+        bound: from several draws, if asked for.
+        train: of training images, if asked for and to be had.
+        reconstruction: of the first images.
+        convolutions: one entry per 1x1 convolution.
+        codecs: bits per dimension of lossless codecs on the first images.
+    """
+
+    likelihood: Likelihood
+    images_per_second: float
+    bound: Likelihood | None
+    train: Likelihood | None
+    reconstruction: Reconstruction
+    convolutions: list[Conditioning]
+    codecs: dict[str, float]
+
+
+def evaluate(config: EvaluateConfig, console: Console) -> None:
+    """Evaluates a model, prints a table, and leaves ``evaluation.json``, ``per_image.csv`` and perhaps ``worst.png``.
+
+    Raises:
+        UserError: the model, the data or the split are not there.
+    """
+    with processes.joined():
+        if not processes.is_first():
+            console = Console(quiet=True)
+        model = open_model(config)
+        source = open_split_of(model, config.data, config.split, console)
+        indices = range(min(config.n_images or len(source), len(source)))
+        reached = measure(model, source, indices, config, console)
+        if processes.is_first():
+            folder = output_folder(config, model, "evaluate")
+            evaluate_report.table(reached, model, source, config, console)
+            evaluate_report.write(reached, model, source, config, folder)
+            evaluate_report.look_at(folder, config, console)
+
+
+def measure(
+    model: Model, source: ImageSource, indices: Sequence[int], config: EvaluateConfig, console: Console
+) -> Evaluation:
+    """All measurements, those of the likelihood on all of ``indices``, the slower ones on the first."""
+    checked = indices[: config.check_images or len(indices)]
+    how = (model.n_bits, config.seed, config.batch_size)
+    workers = config.data.workers
+    with counting(console, f"bits/dim of {config.split}") as progress:
+        start = time.perf_counter()
+        likelihood = bits_per_dim(model.flow, source, indices, *how, workers, progress)
+        images_per_second = len(indices) / (time.perf_counter() - start)
+    bound = None
+    if config.importance_samples > 1:
+        with counting(console, "importance samples") as progress:
+            bound = importance_bound(
+                model.flow, source, indices, *how, config.importance_samples, workers, progress
+            )  # fmt: skip
+    with counting(console, "reconstructions") as progress:
+        reconstruction = reconstruct(model.flow, source, checked, *how, workers, progress)
+    return Evaluation(
+        likelihood,
+        images_per_second,
+        bound,
+        _of_training_images(model, config, console),
+        reconstruction,
+        conditioning(model.flow),
+        _codecs(source, checked, model.n_bits, config.seed),
+    )
+
+
+def _of_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:
+    if config.gap_images == 0 or config.split == "train":
+        return None
+    try:
+        train = open_split_of(model, config.data, "train", console)
+    except EmptySplit as reason:
+        say(console, f"no train-test gap: {reason}")
+        return None
+    # From all over the split, whose order may be that of classes.
+    indices = torch.linspace(0, len(train) - 1, min(config.gap_images, len(train))).long().tolist()
+    with counting(console, "bits/dim of training images") as progress:
+        how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
+        return bits_per_dim(model.flow, train, indices, *how, progress)
+
+
+def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
+    if not processes.is_first():
+        return {}
+    images = InOrder(source, seed).__getitems__(list(indices)).images >> (8 - n_bits) << (8 - n_bits)
+    return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
+
+
+def compare(config: EvaluateConfig, console: Console) -> None:
+    """Evaluates two models on the same images with the same noise; prints and writes their paired difference.
+
+    Raises:
+        UserError: a model is not there, or the two see images of another shape or another number of bits.
+    """
+    assert config.compare is not None
+    with processes.joined():
+        if not processes.is_first():
+            console = Console(quiet=True)
+        models = [open_model(config, path) for path in config.compare]
+        first, second = models
+        if (first.image_shape, first.n_bits) != (second.image_shape, second.n_bits):
+            raise UserError(
+                f"compare={','.join(config.compare)}: one sees {first.image_shape} images of {first.n_bits} bits, the "
+                f"other {second.image_shape} of {second.n_bits}: bits/dim of these do not compare"
+            )
+        source = open_split_of(first, config.data, config.split, console)
+        indices = range(min(config.n_images or len(source), len(source)))
+        how = (first.n_bits, config.seed, config.batch_size, config.data.workers)
+        reached: list[Likelihood] = []
+        for name, model in zip(config.compare, models, strict=True):
+            with counting(console, name) as progress:
+                reached.append(bits_per_dim(model.flow, source, indices, *how, progress))
+        if processes.is_first():
+            folder = output_folder(config, first, "compare")
+            evaluate_report.comparison(reached, models, source, config, folder, console)

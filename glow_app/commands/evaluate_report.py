@@ -1,0 +1,205 @@
+"""What ``glow-evaluate`` says and writes."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from glow_app import figures
+from glow_app.commands.opening import account_of
+from glow_app.config_use import EvaluateConfig
+from glow_app.data.sampler import InOrder
+from glow_app.data.source import ImageSource
+from glow_app.durable import write_durably
+from glow_app.evaluation.likelihood import Likelihood, standard_error
+from glow_app.model import Model
+from glow_app.progress import say
+
+if TYPE_CHECKING:
+    from glow_app.commands.evaluate import Evaluation
+
+WORST_COLUMNS = 8
+WORST, ACCOUNT, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
+
+
+def table(reached: "Evaluation", model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
+    """The figures for a person to read."""
+    n, checked = len(reached.likelihood.per_image), len(reached.reconstruction.exact)
+    about = account_of(model, source, config)
+    say(console, f"model      {about['model']} (step {model.card.step:,}, {model.card.weights} weights)")
+    say(console, f"data       {source.name} {source.split}, {n:,} images: {source.preprocessing}, {model.n_bits} bits")
+    say(console, f"noise      one draw per image, seed {config.seed}; {config.precision}, {model.device}\n")
+    low, high = reached.likelihood.interval
+    say(console, f"bits/dim   {_figure(reached.likelihood)}   (95%: {low:.4f} to {high:.4f})")
+    if reached.bound is not None:
+        of_draws = f"bound from {config.importance_samples} draws of the noise, which compares only with its like"
+        say(console, f"           {_figure(reached.bound)}   {of_draws}")
+    if reached.train is not None:
+        gap = reached.likelihood.mean - reached.train.mean
+        error = math.hypot(reached.likelihood.standard_error, reached.train.standard_error)
+        n_train = len(reached.train.per_image)
+        say(console, f"gap        {gap:+.4f} ± {error:.4f}   {config.split} minus {n_train:,} training images")
+    codecs = "   ".join(f"{codec} {bits:.3f}" for codec, bits in reached.codecs.items())
+    say(console, f"yardsticks {codecs}   lossless codecs, {_which(checked, n)}")
+    back = reached.reconstruction
+    say(
+        console,
+        f"inverse    {back.exact.double().mean():.1%} of {checked:,} images come back exactly; error at most "
+        f"{back.largest.max():.2g} and on average {back.mean.mean():.2g} of a grey level, before rounding",
+    )
+    if reached.convolutions:
+        worst = max(reached.convolutions, key=lambda one: one.condition)
+        off = max(one.round_trip for one in reached.convolutions)
+        say(
+            console,
+            f"1x1 conv.  condition at most {worst.condition:.3g} ({worst.name}); |W^-1 W - I| at most {off:.1g}",
+        )
+    say(console, f"speed      {reached.images_per_second:,.0f} images/s\n")
+    console.print(_decomposition(reached.likelihood))
+
+
+def _figure(likelihood: Likelihood) -> str:
+    return f"{likelihood.mean:.4f} ± {likelihood.standard_error:.4f}"
+
+
+def _which(checked: int, n: int) -> str:
+    return "the same pixels" if checked == n else f"the first {checked:,} of these"
+
+
+def _decomposition(likelihood: Likelihood) -> Table:
+    """Kinds of part in rows, levels in columns; everything adds up to the total."""
+    levels = list(dict.fromkeys(name.rpartition(" ")[0] for name in likelihood.parts if " " in name))
+    kinds = list(dict.fromkeys(name.rpartition(" ")[2] for name in likelihood.parts if " " in name))
+    means = {name: values.mean().item() for name, values in likelihood.parts.items()}
+    table = Table(box=None, pad_edge=False, header_style="bold", title="where the bits are", title_justify="left")
+    table.add_column("")
+    for column in [*levels, "sum"]:
+        table.add_column(column, justify="right")
+    table.add_row("quantization", *("" for _ in levels), f"{means['quantization']:+.4f}")
+    for kind in kinds:
+        row = [means.get(f"{level} {kind}") for level in levels]
+        if any(row):  # a kind of layer that never changes the volume says nothing
+            texts = ["" if value is None else f"{value:+.4f}" for value in row]
+            table.add_row(kind, *texts, f"{sum(value or 0.0 for value in row):+.4f}")
+    sums = [sum(means.get(f"{level} {kind}", 0.0) for kind in kinds) for level in levels]
+    table.add_row("sum", *(f"{value:+.4f}" for value in sums), f"{likelihood.mean:+.4f}", style="bold")
+    return table
+
+
+def write(reached: "Evaluation", model: Model, source: ImageSource, config: EvaluateConfig, folder: Path) -> None:
+    """``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
+    back = reached.reconstruction
+    content: dict[str, Any] = {
+        **account_of(model, source, config),
+        "images": len(reached.likelihood.per_image),
+        "bits_per_dim": _summary(reached.likelihood),
+        "parts": {name: values.mean().item() for name, values in reached.likelihood.parts.items()},
+        "importance_samples": config.importance_samples,
+        "importance_bound": None if reached.bound is None else _summary(reached.bound),
+        "train": None if reached.train is None else _summary(reached.train),
+        "codecs": reached.codecs,
+        "reconstruction": {
+            "images": len(back.exact),
+            "exact": back.exact.double().mean().item(),
+            "largest_error": back.largest.max().item(),
+            "mean_error": back.mean.mean().item(),
+            "unit": "grey levels of the model, before rounding",
+        },
+        "convolutions": {
+            one.name: {"condition": one.condition, "round_trip": one.round_trip} for one in reached.convolutions
+        },
+        "images_per_second": reached.images_per_second,
+    }
+    write_json(content, folder / ACCOUNT)
+    write_durably(folder / PER_IMAGE, lambda file: file.write(_per_image(reached, source).encode()))
+    if config.worst:
+        figures.save_png(_worst(reached.likelihood, source, config), folder / WORST)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Writes a JSON file, with null where a figure is not finite."""
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    write_durably(path, lambda file: file.write(text.encode()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _summary(likelihood: Likelihood) -> dict[str, Any]:
+    return {
+        "mean": likelihood.mean,
+        "standard_error": likelihood.standard_error,
+        "interval_95": likelihood.interval,
+        "images": len(likelihood.per_image),
+    }
+
+
+def _per_image(reached: "Evaluation", source: ImageSource) -> str:
+    columns = {"bits_per_dim": reached.likelihood.per_image, **reached.likelihood.parts}
+    if reached.bound is not None:
+        columns["importance_bound"] = reached.bound.per_image
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["index", "name", *(name.replace(" ", "_") for name in columns)])
+    for index, values in enumerate(torch.stack(list(columns.values()), 1).tolist()):
+        rows.writerow([index, source.item_name(index), *(f"{value:.6f}" for value in values)])
+    return text.getvalue()
+
+
+def _worst(likelihood: Likelihood, source: ImageSource, config: EvaluateConfig) -> Image.Image:
+    bits = likelihood.per_image
+    indices = bits.argsort(descending=True)[: config.worst].tolist()
+    images = InOrder(source, config.seed).__getitems__(indices).images
+    rows: list[Image.Image] = []
+    for start in range(0, len(indices), WORST_COLUMNS):
+        labels = [f"#{index}: {bits[index]:.2f}" for index in indices[start : start + WORST_COLUMNS]]
+        rows.append(figures.grid(images[start : start + WORST_COLUMNS], WORST_COLUMNS, column_labels=labels))
+    return figures.stacked(rows)
+
+
+def look_at(folder: Path, config: EvaluateConfig, console: Console) -> None:
+    """The last lines."""
+    say(console, "\nlook at")
+    for name in (ACCOUNT, PER_IMAGE, *([WORST] if config.worst else [])):
+        say(console, f"  {folder / name}")
+
+
+def comparison(
+    reached: list[Likelihood],
+    models: list[Model],
+    source: ImageSource,
+    config: EvaluateConfig,
+    folder: Path,
+    console: Console,
+) -> None:
+    """The paired difference of two models, said and written."""
+    assert config.compare is not None
+    first, second = reached
+    difference = second.per_image - first.per_image
+    mean, error = difference.mean().item(), standard_error(difference)
+    for name, likelihood in zip(config.compare, reached, strict=True):
+        say(console, f"{_figure(likelihood)} bits/dim   {name}")
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    say(console, f"{mean:+.4f} ± {error:.4f}   second minus first, image by image (95%: {low:+.4f} to {high:+.4f})")
+    better = "the first is better" if mean > 0 else "the second is better"
+    verdict = "no difference that so many images can show" if low <= 0 <= high else better
+    say(console, f"{verdict}: {len(difference):,} images of {source.name} {source.split}, the same noise for both")
+    content = {
+        "models": [account_of(model, source, config) for model in models],
+        "bits_per_dim": [_summary(likelihood) for likelihood in reached],
+        "difference": {"mean": mean, "standard_error": error, "interval_95": [low, high], "images": len(difference)},
+    }
+    write_json(content, folder / "compare.json")
+    say(console, f"\nlook at\n  {folder / 'compare.json'}")

@@ -1,0 +1,84 @@
+"""``glow-interpolate``: from one picture to the next, through the latents."""
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from glow_app import figures
+from glow_app.animation import save_gif, save_mp4
+from glow_app.commands.opening import (
+    Picture,
+    encode,
+    labels_of,
+    open_model,
+    open_pictures,
+    output_folder,
+    pixels_of,
+    say_reconstruction,
+)
+from glow_app.config_use import InterpolateConfig
+from glow_app.errors import UserError
+from glow_app.evaluation.interpolation import chain, square
+from glow_app.model import Model
+from glow_app.progress import say
+
+
+def interpolate(config: InterpolateConfig, console: Console) -> None:
+    """Draws the images between two, along a chain of several, or between four corners.
+
+    Leaves ``<names>.png``; of a strip also ``<names>.gif`` and, where ``ffmpeg`` is installed, ``<names>.mp4``.
+
+    Raises:
+        UserError: too few images, or one that is none.
+    """
+    model = open_model(config)
+    pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
+    _require(pictures, config)
+    labels = labels_of(model, pictures)
+    latents = encode(model, pictures, config.seed)
+    say_reconstruction(model.decode(latents, labels), pixels_of(pictures), model.n_bits, "end points", console)
+    points = [[z[i : i + 1] for z in latents] for i in range(len(pictures))]
+    if config.layout == "grid":
+        moved = square(points, config.steps, config.path)
+    else:
+        moved = chain(points, config.steps, config.path)
+    frames = _decode(model, moved, labels, config.batch_size)
+
+    stem = output_folder(config, model, "interpolate") / "-".join(picture.name for picture in pictures)
+    stem = stem.with_name(f"{stem.name[:80]}_{config.path}")
+    made = [stem.with_name(f"{stem.name}.png")]
+    columns = config.steps if config.layout == "grid" else len(frames)
+    figures.save_png(figures.grid(_in_rows(frames, config), min(columns, config.steps)), made[0])
+    if config.layout == "strip":
+        made.append(stem.with_name(f"{stem.name}.gif"))
+        save_gif(frames, made[-1], config.frame_ms)
+        film = stem.with_name(f"{stem.name}.mp4")
+        if save_mp4(frames, film, config.frame_ms):
+            made.append(film)
+    say(console, "look at")
+    for path in made:
+        say(console, f"  {path}")
+
+
+def _require(pictures: list[Picture], config: InterpolateConfig) -> None:
+    if config.layout == "grid" and len(pictures) != 4:
+        raise UserError(f"layout=grid takes four images, one for each corner, and images= names {len(pictures)}")
+    if len(pictures) < 2:
+        raise UserError("images= names one image: give two or more, images=a.png,b.png")
+    if len({picture.label for picture in pictures}) > 1:
+        raise UserError("the images are of several classes, and the model decodes one at a time: add label=...")
+
+
+def _decode(model: Model, latents: list[Tensor], labels: Tensor | None, batch_size: int) -> Tensor:
+    label = None if labels is None else labels[:1]
+    batches = zip(*(z.split(batch_size) for z in latents), strict=True)
+    return torch.cat([model.decode(list(batch), label).cpu() for batch in batches])
+
+
+def _in_rows(frames: Tensor, config: InterpolateConfig) -> Tensor:
+    """The images of a picture, row by row: one row from each image to the next, both included."""
+    if config.layout == "grid":
+        return frames
+    step = config.steps - 1
+    rows = [frames[start : start + config.steps] for start in range(0, len(frames) - 1, step)]
+    return torch.cat(rows)

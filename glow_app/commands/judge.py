@@ -1,0 +1,187 @@
+"""``glow-judge``: measures edits with a classifier of its own."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from glow_app.commands import judge_report
+from glow_app.commands.opening import open_model, open_split_of, output_folder
+from glow_app.config_check import check_choice
+from glow_app.config_use import METHODS, JudgeConfig
+from glow_app.data.annotations import attribute_column
+from glow_app.data.counterfactual import FACTOR_OF, drawn
+from glow_app.data.source import ImageSource, fingerprint_digest
+from glow_app.errors import UserError
+from glow_app.evaluation import judge as judges
+from glow_app.evaluation.directions import Directions, load
+from glow_app.evaluation.disjoint import Part, require_disjoint
+from glow_app.evaluation.edits import Measured, measure
+from glow_app.evaluation.judge import Judge, Lessons, Reliability
+from glow_app.model import Model
+from glow_app.progress import counting
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Everything that is found out.
+
+    Attributes:
+        model: whose edits are judged.
+        methods: the directions that are compared.
+        learned: numbers of the images that the judge learned from, in ``judge_source``.
+        judge_source: the split of these.
+        edited: numbers of the images that are edited, in ``edit_source``.
+        edit_source: the split of these.
+        reliability: of the judge, on the images that are edited, before they are.
+        factors: factor -> correlation of the judge's estimate with the truth, on the same images.
+        measured: what the edits did.
+    """
+
+    model: Model
+    methods: list[Directions]
+    learned: range
+    judge_source: ImageSource
+    edited: range
+    edit_source: ImageSource
+    reliability: list[Reliability]
+    factors: dict[str, float | None]
+    measured: Measured
+
+
+def judge(config: JudgeConfig, console: Console) -> None:
+    """Trains the judge, measures the edits, prints tables, and leaves ``judge.json`` and ``flips.png``.
+
+    Raises:
+        UserError: model, directions, data or attributes are not there, or images would serve two purposes.
+    """
+    for name in config.methods:
+        check_choice("methods", name, METHODS)
+    if not config.methods:
+        raise UserError(f"methods has no value: choose among {', '.join(METHODS)}")
+    model = open_model(config)
+    methods = [load(_directions_folder(config, model), name) for name in dict.fromkeys(config.methods)]
+    for one in methods:
+        one.require(model.digest)
+    judge_source, edit_source = (
+        open_split_of(model, config.data, split, console) for split in (config.judge_split, config.edit_split)
+    )
+    names = _attributes(config, methods[0], edit_source)
+    learned = _between(judge_source, "judge_first", config.judge_first, config.judge_images)
+    edited = _between(edit_source, "edit_first", config.edit_first, config.n_images)
+    require_disjoint(
+        [
+            _part("the judge's images", "judge_split, judge_first or judge_images", config, judge_source, learned),
+            _part("the edited images", "edit_split, edit_first or n_images", config, edit_source, edited),
+            _part_of_directions(methods[0]),
+        ]
+    )
+    if len(learned) < judges.BATCH:
+        raise UserError(
+            f"the judge would learn from {len(learned)} images of {judge_source.name} {judge_source.split}: it takes "
+            f"at least {judges.BATCH}; choose judge_split, judge_first and judge_images accordingly"
+        )
+    lessons = _lessons(judge_source, learned)
+    with counting(console, "the judge learns") as progress:
+        trained = judges.train(lessons, config.judge_examples, config.seed, model.device, progress)
+    with counting(console, f"editing {edit_source.name} {edit_source.split}") as progress:
+        how = (names, config.amount, config.seed, config.batch_size, progress)
+        measured = measure(model, trained, methods, edit_source, edited, *how)
+    reached = Judgement(
+        model,
+        methods,
+        learned,
+        judge_source,
+        edited,
+        edit_source,
+        judges.reliability(trained.attributes, _labels(edit_source)[list(edited)], measured.unedited.logits),
+        _factor_correlations(trained, measured, edit_source, edited),
+        measured,
+    )
+    folder = output_folder(config, model, "judge")
+    judge_report.tables(reached, config, console)
+    judge_report.write(reached, config, folder)
+    judge_report.look_at(folder, console)
+
+
+def _directions_folder(config: JudgeConfig, model: Model) -> Path:
+    """``directions=``, or where glow-directions leaves them for this model."""
+    if config.directions is not None:
+        return Path(config.directions)
+    return output_folder(dataclasses.replace(config, output=None), model, "directions")
+
+
+def _labels(source: ImageSource) -> torch.Tensor:
+    if source.attributes is None:
+        raise UserError(f"data={source.name} has no attributes to judge: choose data that has them")
+    return source.attributes
+
+
+def _attributes(config: JudgeConfig, directions: Directions, source: ImageSource) -> list[str]:
+    """The attributes to edit, as the data set spells them."""
+    _labels(source)
+    known = [name for name in source.attribute_names if name in directions.names]
+    if not known:
+        raise UserError(
+            f"data={source.name} has none of the attributes of these directions ({', '.join(directions.names)}): "
+            "choose the data that they were made from"
+        )
+    wanted = known if config.attributes is None else config.attributes
+    if not wanted:
+        raise UserError("attributes names none: leave it out to edit all, or name some")
+    return list(dict.fromkeys(known[attribute_column(known, name)] for name in wanted))
+
+
+def _between(source: ImageSource, key: str, first: int, n: int) -> range:
+    """The numbers of ``n`` images (0: all) from ``first`` on."""
+    if first >= len(source):
+        raise UserError(f"{key}={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    return range(first, min(first + n, len(source)) if n else len(source))
+
+
+def _part(what: str, options: str, config: JudgeConfig, source: ImageSource, images: range) -> Part:
+    data = dataclasses.asdict(config.data)
+    return Part(what, options, data, source.split, images.start, len(images), fingerprint_digest(source))
+
+
+def _part_of_directions(directions: Directions) -> Part:
+    account: dict[str, Any] = directions.account
+    missing = [key for key in ("data", "split", "first", "images", "fingerprint") if key not in account]
+    if missing:
+        raise UserError(
+            f"these directions do not say from which images they were made (no {', '.join(missing)}), so that nothing "
+            "tells whether the judge may use others: make them again with glow-directions"
+        )
+    return Part(
+        "the images of the directions",
+        "first or n_images of glow-directions",
+        account["data"],
+        account["split"],
+        account["first"],
+        account["images"],
+        account["fingerprint"],
+    )
+
+
+def _lessons(source: ImageSource, images: range) -> Lessons:
+    """Attributes, and of drawn faces the factors that these are read from."""
+    faces = drawn(source)
+    if faces is None:
+        return Lessons(source, images.start, len(images), (), torch.empty(len(source), 0))
+    names = tuple(dict.fromkeys(factor for factor, _ in FACTOR_OF.values()))
+    columns = [faces.factor_names.index(name) for name in names]
+    return Lessons(source, images.start, len(images), names, faces.factors[:, columns])
+
+
+def _factor_correlations(
+    trained: Judge, measured: Measured, source: ImageSource, edited: range
+) -> dict[str, float | None]:
+    faces = drawn(source)
+    if faces is None:
+        return {}
+    columns = [faces.factor_names.index(name) for name in trained.factors]
+    truth = faces.factors[list(edited)][:, columns]
+    return judges.factor_correlations(trained.factors, truth, measured.unedited.factors)

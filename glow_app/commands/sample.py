@@ -1,0 +1,293 @@
+"""New pictures from a trained model: one picture of many, PNG files, or an npz."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from glow_app import figures
+from glow_app.commands.opening import class_number, open_model, open_split_of, output_folder
+from glow_app.config_use import SampleConfig
+from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.errors import UserError
+from glow_app.evaluation.neighbours import Neighbours, nearest
+from glow_app.evaluation.sample_files import Account, NpzFile, PngFolder, SampleFiles, State
+from glow_app.evaluation.sampling import Sampler
+from glow_app.model import Model
+from glow_app.progress import counting, say
+
+MOST_IN_GRID = 256
+MOST_IN_ROW = 12
+"""Images in each row of a picture that compares temperatures."""
+MOST_ROWS = 24
+"""Temperatures that are compared in one picture."""
+MOST_WITH_NEIGHBOURS = 64
+NEIGHBOURS_SHOWN = 16
+"""Samples in the picture of neighbours."""
+N_NEIGHBOURS = 3
+NUMBERS_SHOWN = 10
+"""Images that are not finite that are printed; all are in the account."""
+
+
+class Temperature(NamedTuple):
+    """What one row of samples is drawn at.
+
+    Attributes:
+        text: for a person, such as ``0.70`` or ``1.00-0.70-0.50``.
+        value: of all levels, or one for each, finest first.
+    """
+
+    text: str
+    value: float | tuple[float, ...]
+
+
+def sample(config: SampleConfig, console: Console) -> None:
+    """Draws samples and writes them where they are wanted.
+
+    Raises:
+        UserError: options do not go together, the model has no such class or other levels, what is there already are
+            other samples, or no image is finite.
+    """
+    _check_together(config)
+    model = open_model(config)
+    temperatures = _temperatures(config, model)
+    label = None if config.label is None else class_number(model.card, config.label)
+    folder = output_folder(config, model, "sample")
+    samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
+    _introduce(config, model, temperatures, console)
+    if config.format == "grid":
+        made = _draw_grid(config, model, samplers, folder, console)
+    else:
+        made = _draw_files(config, model, samplers, folder, console)
+    say(console, "\nlook at")
+    for path in made:
+        say(console, f"  {path}")
+
+
+def _check_together(config: SampleConfig) -> None:
+    """Raises a UserError for options that are each in range, but not together."""
+    several = config.level_temperatures is None and len(config.temperature) > 1
+    if config.level_temperatures is None and not config.temperature:
+        raise UserError("temperature has no value: give one or several, such as temperature=0.7")
+    if len({f"{t:.2f}" for t in config.temperature}) < len(config.temperature):
+        raise UserError(f"temperature={config.temperature}: two are the same to two digits; leave one out")
+    if config.format == "grid" and several and len(config.temperature) > MOST_ROWS:
+        raise UserError(f"temperature has {len(config.temperature)} values: a picture shows up to {MOST_ROWS}")
+    if config.format == "grid" and not several and config.n > MOST_IN_GRID:
+        raise UserError(f"n={config.n}: one picture shows up to {MOST_IN_GRID} images; choose format=png or format=npz")
+    if config.neighbours and (config.format != "grid" or several or config.n > MOST_WITH_NEIGHBOURS):
+        raise UserError(f"neighbours=true takes format=grid, one temperature and n of at most {MOST_WITH_NEIGHBOURS}")
+
+
+def _temperatures(config: SampleConfig, model: Model) -> list[Temperature]:
+    levels, n = config.level_temperatures, len(model.flow.latent_shapes)
+    if levels is None:
+        return [Temperature(f"{t:.2f}", t) for t in config.temperature]
+    if len(levels) != n:
+        raise UserError(
+            f"level_temperatures={levels}: this model has {n} levels and takes as many values, the finest level's first"
+        )
+    return [Temperature("-".join(f"{t:.2f}" for t in levels), tuple(levels))]
+
+
+def _introduce(config: SampleConfig, model: Model, temperatures: Sequence[Temperature], console: Console) -> None:
+    say(console, f"{model.folder}: step {model.card.step:,}, weights {model.card.weights}")
+    at = ", ".join(t.text for t in temperatures)
+    what = "level temperatures, finest first:" if config.level_temperatures is not None else "temperature"
+    classes = ""
+    if model.flow.n_classes:
+        classes = f", class {config.label}" if config.label is not None else ", all classes in turn"
+    each = " each" if len(temperatures) > 1 else ""
+    say(console, f"{config.n:,} images{each}, {what} {at}, seed {config.seed}{classes}")
+
+
+def _name(samplers: dict[Temperature, Sampler]) -> str:
+    """What tells samples of one model apart, in the name of a file: temperatures, seed, class."""
+    one = next(iter(samplers.values()))
+    label = "" if one.label is None else f"_class{one.label}"
+    return "_".join(f"T{t.text}" for t in samplers) + f"_seed{one.seed}{label}"
+
+
+def _facts(config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler]) -> dict[str, Any]:
+    of_levels = config.level_temperatures is not None
+    return {
+        "model": model.digest,
+        "model_folder": str(model.folder),
+        "n": config.n,
+        "first": config.first,
+        "seed": config.seed,
+        "temperature": None if of_levels else [t.value for t in samplers],
+        "level_temperatures": config.level_temperatures,
+        "label": next(iter(samplers.values())).label,
+        "format": config.format,
+        "precision": config.precision,
+        "image_shape": list(model.image_shape),
+        "n_bits": model.n_bits,
+    }
+
+
+def _draw_files(
+    config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler], folder: Path, console: Console
+) -> list[Path]:
+    """PNG files or an npz for each temperature; gives the paths."""
+    # All are looked at before the first is drawn: samples of another model may be found at the last temperature.
+    jobs: list[tuple[Sampler, SampleFiles]] = []
+    for temperature, sampler in samplers.items():
+        one = {temperature: sampler}
+        facts = _facts(config, model, one)
+        path = folder / _name(one)
+        files = PngFolder(path, facts) if config.format == "png" else NpzFile(_npz(path), facts, sampler.labels)
+        jobs.append((sampler, files))
+    for sampler, files in jobs:
+        _draw_into(files, sampler, config, console)
+        _report_not_finite(files.account.state.not_finite, config.n, "left out", files.account, model, console)
+    return [files.path for _, files in jobs]
+
+
+def _npz(path: Path) -> Path:
+    # Not with_suffix(): what follows the point of a temperature is no suffix.
+    return path.with_name(f"{path.name}.npz")
+
+
+def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, console: Console) -> None:
+    todo = files.todo()
+    before = config.n - len(todo)
+    if before:
+        say(console, f"{before:,} of {config.n:,} images of {files.path} are there already")
+    start, done = time.monotonic(), 0
+    try:
+        with counting(console, "sampling") as progress:
+            for batch in sampler.batches(todo, config.batch_size):
+                files.add(batch)
+                done += len(batch.numbers)
+                progress(before + done, config.n)
+        files.finish()
+    except KeyboardInterrupt:
+        drawn = files.account.state.drawn
+        say(console, f"interrupted after {drawn:,} of {config.n:,} images; the same command goes on from there")
+        raise
+    finally:
+        if todo and done < len(todo):
+            files.flush()
+    _report_speed(done, time.monotonic() - start, console)
+
+
+def _report_speed(n: int, seconds: float, console: Console) -> None:
+    if n:
+        say(console, f"{n:,} images in {seconds:.1f} s: {n / seconds:,.0f} images/s")
+
+
+def _report_not_finite(
+    names: Sequence[object], n: int, what_was_done: str, account: Account, model: Model, console: Console
+) -> None:
+    """Says which images are not finite, and what helps.
+
+    Raises:
+        UserError: none of ``n`` is finite.
+    """
+    if not names:
+        return
+    helps = "choose a lower temperature"
+    if model.card.model.scale == "sigmoid":
+        helps += ", or train with model.scale=bounded"
+    if len(names) == n:
+        raise UserError(f"none of {n:,} images is finite: {helps}")
+    named = ", ".join(map(str, names[:NUMBERS_SHOWN]))
+    if len(names) > NUMBERS_SHOWN:
+        named += f" and {len(names) - NUMBERS_SHOWN:,} more (all in {account.path})"
+    say(console, f"not finite and {what_was_done}: {len(names):,} of {n:,} images, number {named}; {helps}")
+
+
+def _draw_grid(
+    config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler], folder: Path, console: Console
+) -> list[Path]:
+    """One picture of all temperatures, and of neighbours if they are wanted; gives the paths."""
+    several = len(samplers) > 1
+    n = min(config.n, MOST_IN_ROW) if several else config.n
+    if n < config.n:
+        all_of_them = f"format=png draws all {config.n:,}"
+        say(console, f"a picture of several temperatures shows the first {n} of each; {all_of_them}")
+    path = folder / f"{_name(samplers)}.png"
+    # Other images of the same samples may be shown than last time.
+    free = ("n", "first", "model_folder")
+    account = Account(path.with_name(f"{path.name}.json"), _facts(config, model, samplers) | {"n": n}, path, free)
+    numbers = range(config.first, config.first + n)
+    start = time.monotonic()
+    rows: list[Tensor] = []
+    finite: list[Tensor] = []
+    with counting(console, "sampling") as progress:
+        for sampler in samplers.values():
+            for batch in sampler.batches(numbers, config.batch_size):
+                rows.append(batch.images)
+                finite.append(batch.finite)
+                progress(sum(map(len, rows)), n * len(samplers))
+    images, good = torch.cat(rows), torch.cat(finite)
+    _report_speed(len(images), time.monotonic() - start, console)
+    images[~good] = figures.crossed_out(model.image_shape)
+    bad = (~good.view(len(samplers), n)).nonzero().tolist()
+    at = list(samplers)
+    names = [f"{config.first + i} (T = {at[row].text})" if several else str(config.first + i) for row, i in bad]
+    _report_not_finite(names, len(images), "crossed out", account, model, console)
+    account.state = State(n, tuple(sorted({config.first + i for _, i in bad})))
+    account.write()
+    row_labels = [f"T = {t.text}" for t in samplers] if several else []
+    figures.save_png(figures.grid(images, n if several else min(n, 8 if n <= 64 else 16), row_labels=row_labels), path)
+    if not config.neighbours:
+        return [path]
+    beside = folder / f"{_name(samplers)}_neighbours.png"
+    shown = [number for number, is_good in zip(numbers, good.tolist(), strict=True) if is_good]
+    _show_neighbours(config, model, images[good], shown, beside, console)
+    return [path, beside]
+
+
+def _show_neighbours(
+    config: SampleConfig, model: Model, samples: Tensor, numbers: Sequence[int], path: Path, console: Console
+) -> None:
+    train = open_split_of(model, config.data, "train", console)
+    new = _new_images(config, model, len(samples), console)
+    queries = samples if new is None else torch.cat([samples, new[1]])
+    with counting(console, "comparing with training images") as progress:
+        found = nearest(queries, train, N_NEIGHBOURS, model.n_bits, config.data.flip, progress)
+    rms = found.distances[:, 0]
+    of_samples = f"{_median(rms[: len(samples)])} grey levels (RMS, median of {len(samples)} samples)"
+    say(console, f"distance to the nearest of {len(train):,} training images: {of_samples}")
+    if new is None:
+        say(console, f"no new images to compare with: data={config.data.name} has neither a test nor a val split")
+    else:
+        of_new = f"{_median(rms[len(samples) :])} (median of {len(new[1])} images of {new[0]})"
+        say(console, f"the same of new images: {of_new}; a model that copies has samples much nearer than new images")
+    figures.save_png(_neighbours_picture(samples, numbers, found, train), path)
+
+
+def _median(distances: Tensor) -> str:
+    return f"{distances.quantile(0.5).item():.1f}"
+
+
+def _new_images(config: SampleConfig, model: Model, n: int, console: Console) -> tuple[str, Tensor] | None:
+    """Up to ``n`` images, evenly spaced, that the model was not trained on, and the split that they are from."""
+    for split in ("test", "val"):
+        try:
+            source = open_split_of(model, config.data, split, console)
+        except EmptySplit:
+            continue
+        indices = torch.linspace(0, len(source) - 1, min(n, len(source))).long().tolist()
+        return split, source.fetch(indices)
+    return None
+
+
+def _neighbours_picture(samples: Tensor, numbers: Sequence[int], found: Neighbours, train: ImageSource) -> Image.Image:
+    """One row for each of the first samples: the sample, then its nearest training images."""
+    cells: list[Tensor] = []
+    labels: list[str] = []
+    rows = zip(samples[:NEIGHBOURS_SHOWN], numbers, found.distances, found.indices, found.mirrored, strict=False)
+    for image, number, distances, indices, mirrored in rows:
+        near = train.fetch(indices.tolist())
+        cells += [image, *torch.where(mirrored[:, None, None, None], near.flip(3), near)]
+        labels.append(f"{number}: {distances[0]:.1f} away")
+    columns = ["sample", "nearest", "2nd", "3rd"][: 1 + found.indices.shape[1]]
+    return figures.grid(torch.stack(cells), len(columns), row_labels=labels, column_labels=columns)

@@ -1,0 +1,62 @@
+"""A picture that somebody brings: any file, made to look like the images that a model was trained on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from PIL import Image
+from torch import Tensor
+
+from glow_app.data import transforms
+from glow_app.data.image import SUFFIXES, Channels, open_image, to_tensor
+from glow_app.errors import UserError
+
+CELEBA_SIZE = (178, 218)
+"""(width, height) of CelebA's aligned images, the only ones to which the crop of its readers applies."""
+
+
+def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
+    """One image file as uint8 pixels of the shape that a model takes: (C, H, W).
+
+    An original of a data set is treated as that data set's reader treats it: CelebA's 178 x 218 images are cropped,
+    CelebA-HQ's larger squares averaged, MNIST's digits padded. Of everything else the largest central part with the
+    right proportions is kept and resized, antialiased. Files are read as by :func:`glow_app.data.image.open_image`.
+
+    Args:
+        source: a path, or the encoded bytes.
+        image_shape: (C, H, W).
+        data: options of the data set that the model was trained on.
+
+    Raises:
+        UserError: missing, unreadable or not an image.
+    """
+    channels, height, width = image_shape
+    image = open_image(source, cast(Channels, channels))
+    name = data.get("name")
+    if name == "celeba" and image.size == CELEBA_SIZE:
+        return to_tensor(transforms.celeba_aligned(image, height, width, data.get("crop")))
+    if name == "celeba_hq" and _is_multiple(image, height):
+        return transforms.box_mean(to_tensor(image), image.width // width)
+    if name in ("mnist", "fashion_mnist") and image.size == (28, 28):
+        return transforms.zero_pad(to_tensor(image), height)
+    return to_tensor(transforms.resize_bilinear(transforms.centre_crop_aspect(image, height, width), height, width))
+
+
+def _is_multiple(image: Image.Image, side: int) -> bool:
+    return image.width == image.height and image.width % side == 0
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The file itself, or the image files of a folder, by name.
+
+    Raises:
+        UserError: there is nothing of that name, or no image in the folder.
+    """
+    if not path.exists():
+        raise UserError(f"image {path} does not exist: check its name, or give the number of an image of the data set")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    if not files:
+        raise UserError(f"no images in {path}: it holds no {', '.join(SUFFIXES)} files")
+    return files

@@ -1,0 +1,230 @@
+"""What edits along attribute vectors do to images, in the eyes of a judge.
+
+Images that have an attribute are edited by minus the amount, those that have it not by plus the amount. What counts is
+the difference between the edited image and the reconstruction (the image encoded and decoded), so that nothing that
+the model cannot represent is taken for an effect of the edit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from glow_app.data.counterfactual import FACTOR_OF, drawn, region
+from glow_app.data.source import ImageSource
+from glow_app.evaluation.directions import Directions
+from glow_app.evaluation.effects import EditFigures, drift, flips, outside
+from glow_app.evaluation.judge import Judge, Verdict
+from glow_app.evaluation.likelihood import batches
+from glow_app.evaluation.moments import unflat
+from glow_app.evaluation.statistics import correlation, mean
+from glow_app.likelihood import quantize
+from glow_app.model import Model
+
+SWEEP = (-1.0, -0.5, 0.5, 1.0)
+"""Shares of the amount at which the judge's estimate of the true factor is followed, besides 0."""
+
+SWEEP_IMAGES = 100
+"""How many images it is followed on: each costs one decoding per share, attribute and method."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that is measured.
+
+    Attributes:
+        edits: method -> figures of each attribute.
+        unedited: the judge's verdict on the images before anything is done to them.
+        exact: share of the images whose reconstruction (amount 0) is the image itself.
+        largest_error: of a finite reconstruction, in grey levels of 256; None if none is finite.
+        not_finite: reconstructions that are not finite; they count as not exact.
+    """
+
+    edits: dict[str, list[EditFigures]]
+    unedited: Verdict
+    exact: float
+    largest_error: int | None
+    not_finite: int
+
+
+@dataclass
+class _Gathered:
+    """What is noted of one attribute and method, one entry per batch; all but ``changes`` have a row per image."""
+
+    before: list[Tensor] = field(default_factory=list)  # logits of all attributes
+    after: list[Tensor] = field(default_factory=list)
+    finite: list[Tensor] = field(default_factory=list)
+    outside: list[Tensor] = field(default_factory=list)  # not a number where no region is known
+    area: list[Tensor] = field(default_factory=list)
+    projections: list[Tensor] = field(default_factory=list)
+    amounts: list[Tensor] = field(default_factory=list)
+    changes: list[Tensor] = field(default_factory=list)  # of the estimated factor, at ``amounts``
+
+
+@torch.no_grad()
+def measure(
+    model: Model,
+    judge: Judge,
+    methods: Sequence[Directions],
+    source: ImageSource,
+    indices: range,
+    names: Sequence[str],
+    amount: float,
+    seed: int,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measured:
+    """Edits images along every direction and asks the judge.
+
+    Args:
+        model: that edits.
+        judge: of the attributes of ``source``.
+        methods: directions to compare.
+        source: of the images, with attributes.
+        indices: which images.
+        names: attributes to edit, known to the directions and to the source.
+        amount: of every edit.
+        seed: of the dequantization noise.
+        batch_size: images that are computed together.
+        progress: told (images done, images in all).
+    """
+    assert source.attributes is not None, "only labelled images can be edited both ways"
+    gathered = {(one.method, name): _Gathered() for one in methods for name in names}
+    vectors = {one.method: one.vectors for one in methods}
+    verdicts: list[Verdict] = []
+    errors: list[Tensor] = []
+    sound: list[Tensor] = []
+    for batch in batches(model.flow, source, indices, seed, batch_size, progress=progress):
+        images, positions = batch.images, batch.positions.cpu()
+        latents = model.encode(images, batch.labels, seed, batch.positions)
+        again, finite = decode(model, latents, batch.labels)
+        verdicts.append(judge(images))
+        before = judge(again).logits.cpu()
+        seen = images >> (8 - model.n_bits) << (8 - model.n_bits)
+        errors.append((again.int() - seen.int()).abs().flatten(1).amax(1))
+        sound.append(finite)
+        followed = int((positions < indices.start + SWEEP_IMAGES).sum())
+        regions = {name: _regions(source, images.cpu(), positions, name) for name in names}
+        for one in methods:
+            projections = one.measure(latents)
+            for name in names:
+                notes = gathered[one.method, name]
+                row = one.column(name)
+                step = unflat(vectors[one.method][row][None].to(model.device), one.latent_shapes)
+                labels = source.attributes[positions, source.attribute_names.index(name)].to(model.device)
+                edited, edited_finite = decode(
+                    model, _moved(latents, step, amount * (1 - 2 * labels.float())), batch.labels
+                )
+                notes.before.append(before)
+                notes.after.append(judge(edited).logits.cpu())
+                notes.finite.append((finite & edited_finite).cpu())
+                notes.projections.append(projections[:, row])
+                expected = regions[name]
+                if expected is not None:
+                    notes.outside.append(outside(again.cpu(), edited.cpu(), expected))
+                    notes.area.append((~expected).flatten(1).double().mean(1))
+                if followed and name in FACTOR_OF and FACTOR_OF[name][0] in judge.factors:
+                    _follow(notes, model, judge, name, amount, step, [z[:followed] for z in latents], batch.labels)
+    labels = source.attributes[list(indices)]
+    edits = {
+        one.method: [_figures(name, gathered[one.method, name], judge, labels, source, indices) for name in names]
+        for one in methods
+    }
+    error, finite = torch.cat(errors).cpu(), torch.cat(sound).cpu()
+    return Measured(
+        edits=edits,
+        unedited=Verdict(*(torch.cat(parts).cpu() for parts in zip(*verdicts, strict=True))),
+        exact=((error == 0) & finite).double().mean().item(),
+        largest_error=int(error[finite].max()) if finite.any() else None,
+        not_finite=int((~finite).sum()),
+    )
+
+
+def decode(model: Model, latents: Sequence[Tensor], labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Images of latents, and which of them are finite; the others come out grey.
+
+    Unlike :meth:`glow_app.model.Model.decode`, it goes on, so that they can be counted.
+
+    Returns:
+        uint8 (B, C, H, W), bool (B,).
+    """
+    x = model.flow.inverse(latents, labels)
+    finite = torch.isfinite(x).flatten(1).all(1)
+    return quantize(torch.where(finite[:, None, None, None], x, 0.0), model.n_bits), finite
+
+
+def _moved(latents: Sequence[Tensor], step: Sequence[Tensor], amounts: Tensor) -> list[Tensor]:
+    return [z + amounts[:, None, None, None] * one for z, one in zip(latents, step, strict=True)]
+
+
+def _regions(source: ImageSource, images: Tensor, positions: Tensor, name: str) -> Tensor | None:
+    """bool (B, H, W): where drawn faces should change; all False where that is not known of a face."""
+    faces = drawn(source)
+    if faces is None:
+        return None
+    found = [region(image, faces.face(i), name) for image, i in zip(images, positions.tolist(), strict=True)]
+    nowhere = torch.zeros(images.shape[2:], dtype=torch.bool)
+    return torch.stack([nowhere if one is None else one for one in found])
+
+
+def _follow(
+    notes: _Gathered,
+    model: Model,
+    judge: Judge,
+    name: str,
+    amount: float,
+    step: Sequence[Tensor],
+    latents: Sequence[Tensor],
+    labels: Tensor | None,
+) -> None:
+    """Notes what the judge sees of the attribute's factor while the amount grows from minus to plus."""
+    factor, sign = FACTOR_OF[name]
+    column = judge.factors.index(factor)
+    n = len(latents[0])
+    labels = None if labels is None else labels[:n]
+    again, sound = decode(model, latents, labels)
+    start = judge(again).factors[:, column]
+    notes.amounts.append(torch.zeros(int(sound.sum())))
+    notes.changes.append(torch.zeros(int(sound.sum())))
+    for share in SWEEP:
+        edited, finite = decode(model, _moved(latents, step, start.new_full((n,), share * amount)), labels)
+        change = sign * (judge(edited).factors[:, column] - start)[finite & sound]
+        notes.amounts.append(torch.full((len(change),), share))
+        notes.changes.append(change.cpu())
+
+
+def _figures(
+    name: str, notes: _Gathered, judge: Judge, attributes: Tensor, source: ImageSource, indices: range
+) -> EditFigures:
+    column = judge.attributes.index(name)
+    finite = torch.cat(notes.finite)
+    before, after = (torch.cat(part)[finite] for part in (notes.before, notes.after))
+    turned = flips(attributes[finite, column], before[:, column], after[:, column])
+    drifts = drift(before.sigmoid(), after.sigmoid(), column)
+    shares = torch.cat(notes.outside)[finite] if notes.outside else torch.empty(0)
+    known = ~shares.isnan()
+    areas = torch.cat(notes.area)[finite] if notes.area else torch.empty(0)
+    return EditFigures(
+        attribute=name,
+        images=len(before),
+        not_finite=int((~finite).sum()),
+        judged=turned.judged,
+        success=turned.success,
+        adding=turned.adding,
+        removing=turned.removing,
+        drift=mean(drifts),
+        drifts_most=None if drifts.isnan().all() else judge.attributes[int(drifts.nan_to_num(-1).argmax())],
+        outside=mean(shares),
+        outside_area=mean(areas[known]),
+        followed=correlation(torch.cat(notes.amounts), torch.cat(notes.changes)) if notes.changes else None,
+        measured=_measured(name, torch.cat(notes.projections), source, indices),
+    )
+
+
+def _measured(name: str, projections: Tensor, source: ImageSource, indices: range) -> float | None:
+    faces = drawn(source)
+    if faces is None or name not in FACTOR_OF:
+        return None
+    factor, sign = FACTOR_OF[name]
+    return correlation(projections, sign * faces.factors[list(indices), faces.factor_names.index(factor)])

@@ -1,0 +1,83 @@
+"""How well a trained flow can be inverted: reconstructions, and the matrices that could spoil them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glow_app import processes
+from glow_app.data.source import ImageSource
+from glow_app.evaluation.likelihood import Progress, batches
+from glow_app.flows import Glow
+from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
+from glow_app.likelihood import dequantize, encoding_noise, quantize
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What is left of images that are encoded and decoded again.
+
+    Attributes:
+        exact: bool (N,): after quantization, every subpixel is what it was.
+        largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``);
+            not finite where the inverse is not.
+        mean: float64 (N,): mean absolute error of an image, in the same unit.
+    """
+
+    exact: Tensor
+    largest: Tensor
+    mean: Tensor
+
+
+@torch.no_grad()
+def reconstruct(
+    flow: Glow,
+    source: ImageSource,
+    indices: Sequence[int],
+    n_bits: int,
+    seed: int,
+    batch_size: int,
+    workers: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Reconstruction:
+    """Images to latents and back; the arguments are those of :func:`glow_app.evaluation.likelihood.evaluate`."""
+    rows: list[Tensor] = []
+    for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, progress):
+        x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
+        again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
+        error = (again - x).abs().flatten(1).double() * 2**n_bits
+        same = quantize(torch.nan_to_num(again), n_bits) == batch.images >> (8 - n_bits) << (8 - n_bits)
+        exact = same.flatten(1).all(1) & torch.isfinite(error).all(1)
+        rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
+    exact, largest, mean = processes.interleaved(torch.cat(rows)).unbind(1)
+    return Reconstruction(exact.bool(), largest, mean)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """One 1x1 convolution W.
+
+    Attributes:
+        name: of the layer.
+        condition: largest singular value of W over the smallest: errors grow by at most this.
+        round_trip: largest entry of ``|W^-1 W - I|`` with both in float32.
+    """
+
+    name: str
+    condition: float
+    round_trip: float
+
+
+@torch.no_grad()
+def conditioning(flow: Glow) -> list[Conditioning]:
+    """All 1x1 convolutions of a flow; empty if its channels are only permuted."""
+    found: list[Conditioning] = []
+    for name, layer in flow.named_modules():
+        if isinstance(layer, InvConv1x1 | FullInvConv1x1):
+            matrix = layer.pixel_map().matrix
+            inverse = layer.inverse_map().matrix
+            values = torch.linalg.svdvals(matrix.double())
+            off = inverse.to(matrix.dtype) @ matrix - torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+            found.append(Conditioning(name, (values.max() / values.min()).item(), off.abs().max().item()))
+    return found

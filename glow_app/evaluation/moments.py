@@ -1,0 +1,105 @@
+"""Sums over labelled images, gathered in one pass, from which the direction of every attribute follows.
+
+Their size does not depend on the number of images, they can be saved in the middle, and those of several parts of the
+data add up to those of the whole.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SUBSPACE_LIMIT = 8192
+"""Most numbers whose covariance is kept: 8192^2 float64 are half a gigabyte."""
+
+
+class Moments:
+    """Sums over images of their latents z (all levels in one row, finest first) and their 0/1 attributes a.
+
+    Args:
+        latent_shapes: (C, H, W) of each level, finest first.
+        n_attributes: A.
+        device: where the sums are kept.
+
+    Attributes:
+        count: images so far.
+        sums: float64 tensors: ``z`` (D,), ``a`` (A,), ``az`` (A, D), ``aa`` (A, A) and, for the last
+            ``n_subspace`` numbers of z, ``zz`` (n_subspace, n_subspace).
+    """
+
+    def __init__(
+        self, latent_shapes: Sequence[tuple[int, int, int]], n_attributes: int, device: torch.device | str = "cpu"
+    ) -> None:
+        sizes = [math.prod(shape) for shape in latent_shapes]
+        self.n_dims = sum(sizes)
+        self.n_subspace, self.subspace_levels = subspace(sizes)
+        self.count = 0
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, dtype=torch.float64, device=device)
+
+        self.sums = {
+            "z": zeros(self.n_dims),
+            "a": zeros(n_attributes),
+            "az": zeros(n_attributes, self.n_dims),
+            "aa": zeros(n_attributes, n_attributes),
+            "zz": zeros(self.n_subspace, self.n_subspace),
+        }
+
+    def update(self, latents: Sequence[Tensor], attributes: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            latents: finest first, each (B, C, H, W).
+            attributes: (B, A), 0 or 1.
+        """
+        z = flat(latents).double()
+        a = attributes.to(z)
+        inside = z[:, self.n_dims - self.n_subspace :]
+        self.count += len(z)
+        self.sums["z"] += z.sum(0)
+        self.sums["a"] += a.sum(0)
+        self.sums["az"] += a.T @ z
+        self.sums["aa"] += a.T @ a
+        self.sums["zz"] += inside.T @ inside
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, as tensors on the CPU."""
+        return {"count": torch.tensor(self.count), **{name: value.cpu() for name, value in self.sums.items()}}
+
+    def add_state(self, state: dict[str, Tensor]) -> None:
+        """Adds what :meth:`state` of another part of the data gave."""
+        self.count += int(state["count"])
+        for name, value in self.sums.items():
+            value += state[name].to(value.device)
+
+
+def subspace(sizes: Sequence[int]) -> tuple[int, list[int]]:
+    """The coarsest levels that together have no more than ``SUBSPACE_LIMIT`` numbers.
+
+    Args:
+        sizes: numbers in the latents of each level, finest first.
+
+    Returns:
+        how many numbers these are, and which levels, counted from 1, the finest.
+    """
+    kept: list[int] = []
+    total = 0
+    for level in range(len(sizes), 0, -1):
+        if total + sizes[level - 1] > SUBSPACE_LIMIT:
+            break
+        total += sizes[level - 1]
+        kept.insert(0, level)
+    return total, kept
+
+
+def flat(latents: Sequence[Tensor]) -> Tensor:
+    """All levels in one row per image, finest first: (B, D)."""
+    return torch.cat([z.flatten(1) for z in latents], 1)
+
+
+def unflat(rows: Tensor, latent_shapes: Sequence[tuple[int, int, int]]) -> list[Tensor]:
+    """The inverse of :func:`flat`."""
+    parts = rows.split([math.prod(shape) for shape in latent_shapes], 1)
+    return [part.reshape(-1, *shape) for part, shape in zip(parts, latent_shapes, strict=True)]

@@ -1,0 +1,219 @@
+"""A trained Glow for people who think in images: pixels in, pixels out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glow_app import likelihood
+from glow_app.card import Card
+from glow_app.data.image import to_tensor
+from glow_app.data.picture import open_picture
+from glow_app.errors import UserError
+from glow_app.evaluation import interpolation
+from glow_app.evaluation.sampling import Sampler
+from glow_app.exported import Exported
+from glow_app.exported import load as load_exported
+from glow_app.flows import Glow
+from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
+
+if TYPE_CHECKING:
+    from glow_app.evaluation.directions import Directions
+
+Images = Tensor | Image.Image | str | Path | Sequence["Tensor | Image.Image | str | Path"]
+"""One image or several: uint8 tensors (C, H, W) or (B, C, H, W), PIL images, or files."""
+
+
+class Model:
+    """A trained Glow and its card.
+
+    Images are uint8 (B, C, H, W) with 256 grey levels, of whatever :attr:`image_shape` says. Wherever a method takes
+    images it takes one or several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest
+    first, each N(0, I) under the model. Nothing here keeps gradients; :attr:`flow` is the differentiable model.
+
+    Args:
+        exported: the model.
+        device: where to compute.
+    """
+
+    def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.flow: Glow = exported.flow.to(self.device)
+        self.card: Card = exported.card
+        self.digest = exported.digest
+        self.folder = exported.folder
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.card.image_shape
+
+    @property
+    def n_bits(self) -> int:
+        """Bits per subpixel that the model sees."""
+        return self.card.n_bits
+
+    @torch.no_grad()
+    def log_prob(self, images: Images, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+        """A lower bound on log P(image) in nats, with one draw of the dequantization noise: (B,).
+
+        The noise of the i-th image is a function of (seed, i).
+        """
+        batch = self.batch(images)
+        u = dequantization_noise(batch, seed, torch.arange(len(batch), device=self.device))
+        return likelihood.log_prob(self.flow, batch, u, self.n_bits, self._cond(labels, len(batch)))
+
+    def bits_per_dim(self, images: Images, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+        """``-log_prob / (D ln 2)``: bits per subpixel, (B,)."""
+        return likelihood.bits_per_dim(self.log_prob(images, labels, seed), self.flow.n_dims)
+
+    @torch.no_grad()
+    def encode(
+        self, images: Images, labels: Tensor | None = None, seed: int = 0, positions: Tensor | None = None
+    ) -> list[Tensor]:
+        """The latents of images, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
+
+        Args:
+            images: one or several.
+            labels: int64 (B,), for a class-conditional model.
+            seed: of the noise.
+            positions: int64 (B,); the noise of an image is a function of (seed, its position). By default all are 0,
+                so that an image has the same latents wherever it stands.
+        """
+        batch = self.batch(images)
+        at = torch.zeros(len(batch), dtype=torch.int64) if positions is None else positions
+        u = encoding_noise(batch, seed, at.to(self.device))
+        return self.flow(dequantize(batch, u, self.n_bits), self._cond(labels, len(batch)))[0]
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+        """The images with these latents: uint8 (B, C, H, W).
+
+        Raises:
+            UserError: an image is not finite.
+        """
+        x = self.flow.inverse([z.to(self.device) for z in latents], self._cond(labels, len(latents[0])))
+        finite = torch.isfinite(x).flatten(1).all(1)
+        if not finite.all():
+            which = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist()[:10])
+            raise UserError(
+                f"image {which} of {len(x)} is not finite: its latents are too far from what the model knows"
+            )
+        return quantize(x, self.n_bits)
+
+    def sample(
+        self,
+        n: int,
+        temperature: float | Sequence[float] = 0.7,
+        seed: int = 0,
+        label: int | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """New images, uint8 (n, C, H, W): the numbers ``first`` ... of :class:`glow_app.evaluation.sampling.Sampler`.
+
+        Image ``i`` is a function of (seed, i, temperature, label). Kingma & Dhariwal 2018, sec. 6.2 (temperature).
+
+        Args:
+            n: how many.
+            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
+                finest first.
+            seed: of the noise.
+            label: class of a conditional model's images; None: all classes in turn.
+            first: number of the first image.
+
+        Raises:
+            UserError: an image is not finite.
+        """
+        batch = Sampler(self.flow, self.n_bits, temperature, seed, label).draw(range(first, first + n))
+        if batch.not_finite:
+            raise UserError(f"samples {batch.not_finite} are not finite: try a lower temperature than {temperature}")
+        return batch.images
+
+    def interpolate(
+        self, start: Images, end: Images, steps: int = 9, path: str = "linear", label: Tensor | None = None
+    ) -> Tensor:
+        """``steps`` images from one to another, both included: uint8 (steps, C, H, W).
+
+        Args:
+            start: one image.
+            end: one image.
+            steps: how many.
+            path: ``linear``, as published, or ``spherical``; see :mod:`glow_app.evaluation.interpolation`.
+            label: int64 (1,), the class of both, for a class-conditional model.
+        """
+        a, b = self.encode(start, label), self.encode(end, label)
+        return self.decode(interpolation.between(a, b, steps, path), label)
+
+    def edit(
+        self,
+        images: Images,
+        directions: "Directions",
+        amounts: Mapping[str, float],
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """Images with more (or, with negative amounts, less) of some attributes: uint8 (B, C, H, W).
+
+        Args:
+            images: one or several.
+            directions: of this model, see :func:`glow_app.load_directions`.
+            amounts: attribute -> amount; 1 is the distance between the means of images with and without it.
+            labels: int64 (B,), for a class-conditional model.
+
+        Raises:
+            UserError: an attribute is unknown, or the directions are those of another model.
+        """
+        directions.require(self.digest)
+        return self.decode(directions.edit(self.encode(images, labels), amounts), labels)
+
+    def batch(self, images: Images) -> Tensor:
+        """uint8 (B, C, H, W) on the model's device, of one or several images.
+
+        Raises:
+            UserError: a file is not an image.
+            ValueError: a tensor has another shape or type.
+        """
+        if isinstance(images, Tensor):
+            batch = images if images.dim() == 4 else images[None]
+        elif isinstance(images, str | Path | Image.Image):
+            batch = self._one(images)[None]
+        else:
+            batch = torch.stack([self._one(image) for image in images])
+        if batch.dtype != torch.uint8 or tuple(batch.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"images are {batch.dtype} {tuple(batch.shape)}; this model takes uint8 (B, "
+                f"{', '.join(map(str, self.image_shape))})"
+            )
+        return batch.to(self.device)
+
+    def _one(self, image: Tensor | Image.Image | str | Path) -> Tensor:
+        if isinstance(image, Tensor):
+            return image
+        if isinstance(image, Image.Image):
+            channels, height, width = self.image_shape
+            if image.size != (width, height):
+                raise ValueError(f"a PIL image of {image.size} has to be resized to {(width, height)} first")
+            return to_tensor(image.convert("L" if channels == 1 else "RGB"))
+        return open_picture(image, self.image_shape, self.card.data)
+
+    def _cond(self, labels: Tensor | None, n: int) -> Tensor | None:
+        if not self.flow.n_classes:
+            return None
+        if labels is None:
+            raise UserError(f"this model is class-conditional: give a label, one of {', '.join(self.card.class_names)}")
+        return labels.to(self.device).expand(n)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
+    """A trained model.
+
+    Args:
+        path: the folder of a run, or of an exported model.
+        device: where to compute.
+
+    Raises:
+        UserError: there is no such model, or its files are damaged.
+    """
+    return Model(load_exported(path), device)

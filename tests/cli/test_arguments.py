@@ -1,0 +1,81 @@
+"""What arguments stand for."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from glow_app.cli.arguments import fill_in_data, with_brackets, with_data_of_model
+from glow_app.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("images=a.png,b.png", "images=['a.png','b.png']"),
+        ("images=a.png", "images=['a.png']"),
+        ("images=3,17", "images=[3,17]"),
+        ("images=my photo (1).jpg,it's.png", "images=['my photo (1).jpg','it\\'s.png']"),
+        ("images=[a.png,b.png]", "images=[a.png,b.png]"),
+        ("images='a.png'", "images='a.png'"),
+        ("images=null", "images=null"),
+        ("images=", "images="),
+        ("temperature=0,0.25,1e-1", "temperature=[0,0.25,1e-1]"),
+        ("split=a,b", "split=a,b"),
+    ],
+)
+def test_lists_need_no_brackets(given: str, meant: str) -> None:
+    assert with_brackets([given], ("images", "temperature")) == [meant]
+
+
+def test_a_sweep_stays_a_sweep() -> None:
+    assert with_brackets(["-m", "temperature=0.5,0.7"], ("temperature",)) == ["-m", "temperature=0.5,0.7"]
+
+
+def test_the_data_set_is_that_of_the_model(run: Path) -> None:
+    for arguments in ([f"checkpoint={run}"], [f"compare=[{run},elsewhere]"]):
+        assert with_data_of_model(arguments) == [*arguments, "data=drawn_faces"]
+
+
+@pytest.mark.parametrize("arguments", [["checkpoint=nowhere"], [], ["checkpoint=[["], ["--help"]])
+def test_without_a_model_nothing_is_added(arguments: list[str]) -> None:
+    assert with_data_of_model(arguments) == arguments
+
+
+def test_a_chosen_data_set_is_kept(run: Path) -> None:
+    arguments = [f"checkpoint={run}", "data=cifar10"]
+    assert with_data_of_model(arguments) == arguments
+
+
+def test_a_card_cannot_smuggle_arguments(run: Path, tmp_path: Path) -> None:
+    text = (run / "model" / "model.json").read_text().replace('"drawn_faces"', '"drawn_faces hydra.run.dir=/tmp"')
+    (tmp_path / "model.json").write_text(text)
+    assert with_data_of_model([f"checkpoint={tmp_path}"]) == [f"checkpoint={tmp_path}"]
+
+
+def test_values_come_from_the_model_unless_they_are_given(run: Path) -> None:
+    data = {"name": "drawn_faces", "image_size": 32, "n_bits": 8, "seed": 9, "n_images": None, "cache_folder": "here"}
+    composed = OmegaConf.create({"data": data})
+    fill_in_data(composed, run, {"data.cache_folder", "data.seed"})
+    assert composed.data.image_size == 16
+    assert composed.data.n_images == 64
+    assert (composed.data.seed, composed.data.cache_folder) == (9, "here")
+
+
+def test_values_that_are_missing_are_filled_in(run: Path, tmp_path: Path) -> None:
+    text = (
+        (run / "model" / "model.json").read_text().replace('"name": "drawn_faces"', '"name": "folder", "root": "faces"')
+    )
+    (tmp_path / "model.json").write_text(text)
+    composed = OmegaConf.create({"data": {"name": "folder", "root": "???"}})
+    fill_in_data(composed, tmp_path, set())
+    assert composed.data.root == "faces"
+
+
+def test_of_another_data_set_only_the_shape_is_the_models(run: Path) -> None:
+    composed = OmegaConf.create({"data": {"name": "folder", "image_size": 64, "n_bits": 5, "channels": 1, "cache": 1}})
+    fill_in_data(composed, run, set())
+    assert composed.data == {"name": "folder", "image_size": 16, "n_bits": 8, "channels": 3, "cache": 1}
+    composed.data.n_bits = 5
+    with pytest.raises(UserError, match=r"data.n_bits=5: the model at .* takes data.n_bits=8; leave it out"):
+        fill_in_data(composed, run, {"data.n_bits"})

@@ -1,0 +1,176 @@
+"""``glow-directions`` and ``glow-edit``."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.commands import directions as directions_command
+from glow_app.commands.directions import directions
+from glow_app.commands.edit import edit
+from glow_app.config_use import DirectionsConfig, EditConfig
+from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.image import decode_image
+from glow_app.errors import UserError
+from glow_app.evaluation.directions import load
+from glow_app.model import Model
+from tests.commands.using import configure, use
+
+
+def find(run: Path, folder: Path, *arguments: str) -> str:
+    return use(
+        directions, configure("directions", DirectionsConfig, f"checkpoint={run}", f"output={folder}", *arguments)
+    )
+
+
+def told(run: Path, folder: Path, *arguments: str) -> str:
+    return use(edit, configure("edit", EditConfig, f"checkpoint={run}", f"output={folder}", *arguments))
+
+
+@pytest.fixture(scope="module")
+def found(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("directions")
+    find(run, folder)
+    return folder
+
+
+def test_directions_and_their_account(run: Path, tmp_path: Path) -> None:
+    text = find(run, tmp_path, "batch_size=10")
+    account = json.loads((tmp_path / "directions.json").read_text())
+    assert account["model"] == json.loads((run / "model" / "model.json").read_text())["sha256"]
+    assert account["account"]["images"] == 64
+    assert (account["account"]["split"], account["account"]["first"]) == ("train", 0)
+    labels = DrawnFaces("train", image_size=16, n_images=64).attributes
+    smiling = account["account"]["counts"]["Smiling"]
+    assert smiling == {"with": int(labels[:, 0].sum()), "without": int(64 - labels[:, 0].sum())}
+    assert set(account["account"]["methods"]) == {"mean_difference", "balanced", "discriminant"}
+    assert "left out, too few images with or without it:" in text
+    assert "glow-edit checkpoint=" in text
+
+
+def test_neither_batches_nor_workers_matter(run: Path, found: Path, tmp_path: Path) -> None:
+    find(run, tmp_path, "batch_size=7", "data.workers=2")
+    for method in ("mean_difference", "balanced", "discriminant"):
+        assert torch.allclose(load(tmp_path, method).vectors, load(found, method).vectors, atol=1e-4)
+
+
+def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, calls = Model.encode, []
+
+    def interrupted(self: Model, images: torch.Tensor, *others: object) -> list[torch.Tensor]:
+        calls.append(len(images))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return encode(self, images, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find(run, tmp_path, "batch_size=16")
+    assert not (tmp_path / "directions.json").exists()
+    assert "going on after 48 images" in find(run, tmp_path, "batch_size=16")
+    assert sum(calls[4:]) == 16
+    assert torch.allclose(load(tmp_path).vectors, load(found).vectors, atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directions.json", "directions.safetensors"]
+
+
+def test_what_another_pass_has_left_is_not_used(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directions_command, "SAVE_EVERY", 0.0)
+    encode, calls = Model.encode, []
+
+    def killed(self: Model, images: torch.Tensor, *others: object) -> list[torch.Tensor]:
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise RuntimeError("killed")
+        return encode(self, images, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "encode", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        find(run, tmp_path, "batch_size=16", "n_images=60")
+    assert list(tmp_path.glob("unfinished*"))
+    assert "going on" not in find(run, tmp_path, "batch_size=16", "n_images=61")
+    assert json.loads((tmp_path / "directions.json").read_text())["account"]["images"] == 61
+
+
+def test_a_part_of_the_images(run: Path, tmp_path: Path) -> None:
+    find(run, tmp_path, "first=10", "n_images=40")
+    account = json.loads((tmp_path / "directions.json").read_text())["account"]
+    assert (account["first"], account["images"]) == (10, 40)
+    with pytest.raises(UserError, match="first=64: drawn_faces train has the images 0 to 63"):
+        find(run, tmp_path, "first=64")
+
+
+def test_data_without_attributes(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(4):
+        Image.new("RGB", (20, 20)).save(tmp_path / "pictures" / f"{number}.png")
+    with pytest.raises(UserError, match="data=folder has no attributes to find directions for"):
+        find(run, tmp_path, "data=folder", f"data.root={tmp_path / 'pictures'}", "data.cache=false")
+
+
+def test_an_edit_leaves_the_image_and_its_before_and_after(run: Path, found: Path, tmp_path: Path) -> None:
+    text = told(run, tmp_path, f"directions={found}", "images=[0,1]", "edit={Smiling: 0.0}")
+    assert "unedited images: 2 of 2 come back exactly" in text
+    faces = DrawnFaces("test", image_size=16, n_images=64)
+    for number in (0, 1):
+        assert torch.equal(decode_image(tmp_path / f"test_{number}_edit.png"), faces[number])
+        assert (tmp_path / f"test_{number}_before_after.png").exists()
+    told(run, tmp_path, f"directions={found}", "images=[0]", "edit={Smiling: 1.0, Male: -0.5}")
+    assert not torch.equal(decode_image(tmp_path / "test_0_edit.png"), faces[0])
+
+
+def test_sweeps_grids_animations_and_measures(run: Path, found: Path, tmp_path: Path) -> None:
+    arguments = ["images=[5]", "sweep=[Smiling,Male]", "grid=[Smiling,Male]", "amounts=[-1,0,1]", "gif=true"]
+    text = told(run, tmp_path, f"directions={found}", *arguments, "measure=true")
+    with Image.open(tmp_path / "test_5_sweep.png") as picture:
+        assert picture.size[0] > 3 * 96 > picture.size[1]
+    with Image.open(tmp_path / "test_5_grid.png") as picture:
+        assert min(picture.size) > 3 * 96
+    for name in ("Smiling", "Male"):
+        with Image.open(tmp_path / f"test_5_sweep_{name}.gif") as film:
+            assert film.n_frames == 4  # type: ignore[attr-defined]
+    assert any(line.startswith("Smiling ") and ("+" in line or "-" in line) for line in text.splitlines())
+
+
+def test_a_folder_of_pictures(run: Path, found: Path, tmp_path: Path) -> None:
+    (tmp_path / "people").mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (30, 40), "red").save(tmp_path / "people" / name)
+    told(run, tmp_path / "out", f"directions={found}", f"images=[{tmp_path / 'people'}]", "edit={Smiling: 1}")
+    assert {path.name for path in (tmp_path / "out").glob("*_edit.png")} == {"a_edit.png", "b_edit.png"}
+
+
+def test_two_of_one_name_do_not_overwrite_each_other(run: Path, found: Path, tmp_path: Path) -> None:
+    told(run, tmp_path, f"directions={found}", "images=[1,1]", "edit={Smiling: 1}")
+    assert {path.name for path in tmp_path.glob("*_edit.png")} == {"test_1_edit.png", "test_1_2_edit.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["images=[0]"], "nothing to do: add edit="),
+        (["images=[0]", "edit={Smilling: 1}"], "attribute Smilling is unknown: did you mean Smiling"),
+        (["images=[0]", "sweep=[Smiling]", "orthogonal_to=[Mail]"], "attribute Mail is unknown"),
+        (["images=[0]", "sweep=[Smiling]", "levels=[0]"], r"levels=\[0\]: this model has the levels 1 \(finest\) to 2"),
+        (["images=[0]", "grid=[Smiling]"], "grid=Smiling: a grid has two attributes"),
+        (["images=[0]", "sweep=[Smiling]", "amounts=[]"], r"amounts=\[\] leaves nothing to draw"),
+        (["images=[0]", "sweep=[Smiling]", "method=best"], "method=best is not one of mean_difference, balanced"),
+        (["images=[me.jpg]", "sweep=[Smiling]"], "image me.jpg does not exist"),
+        (["images=[0]", "edit={Smiling: much}"], "edit.Smiling: Value 'much' of type 'str' could not be converted"),
+    ],
+)
+def test_mistakes(run: Path, found: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        told(run, tmp_path, f"directions={found}", *arguments)
+
+
+def test_directions_that_are_missing_or_of_another_model(run: Path, found: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no directions at .*: make them with glow-directions"):
+        told(run, tmp_path, "images=[0]", "sweep=[Smiling]")
+    shutil.copytree(found, tmp_path / "other")
+    account = json.loads((tmp_path / "other" / "directions.json").read_text())
+    (tmp_path / "other" / "directions.json").write_text(json.dumps(account | {"model": "0" * 64}))
+    with pytest.raises(UserError, match="these directions belong to another model"):
+        told(run, tmp_path, f"directions={tmp_path / 'other'}", "images=[0]", "sweep=[Smiling]")

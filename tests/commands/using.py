@@ -1,0 +1,37 @@
+"""The commands that use a trained model, called as the command line calls them, but in this process."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from glow_app.cli import conf_folder
+from glow_app.cli.arguments import fill_in_data, with_data_of_model
+from glow_app.config_check import check
+from glow_app.config_use import UseConfig
+
+U = TypeVar("U", bound=UseConfig)
+
+
+def configure(command: str, schema: type[U], *arguments: str) -> U:
+    """The configuration that ``glow-<command> <arguments>`` has."""
+    overrides = with_data_of_model(list(arguments))
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose(command, overrides=overrides)
+    given = {argument.partition("=")[0] for argument in overrides}
+    fill_in_data(composed, composed.get("checkpoint") or composed.compare[0], given)
+    return check(composed, schema)
+
+
+def use(function: Callable[[Any, Console], None], config: UseConfig) -> str:
+    """Runs a command, and gives what it says."""
+    output = io.StringIO()
+    function(config, Console(file=output, width=160))
+    return output.getvalue()
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()

@@ -1,0 +1,138 @@
+"""The Python interface: images in, images out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import glow_app
+from glow_app.errors import UserError
+from glow_app.evaluation.directions import Directions
+from glow_app.exported import export
+from glow_app.exported import load as load_exported
+from glow_app.likelihood import dequantization_noise, log_prob
+from glow_app.model import Model
+from tests.flows.models import small_glow
+from tests.test_exported import card_of
+
+
+def make(folder: Path, **options: object) -> Model:
+    flow = small_glow((3, 16, 16), dtype=torch.float32, **options)
+    export(flow, card_of(flow), folder)
+    return Model(load_exported(folder))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return make(tmp_path)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+
+
+def test_loads_by_its_folder(model: Model) -> None:
+    loaded = glow_app.load(model.folder)
+    assert loaded.digest == model.digest
+    assert loaded.image_shape == (3, 16, 16)
+
+
+def test_encoding_and_decoding_is_the_identity(model: Model, images: torch.Tensor) -> None:
+    latents = model.encode(images)
+    assert [tuple(z.shape[1:]) for z in latents] == model.flow.latent_shapes
+    assert torch.equal(model.decode(latents), images)
+
+
+def test_an_image_has_the_same_latents_wherever_it_stands(model: Model, images: torch.Tensor) -> None:
+    for together, alone in zip(model.encode(images), model.encode(images[2]), strict=True):
+        assert torch.allclose(together[2:3], alone, atol=1e-5)
+
+
+def test_log_prob_is_that_of_discrete_images(model: Model, images: torch.Tensor) -> None:
+    u = dequantization_noise(images, 3, torch.arange(4))
+    with torch.no_grad():
+        assert torch.equal(model.log_prob(images, seed=3), log_prob(model.flow, images, u, 8))
+    bits = -model.log_prob(images) / (768 * torch.log(torch.tensor(2.0)))
+    assert torch.allclose(model.bits_per_dim(images), bits)
+
+
+def test_samples_depend_on_their_number_alone(model: Model) -> None:
+    together = model.sample(5, temperature=0.7, seed=1)
+    assert together.dtype == torch.uint8
+    assert torch.equal(model.sample(2, temperature=0.7, seed=1, first=3), together[3:])
+    assert torch.equal(model.sample(3, temperature=0.0)[0], model.sample(1, temperature=0.0)[0])
+    assert not torch.equal(model.sample(1, [1.0, 0.0]), model.sample(1, [0.0, 1.0]))
+
+
+def test_interpolation_begins_and_ends_with_the_images(model: Model, images: torch.Tensor) -> None:
+    for path in ("linear", "spherical"):
+        strip = model.interpolate(images[0], images[1], steps=5, path=path)
+        assert strip.shape == (5, 3, 16, 16)
+        assert torch.equal(strip[0], images[0])
+        assert torch.equal(strip[-1], images[1])
+
+
+def directions_of(model: Model) -> Directions:
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(2, model.flow.n_dims))
+    return Directions(
+        ("Smiling", "Young"), unit, torch.zeros_like(unit), 2 * unit, tuple(model.flow.latent_shapes),
+        "balanced", model.digest, {},
+    )  # fmt: skip
+
+
+def test_editing(model: Model, images: torch.Tensor) -> None:
+    directions = directions_of(model)
+    assert torch.equal(model.edit(images, directions, {"Smiling": 0.0}), images)
+    latents = model.encode(images)
+    expected = model.decode(directions.edit(latents, {"Smiling": 1.0, "Young": -0.5}))
+    assert torch.equal(model.edit(images, directions, {"Smiling": 1.0, "Young": -0.5}), expected)
+    with pytest.raises(UserError, match="attribute Smilng is unknown: did you mean Smiling"):
+        model.edit(images, directions, {"Smilng": 1.0})
+
+
+def test_editing_with_the_directions_of_another_model(model: Model, images: torch.Tensor, tmp_path: Path) -> None:
+    other = make(tmp_path / "other", n_steps=1)
+    with pytest.raises(UserError, match="belong to another model"):
+        other.edit(images, directions_of(model), {"Smiling": 1.0})
+
+
+def test_one_image_or_several_of_any_kind(model: Model, images: torch.Tensor, tmp_path: Path) -> None:
+    picture = Image.fromarray(images[0].permute(1, 2, 0).numpy())
+    picture.save(tmp_path / "a.png")
+    for one in (images[0], picture, tmp_path / "a.png", str(tmp_path / "a.png"), [images[0]]):
+        assert torch.equal(model.batch(one), images[:1])
+    assert model.batch([picture, images[1]]).shape == (2, 3, 16, 16)
+
+
+def test_what_is_no_image_of_this_model(model: Model) -> None:
+    with pytest.raises(ValueError, match=r"this model takes uint8 \(B, 3, 16, 16\)"):
+        model.batch(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"this model takes uint8 \(B, 3, 16, 16\)"):
+        model.batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="has to be resized"):
+        model.batch(Image.new("RGB", (20, 20)))
+
+
+def test_images_that_are_not_finite_are_never_given(model: Model) -> None:
+    latents = model.flow.sample_latents(3, 1.0, 0)
+    latents[-1][1] = float("inf")
+    with pytest.raises(UserError, match="image 1 of 3 is not finite"):
+        model.decode(latents)
+
+
+def test_class_conditional_models(tmp_path: Path, images: torch.Tensor) -> None:
+    model = make(tmp_path, n_classes=2)
+    labels = torch.tensor([0, 1, 0, 1])
+    assert torch.equal(model.decode(model.encode(images, labels), labels), images)
+    assert torch.equal(model.sample(4)[1::2], model.sample(4, label=1)[1::2])
+    with pytest.raises(UserError, match="this model is class-conditional: give a label, one of class 0, class 1"):
+        model.encode(images)
+
+
+def test_nothing_keeps_gradients(model: Model, images: torch.Tensor) -> None:
+    assert not model.log_prob(images).requires_grad
+    assert not any(z.requires_grad for z in model.encode(images))
