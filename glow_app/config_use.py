@@ -78,6 +78,10 @@ class DirectionsConfig(UseConfig):
     shrinkage: float | None = option(
         "of the discriminant's covariance towards a multiple of I; null: estimated", at_least=0, at_most=1
     )
+    calibration: int = option(
+        "images that a classifier sees while it learns to measure amount 1; 0: amounts are distances in the latents",
+        at_least=0,
+    )
     orthogonal_to: list[str] = option("attributes whose directions are taken out of all others")
     levels: list[int] | None = option("levels that a direction may change, 1 being the finest; null: all")
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from glow_app.data.cache import Progress as ReportProgress
 
@@ -12,6 +14,12 @@ from glow_app.data.cache import Progress as ReportProgress
 def say(console: Console, line: str) -> None:
     """One line as it is: neither wrapped nor coloured, so that paths and commands can be copied."""
     console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def show(console: Console, table: Table) -> None:
+    """A table in its full width: a figure that is cut is worth nothing, and a file has no width."""
+    table.width = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    console.print(table, crop=False)
 
 
 @contextmanager

@@ -18,11 +18,12 @@ from glow_app.config_use import DirectionsConfig
 from glow_app.data.source import ImageSource
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
+from glow_app.evaluation.calibration import calibrated
 from glow_app.evaluation.directions import Directions, from_moments, save
 from glow_app.evaluation.likelihood import batches
 from glow_app.evaluation.moments import Moments
 from glow_app.model import Model
-from glow_app.progress import counting, say
+from glow_app.progress import counting, say, show
 
 SAVE_EVERY = 60.0
 """Seconds between two savings of what has been gathered so far."""
@@ -46,15 +47,18 @@ def directions(config: DirectionsConfig, console: Console) -> None:
         account = account_of(model, source, config) | {"first": config.first}
         start = time.perf_counter()
         moments = _gather(model, source, indices, config, account, folder, console)
+        images_per_second = len(indices) / (time.perf_counter() - start)
         found, left_out = from_moments(
             moments, source.attribute_names, model.flow.latent_shapes, model.digest, account, config.shrinkage
         )
         found = [one.refined(config.orthogonal_to, config.levels) for one in found]
         if processes.is_first():
+            found = _calibrate(found, model, source, indices, config, console)
             save(found, folder)
         _unfinished(folder).unlink(missing_ok=True)
         if processes.is_first():
-            _report(found, left_out, len(indices) / (time.perf_counter() - start), console)
+            _report(found, left_out, console)
+            say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
             say(console, f"  glow-edit checkpoint={config.checkpoint} images=0,1,2,3 sweep={found[0].names[0]}")
 
@@ -112,6 +116,24 @@ def _gather(
     return whole
 
 
+def _calibrate(
+    found: list[Directions],
+    model: Model,
+    source: ImageSource,
+    indices: range,
+    config: DirectionsConfig,
+    console: Console,
+) -> list[Directions]:
+    """The directions with their gains, if these are wanted and can be measured."""
+    if not config.calibration:
+        return found
+    with counting(console, "measuring amount 1") as progress:
+        better = calibrated(found, model, source, indices, config.calibration, config.seed, progress)
+    if better is None:
+        say(console, f"amounts are distances in the latents: {len(indices)} images are too few to measure more")
+    return better or found
+
+
 def _unfinished(folder: Path) -> Path:
     return folder / f"unfinished_{processes.rank()}_of_{processes.world_size()}.safetensors"
 
@@ -133,16 +155,16 @@ def _restore(moments: Moments, path: Path, key: str) -> None:
         return  # nothing to go on from
 
 
-def _report(found: Sequence[Directions], left_out: Sequence[str], images_per_second: float, console: Console) -> None:
+def _report(found: Sequence[Directions], left_out: Sequence[str], console: Console) -> None:
     """What is known of every attribute, and which directions point the same way."""
     plain, balanced = found[0], found[1]
     counts = plain.account["counts"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attribute", no_wrap=True)
-    for column in ("with", "without", "length"):
+    for column in ("with", "without", "length", "gains"):
         table.add_column(column, justify="right")
     table.add_column("most like", no_wrap=True)
-    for column in ("cosine", "bal'd"):
+    for column in ("cosine", "balanced"):
         table.add_column(column, justify="right")
     for row, name in enumerate(plain.names):
         cosines, of_balanced = (one.units @ one.units[row] for one in (plain, balanced))
@@ -152,11 +174,12 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], images_per_sec
             f"{counts[name]['with']:,}",
             f"{counts[name]['without']:,}",
             f"{plain.vectors[row].norm():.2f}",
+            "{:.2f} {:.2f}".format(*plain.gains[row].tolist()),
             plain.names[other],
             f"{cosines[other]:+.2f}",
             f"{of_balanced[other]:+.2f}",
         )
-    console.print(table)
+    show(console, table)
     if "discriminant" in plain.account["methods"]:
         details = plain.account["methods"]["discriminant"]
         say(console, f"discriminant: shrinkage {details['shrinkage']:.3f}, in levels {details['levels']}")
@@ -164,4 +187,3 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], images_per_sec
         say(console, "no discriminant: the coarsest level alone has too many numbers for a covariance")
     if left_out:
         say(console, f"left out, too few images with or without it: {', '.join(left_out)}")
-    say(console, f"{images_per_second:,.0f} images/s")

@@ -26,7 +26,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.directions import load as load_directions
 from glow_app.model import Model
-from glow_app.progress import counting, say
+from glow_app.progress import counting, say, show
 
 
 def edit(config: EditConfig, console: Console) -> None:
@@ -150,7 +150,7 @@ class _Edits:
             table.add_column(picture.name, justify="right")
         for name, amounts in zip(self.directions.names, self.directions.measure(latents).T.tolist(), strict=True):
             table.add_row(name, *(f"{amount:+.2f}" for amount in amounts))
-        self.console.print(table)
+        show(self.console, table)
 
     def _save(self, picture: Picture, what: str, image: figures.Picture) -> None:
         path = self.folder / f"{picture.name}_{what}.png"

@@ -20,7 +20,7 @@ from glow_app.data.source import ImageSource
 from glow_app.durable import write_durably
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
-from glow_app.progress import say
+from glow_app.progress import say, show
 
 if TYPE_CHECKING:
     from glow_app.commands.evaluate import Evaluation
@@ -62,7 +62,7 @@ def table(reached: "Evaluation", model: Model, source: ImageSource, config: Eval
             f"1x1 conv.  condition at most {worst.condition:.3g} ({worst.name}); |W^-1 W - I| at most {off:.1g}",
         )
     say(console, f"speed      {reached.images_per_second:,.0f} images/s\n")
-    console.print(_decomposition(reached.likelihood))
+    show(console, _decomposition(reached.likelihood))
 
 
 def _figure(likelihood: Likelihood) -> str:

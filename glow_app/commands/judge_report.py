@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from glow_app import figures
@@ -21,7 +20,7 @@ from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.edits import SWEEP, SWEEP_IMAGES, Measured, decode
 from glow_app.evaluation.effects import EditFigures
 from glow_app.evaluation.statistics import mean
-from glow_app.progress import say
+from glow_app.progress import say, show
 
 if TYPE_CHECKING:
     from glow_app.commands.judge import Judgement
@@ -64,15 +63,15 @@ def tables(reached: "Judgement", config: JudgeConfig, console: Console) -> None:
         console,
         "the judge, on the images that are edited, before they are; frequent: what one answer for all would get",
     )
-    _whole(console, _judge_table(reached))
+    show(console, _judge_table(reached))
     for method, edits in measured.edits.items():
         say(console, f"\n{method}")
-        _whole(console, _edit_table(edits))
+        show(console, _edit_table(edits))
         lost = sum(one.not_finite for one in edits)
         if lost:
             say(console, f"left out: {lost:,} edited images that are not finite")
     say(console, "\nmeans over the attributes")
-    _whole(console, _summary_table(measured.edits))
+    show(console, _summary_table(measured.edits))
     say(
         console,
         "success    the judge's decision turns, among images that it judges rightly at amount 0: "
@@ -87,12 +86,6 @@ def tables(reached: "Judgement", config: JudgeConfig, console: Console) -> None:
         say(console, "           share of the picture")
         say(console, "follows    correlation of amount and change of the true factor, as the judge sees it")
         say(console, "measures   correlation of the projection on the direction with the true factor")
-
-
-def _whole(console: Console, table: Table) -> None:
-    """Prints a table in its full width: a figure that is cut is worth nothing, and files have no width."""
-    table.width = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.print(table, crop=False)
 
 
 def _which(images: range) -> str:

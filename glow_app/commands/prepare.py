@@ -12,7 +12,7 @@ from glow_app.config_check import check_choice
 from glow_app.data.cache import CachedSource, default_workers, verify
 from glow_app.data.source import SPLITS, EmptySplit
 from glow_app.errors import UserError
-from glow_app.progress import say
+from glow_app.progress import say, show
 from glow_app.sources import open_cached
 
 SKIPPED_SHOWN = 10
@@ -58,7 +58,7 @@ def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Consol
         table.add_row(name, *(f"{_rate(part, column):.1%}" for part in parts))
     for number, name in enumerate(first.class_names if first.classes is not None else ()):
         table.add_row(f"class {name}", *(f"{_count(part, number):,}" for part in parts))
-    console.print(table)
+    show(console, table)
     for part in parts:
         for reason in part.skipped[:SKIPPED_SHOWN]:
             say(console, f"left out of {part.split}: {reason}")

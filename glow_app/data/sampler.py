@@ -5,7 +5,7 @@ Position ``p`` belongs to pass ``p // n`` through the ``n`` images; every pass h
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -142,6 +142,6 @@ def evaluation_loader(
     return DataLoader(InOrder(source, seed), batch_sampler=batches, collate_fn=as_it_is, num_workers=workers)
 
 
-def as_it_is(batch: Batch) -> Batch:
+def as_it_is(batch: Any) -> Any:
     """For loaders of data sets that give whole batches."""
     return batch

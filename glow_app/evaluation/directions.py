@@ -15,8 +15,9 @@ latents of images with and without the attribute:
     multiple of I (OAS: Chen et al. 2010, "Shrinkage algorithms for MMSE covariance estimation"): Fisher's discriminant.
     The covariance is the total one; that within the classes gives the same direction.
 
-Amount 1 is the distance between the two class means along the direction: it adds ``v = u (u . D)``, u being the unit
-vector.
+Amount 1 is the distance between the two class means: it adds ``gain v`` with ``v = u (u . D)``, u the unit vector. With
+gain 1 that is the distance in the latents, along the direction; :mod:`glow_app.evaluation.calibration` measures the
+gain with which it is the distance in what one sees.
 """
 
 import json
@@ -60,6 +61,7 @@ class Directions:
         units: float32 (A, D), each of length 1: where to go.
         without: float32 (A, D): mean latents of the images without the attribute.
         with_it: float32 (A, D): mean latents of those with it.
+        gains: float64 (A, 2): by how much the distance in the latents is multiplied, for adding and for removing.
         latent_shapes: (C, H, W) of each level, finest first.
         method: which of :data:`METHODS`.
         model: digest of the model.
@@ -70,6 +72,7 @@ class Directions:
     units: Tensor
     without: Tensor
     with_it: Tensor
+    gains: Tensor
     latent_shapes: tuple[tuple[int, int, int], ...]
     method: str
     model: str
@@ -77,7 +80,7 @@ class Directions:
 
     @property
     def vectors(self) -> Tensor:
-        """float32 (A, D): what amount 1 adds, ``u (u . (with_it - without))``."""
+        """float32 (A, D): ``v = u (u . (with_it - without))``, what amount 1 adds with gain 1."""
         difference = (self.with_it - self.without).double()
         units = self.units.double()
         return (units * (units * difference).sum(1, keepdim=True)).float()
@@ -94,24 +97,28 @@ class Directions:
         """The row of an attribute, upper or lower case; a UserError that names the nearest if there is none."""
         return attribute_column(self.names, name)
 
-    def edit(self, latents: Sequence[Tensor], amounts: Mapping[str, float]) -> list[Tensor]:
-        """Latents moved by ``sum(amount * v)``.
+    def edit(self, latents: Sequence[Tensor], amounts: Mapping[str, float | Tensor]) -> list[Tensor]:
+        """Latents moved by ``sum(amount * gain * v)``.
 
         Args:
             latents: finest first, each (B, C, H, W).
-            amounts: attribute -> amount; nothing changes where all are 0.
+            amounts: attribute -> amount, one for all images or (B,); nothing changes where all are 0.
         """
         vectors = self.vectors
         moved = list(latents)
         for name, amount in amounts.items():
-            steps = unflat(vectors[self.column(name)][None].to(latents[0]), self.latent_shapes)
-            moved = [z + amount * step for z, step in zip(moved, steps, strict=True)]
+            row = self.column(name)
+            adding, removing = self.gains[row].tolist()
+            each = torch.as_tensor(amount, dtype=torch.float64, device=latents[0].device).expand(len(latents[0]))
+            each = torch.where(each >= 0, adding, removing) * each
+            steps = unflat(vectors[row][None].to(latents[0]), self.latent_shapes)
+            moved = [z + each.to(z.dtype)[:, None, None, None] * v for z, v in zip(moved, steps, strict=True)]
         return moved
 
     def measure(self, latents: Sequence[Tensor]) -> Tensor:
         """How much of each attribute images have, by projection: float64 (B, A).
 
-        0 is the mean of the images without the attribute, 1 that of the images with it; an edit by t adds t.
+        0 is the mean of the images without the attribute, 1 that of those with it; an edit by t adds t times the gain.
         """
         units = self.units.double()
         low, high = ((units * mean.double()).sum(1) for mean in (self.without, self.with_it))
@@ -208,6 +215,7 @@ def from_moments(
             units=(way / way.norm(dim=1, keepdim=True)).float(),
             without=without.float(),
             with_it=with_it.float(),
+            gains=torch.ones(len(kept), 2, dtype=torch.float64),
             latent_shapes=tuple(latent_shapes),
             method=method,
             model=model,
@@ -256,7 +264,8 @@ def save(directions: Sequence[Directions], folder: Path) -> None:
     """Writes ``directions.safetensors`` and ``directions.json``: the directions of one model by several methods."""
     first = directions[0]
     tensors = {one.method: one.units.contiguous() for one in directions}
-    content = safetensors.torch.save({**tensors, "without": first.without, "with": first.with_it})
+    gains = {f"gains of {one.method}": one.gains for one in directions}
+    content = safetensors.torch.save({**tensors, **gains, "without": first.without, "with": first.with_it})
     write_durably(folder / VECTORS, lambda file: file.write(content))
     account = {
         "format": FORMAT,
@@ -293,13 +302,16 @@ def load(path: str | Path, method: str = "balanced") -> Directions:
             raise UserError(f"{folder / VECTORS} is damaged, or not what {ACCOUNT} describes; make it again")
         tensors = safetensors.torch.load(content)
         if method not in tensors:
-            there = ", ".join(name for name in tensors if name not in ("with", "without"))
+            there = ", ".join(
+                sorted(name.removeprefix("gains of ") for name in tensors if name.startswith("gains of "))
+            )
             raise UserError(f"method={method}: {folder} holds {there}")
         return Directions(
             names=tuple(account["names"]),
             units=tensors[method],
             without=tensors["without"],
             with_it=tensors["with"],
+            gains=tensors[f"gains of {method}"],
             latent_shapes=tuple((c, h, w) for c, h, w in account["latent_shapes"]),
             method=method,
             model=account["model"],

@@ -17,7 +17,6 @@ from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.effects import EditFigures, drift, flips, outside
 from glow_app.evaluation.judge import Judge, Verdict
 from glow_app.evaluation.likelihood import batches
-from glow_app.evaluation.moments import unflat
 from glow_app.evaluation.statistics import correlation, mean
 from glow_app.likelihood import quantize
 from glow_app.model import Model
@@ -91,7 +90,6 @@ def measure(
     """
     assert source.attributes is not None, "only labelled images can be edited both ways"
     gathered = {(one.method, name): _Gathered() for one in methods for name in names}
-    vectors = {one.method: one.vectors for one in methods}
     verdicts: list[Verdict] = []
     errors: list[Tensor] = []
     sound: list[Tensor] = []
@@ -111,11 +109,9 @@ def measure(
             for name in names:
                 notes = gathered[one.method, name]
                 row = one.column(name)
-                step = unflat(vectors[one.method][row][None].to(model.device), one.latent_shapes)
                 labels = source.attributes[positions, source.attribute_names.index(name)].to(model.device)
-                edited, edited_finite = decode(
-                    model, _moved(latents, step, amount * (1 - 2 * labels.float())), batch.labels
-                )
+                moved = one.edit(latents, {name: amount * (1 - 2 * labels.double())})
+                edited, edited_finite = decode(model, moved, batch.labels)
                 notes.before.append(before)
                 notes.after.append(judge(edited).logits.cpu())
                 notes.finite.append((finite & edited_finite).cpu())
@@ -125,7 +121,7 @@ def measure(
                     notes.outside.append(outside(again.cpu(), edited.cpu(), expected))
                     notes.area.append((~expected).flatten(1).double().mean(1))
                 if followed and name in FACTOR_OF and FACTOR_OF[name][0] in judge.factors:
-                    _follow(notes, model, judge, name, amount, step, [z[:followed] for z in latents], batch.labels)
+                    _follow(notes, model, judge, one, name, amount, [z[:followed] for z in latents], batch.labels)
     labels = source.attributes[list(indices)]
     edits = {
         one.method: [_figures(name, gathered[one.method, name], judge, labels, source, indices) for name in names]
@@ -154,10 +150,6 @@ def decode(model: Model, latents: Sequence[Tensor], labels: Tensor | None) -> tu
     return quantize(torch.where(finite[:, None, None, None], x, 0.0), model.n_bits), finite
 
 
-def _moved(latents: Sequence[Tensor], step: Sequence[Tensor], amounts: Tensor) -> list[Tensor]:
-    return [z + amounts[:, None, None, None] * one for z, one in zip(latents, step, strict=True)]
-
-
 def _regions(source: ImageSource, images: Tensor, positions: Tensor, name: str) -> Tensor | None:
     """bool (B, H, W): where drawn faces should change; all False where that is not known of a face."""
     faces = drawn(source)
@@ -172,9 +164,9 @@ def _follow(
     notes: _Gathered,
     model: Model,
     judge: Judge,
+    one: Directions,
     name: str,
     amount: float,
-    step: Sequence[Tensor],
     latents: Sequence[Tensor],
     labels: Tensor | None,
 ) -> None:
@@ -188,7 +180,7 @@ def _follow(
     notes.amounts.append(torch.zeros(int(sound.sum())))
     notes.changes.append(torch.zeros(int(sound.sum())))
     for share in SWEEP:
-        edited, finite = decode(model, _moved(latents, step, start.new_full((n,), share * amount)), labels)
+        edited, finite = decode(model, one.edit(latents, {name: share * amount}), labels)
         change = sign * (judge(edited).factors[:, column] - start)[finite & sound]
         notes.amounts.append(torch.full((len(change),), share))
         notes.changes.append(change.cpu())

@@ -172,7 +172,7 @@ class TestFiles:
         with pytest.raises(UserError, match=r"no directions at .*: make them with glow-directions"):
             load(tmp_path)
         save(list(found.values())[:2], tmp_path)
-        with pytest.raises(UserError, match=r"method=discriminant: .* holds mean_difference, balanced"):
+        with pytest.raises(UserError, match=r"method=discriminant: .* holds balanced, mean_difference"):
             load(tmp_path, "discriminant")
         content = (tmp_path / "directions.safetensors").read_bytes()
         (tmp_path / "directions.safetensors").write_bytes(content[:-1] + b"x")
