@@ -9,12 +9,31 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from glow_app.cli import conf_folder
+from glow_app.cli.arguments import with_brackets
 from glow_app.config import PrepareConfig, TrainConfig
 from glow_app.config_check import check
+from glow_app.config_use import (
+    DirectionsConfig,
+    EditConfig,
+    EvaluateConfig,
+    InterpolateConfig,
+    JudgeConfig,
+    SampleConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-SCHEMAS = {"glow-train": TrainConfig, "glow-prepare": PrepareConfig}
+SCHEMAS = {
+    "glow-prepare": PrepareConfig,
+    "glow-train": TrainConfig,
+    "glow-evaluate": EvaluateConfig,
+    "glow-sample": SampleConfig,
+    "glow-interpolate": InterpolateConfig,
+    "glow-directions": DirectionsConfig,
+    "glow-edit": EditConfig,
+    "glow-judge": JudgeConfig,
+}
+LISTS = ("compare", "temperature", "level_temperatures", "images", "sweep", "grid", "amounts", "orthogonal_to")
 COMMANDS = [
     line.strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -24,7 +43,7 @@ COMMANDS = [
 
 
 def test_there_are_commands_to_check() -> None:
-    assert len(COMMANDS) >= 6
+    assert {line.split()[0] for line in COMMANDS} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -33,7 +52,8 @@ def test_commands_compose(line: str) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert command in scripts
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        check(compose(command.removeprefix("glow-"), overrides=arguments), SCHEMAS[command])
+        composed = compose(command.removeprefix("glow-"), overrides=with_brackets(arguments, LISTS))
+        check(composed, SCHEMAS[command])
 
 
 def test_the_two_commands_are_those_of_continuous_integration() -> None:
