@@ -21,7 +21,7 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
     return load(path, device)
 
 
-def load_directions(path: str | Path, method: str = "balanced") -> "Directions":
+def load_directions(path: str | Path, method: str = "mean_difference") -> "Directions":
     """Attribute vectors: see :func:`glow_app.evaluation.directions.load`."""
     from glow_app.evaluation.directions import load
 

@@ -60,7 +60,8 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             _report(found, left_out, console)
             say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
-            say(console, f"  glow-edit checkpoint={config.checkpoint} images=0,1,2,3 sweep={found[0].names[0]}")
+            shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
+            say(console, f"  glow-edit checkpoint={config.checkpoint} images=me.jpg sweep={shown}")
 
 
 def images_between(source: ImageSource, first: int, n: int) -> range:

@@ -278,7 +278,7 @@ def save(directions: Sequence[Directions], folder: Path) -> None:
     write_durably(folder / ACCOUNT, lambda file: file.write(json.dumps(account, indent=1).encode()))
 
 
-def load(path: str | Path, method: str = "balanced") -> Directions:
+def load(path: str | Path, method: str = "mean_difference") -> Directions:
     """Directions that :func:`save` wrote.
 
     Args:
