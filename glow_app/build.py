@@ -50,6 +50,7 @@ def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes:
         border=model.border,
         n_classes=n_classes if model.class_conditional else 0,
         memory=model.memory,
+        anchor_every=model.anchor_every,
     )
 
 

@@ -74,7 +74,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
                 f"{folder / CARD} has another format than {FORMAT}: it was written by another version of glow_app"
             )
         digest = str(content.pop("sha256"))
-        content["model"] = ModelConfig(**content["model"])
+        content["model"] = ModelConfig(**({"anchor_every": 32} | content["model"]))  # of exports before there was one
         check_ranges(content["model"], "model.")
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])

@@ -22,7 +22,8 @@ class ModelConfig:
     scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))
     border: bool = option("border channel of the released code in every 3x3 convolution")
     class_conditional: bool = option("one top prior per class, for data with class labels")
-    memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint"))
+    memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint", "reversible"))
+    anchor_every: int = option("memory=reversible: steps between two states that are kept all the same", at_least=1)
 
 
 @dataclass

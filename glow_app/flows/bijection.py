@@ -1,7 +1,7 @@
 """The contract that every layer of a flow keeps, and the chain of several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -33,6 +33,28 @@ class Bijection(nn.Module, ABC):
         """
         return self(x, cond)[0]
 
+    def backpropagate(
+        self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
+        """What the backward pass needs when only the output was kept: see ``reversible`` in ``flows.execution``.
+
+        A layer overrides it if it can save work that ``inverse`` and ``forward`` have in common.
+
+        Args:
+            z: what ``forward`` gave.
+            grad_z: gradient of the loss with respect to ``z``.
+            grad_logdet: the same with respect to the log-determinant, (B,).
+            cond: what ``forward`` was given.
+
+        Returns:
+            ``x`` up to rounding, the gradient with respect to ``x``, and those with respect to the parameters and, if
+            it is used and requires one, to ``cond``.
+        """
+        with torch.no_grad():
+            x = self.inverse(z, cond)
+        others = [*self.parameters(), *([] if cond is None else [cond])]
+        return x, *gradients(lambda x: self(x, cond), x, grad_z, grad_logdet, others)
+
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """``z``, and the log-determinant (B,) of each kind of layer inside, by class name; their sum is ``logdet``."""
         z, logdet = self(x, cond)
@@ -45,22 +67,24 @@ class Chain(Bijection):
     Args:
         steps: the bijections, in the order in which ``forward`` applies them.
         memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.execution`.
+        anchor_every: steps between two states that ``reversible`` keeps.
     """
 
-    def __init__(self, steps: Iterable[Bijection], memory: str = "plain") -> None:
+    def __init__(self, steps: Iterable[Bijection], memory: str = "plain", anchor_every: int = 32) -> None:
         super().__init__()
         if memory not in execution.MEMORY_MODES:
             raise ValueError(f"memory is {memory!r}; choose one of {', '.join(execution.MEMORY_MODES)}")
         for number, step in enumerate(steps):
             self.add_module(str(number), step)
         self.memory = memory
+        self.anchor_every = anchor_every
 
     @property
     def steps(self) -> list[Bijection]:
         return cast(list[Bijection], list(self.children()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return execution.run(self.steps, x, cond, self.memory)
+        return execution.run(self.steps, x, cond, self.memory, self.anchor_every)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in reversed(self.steps):
@@ -84,6 +108,30 @@ def decompose_in_turn(layers: Iterable[Bijection], x: Tensor, cond: Tensor | Non
         for kind, logdet in parts.items():
             total[kind] = total[kind] + logdet if kind in total else logdet
     return x, total
+
+
+def gradients(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    x: Tensor,
+    grad_z: Tensor,
+    grad_logdet: Tensor,
+    others: Iterable[Tensor],
+) -> tuple[Tensor, dict[Tensor, Tensor]]:
+    """Gradients of ``z, logdet = function(x)``, given those with respect to z and logdet.
+
+    Returns:
+        those with respect to ``x`` and to each of ``others`` that requires one.
+    """
+    wanted = [other for other in others if other.requires_grad]
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        outputs = function(x)
+    # A log-determinant that depends on nothing has no graph.
+    connected = [(o, g) for o, g in zip(outputs, (grad_z, grad_logdet), strict=True) if o.requires_grad]
+    found = torch.autograd.grad(
+        [o for o, _ in connected], [x, *wanted], [g for _, g in connected], allow_unused=True, materialize_grads=True
+    )
+    return found[0], dict(zip(wanted, found[1:], strict=True))
 
 
 def sum_per_sample(values: Tensor) -> Tensor:

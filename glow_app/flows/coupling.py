@@ -76,6 +76,26 @@ class AffineCoupling(Bijection):
         shift, log_scale = self._shift_and_log_scale(self.conditioner(z1))
         return torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
 
+    def backpropagate(
+        self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
+        """The conditioner answers once: what it says to the unchanged half inverts the layer and carries gradients."""
+        z1, z2 = z.chunk(2, 1)
+        grad_z1, grad_z2 = grad_z.chunk(2, 1)
+        parameters = [p for p in self.conditioner.parameters() if p.requires_grad]
+        with torch.enable_grad():
+            x1 = z1.detach().requires_grad_()
+            shift, log_scale = self._shift_and_log_scale(self.conditioner(x1))
+        with torch.no_grad():
+            scale = log_scale.exp()
+            shifted = z2 / scale
+            grad_x2 = grad_z2 * scale
+            # z2 = shifted * scale, and each log-scale is also a term of the log-determinant.
+            grad_log_scale = grad_z2 * z2 + grad_logdet[:, None, None, None]
+        grad_x1, *found = torch.autograd.grad([shift, log_scale], [x1, *parameters], [grad_x2, grad_log_scale])
+        x, grad_x = torch.cat([z1, shifted - shift], 1), torch.cat([grad_z1 + grad_x1, grad_x2], 1)
+        return x.detach(), grad_x, dict(zip(parameters, found, strict=True))
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)
         return self._transform(x1, x2, cast(Conditioner, self.conditioner).initialize(x1))[0]
@@ -99,6 +119,20 @@ class AdditiveCoupling(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)
         return torch.cat([z1, z2 - self.conditioner(z1)], 1)
+
+    def backpropagate(
+        self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
+        """As for the affine coupling: the conditioner answers once."""
+        z1, z2 = z.chunk(2, 1)
+        grad_z1, grad_z2 = grad_z.chunk(2, 1)
+        parameters = [p for p in self.conditioner.parameters() if p.requires_grad]
+        with torch.enable_grad():
+            x1 = z1.detach().requires_grad_()
+            shift = self.conditioner(x1)
+        grad_x1, *found = torch.autograd.grad(shift, [x1, *parameters], grad_z2)
+        x = torch.cat([z1, z2 - shift.detach()], 1)
+        return x, torch.cat([grad_z1 + grad_x1, grad_z2], 1), dict(zip(parameters, found, strict=True))
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)

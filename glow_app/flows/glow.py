@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app import noise
-from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, sum_per_sample
+from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients, sum_per_sample
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing
@@ -36,7 +36,7 @@ class FlowStep(Bijection):
         self._cached_inverse: tuple[tuple[object, ...], PixelMap] | None = None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, mixing_logdet = self.actnorm.pixel_map().then(self.permutation.pixel_map())(x)
+        y, mixing_logdet = self._mixing()(x)
         z, coupling_logdet = self.coupling(y, cond)
         return z, mixing_logdet + coupling_logdet
 
@@ -47,12 +47,26 @@ class FlowStep(Bijection):
         y = self.permutation(self.actnorm.initialize(x))[0]
         return self.coupling.initialize(y, cond)
 
+    def backpropagate(
+        self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
+        y, grad_y, of_coupling = self.coupling.backpropagate(z, grad_z, grad_logdet, cond)
+        with torch.no_grad():
+            x = self._solve_inverse_mixing(y.dtype)(y)[0]
+        mixing = [*self.actnorm.parameters(), *self.permutation.parameters()]
+        grad_x, of_mixing = gradients(lambda x: self._mixing()(x), x, grad_y, grad_logdet, mixing)
+        return x, grad_x, of_coupling | of_mixing
+
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         return decompose_in_turn((self.actnorm, self.permutation, self.coupling), x, cond)
 
     def train(self, mode: bool = True) -> "FlowStep":
         self._cached_inverse = None
         return super().train(mode)
+
+    def _mixing(self) -> PixelMap:
+        """ActNorm and permutation as one map."""
+        return self.actnorm.pixel_map().then(self.permutation.pixel_map())
 
     def _inverse_mixing(self, dtype: torch.dtype) -> PixelMap:
         """The inverse of ActNorm and permutation as one map; kept in evaluation while no parameter changes."""
@@ -115,7 +129,8 @@ class Glow(nn.Module):
         scale: map from the conditioner's answer to an affine coupling's scale: ``sigmoid`` (published), ``bounded``.
         border: the border channel of the authors' code in every 3x3 convolution.
         n_classes: classes of the top prior; 0 for an unconditional model.
-        memory: ``plain`` or ``checkpoint``, see :mod:`glow_app.flows.execution`.
+        memory: ``plain``, ``checkpoint`` or ``reversible``, see :mod:`glow_app.flows.execution`.
+        anchor_every: steps between two states that ``reversible`` keeps.
 
     Raises:
         ValueError: the shape is not divisible, or an option is not one of those named.
@@ -135,6 +150,7 @@ class Glow(nn.Module):
         border: bool = True,
         n_classes: int = 0,
         memory: str = "plain",
+        anchor_every: int = 32,
     ) -> None:
         super().__init__()
         n_channels, height, width_pixels = image_shape
@@ -159,7 +175,7 @@ class Glow(nn.Module):
         for level in range(1, n_levels + 1):
             n_channels *= 4
             shape = (n_channels, height >> level, width_pixels >> level)
-            chain = Chain([step(n_channels) for _ in range(n_steps)], memory)
+            chain = Chain([step(n_channels) for _ in range(n_steps)], memory, anchor_every)
             if level < n_levels:
                 self.levels.append(Level(chain, Split(n_channels, border)))
                 n_channels //= 2

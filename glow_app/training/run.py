@@ -27,6 +27,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.exported import export
 from glow_app.flows import Glow, initialize
+from glow_app.flows.execution import Drift
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
 from glow_app.sources import open_split
@@ -119,11 +120,13 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     except SystemExit:
         # What Lightning makes of a second Ctrl-C.
         raise KeyboardInterrupt from None
+    except Drift as error:
+        raise UserError(f"step {trainer.global_step}: {error}") from error
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise UserError(
-            "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=checkpoint"
+            "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=reversible"
         ) from error
     if trainer.is_global_zero:
         reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}

@@ -67,6 +67,8 @@ BIJECTIONS: dict[str, Row] = {
     "FlowStep": Row(lambda: step(C)),
     "Chain": Row(lambda: Chain([step(C), ActNorm(C), step(C)])),
     "Chain checkpoint": Row(lambda: Chain([step(C), step(C)], memory="checkpoint")),
+    "Chain reversible": Row(lambda: Chain([step(C), ActNorm(C), step(C)], memory="reversible", anchor_every=2)),
+    "Chain of splits reversible": Row(lambda: Chain([Split(C, border=True), ActNorm(C)], memory="reversible")),
     "Level": Row(lambda: level(lambda c: Split(c, border=True))),
     "Level at the top": Row(lambda: level(lambda c: TopPrior(c, border=True, n_classes=2)), n_classes=2),
 }

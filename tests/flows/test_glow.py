@@ -45,6 +45,19 @@ class TestLaws:
         assert (glow.inverse(glow(x)[0]) - x).abs().max() < 1e-10
         assert (glow.float().inverse(glow(x.float())[0]) - x.float()).abs().max() < 1e-4
 
+    def test_reversible_gradients_are_those_of_autograd(self, options: dict, trained: bool) -> None:
+        """In float64, relative to the largest gradient of a parameter: 1e-9."""
+        gradients = []
+        for memory in ("plain", "reversible"):
+            glow = small_glow(trained=trained, n_steps=5, memory=memory, anchor_every=3, **options)
+            x = torch.linspace(-0.5, 0.5, 2 * 3 * 64, dtype=torch.float64).view(2, 3, 8, 8).requires_grad_()
+            glow.log_prob(x).sum().backward()
+            gradients.append([x.grad, *(p.grad for p in glow.parameters())])
+        for a, b in zip(*gradients, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                assert (a - b).abs().max() <= 1e-9 * max(1.0, a.abs().max())
+
     def test_memory_modes_agree_to_the_bit(self, options: dict, trained: bool) -> None:
         gradients = []
         for memory in ("plain", "checkpoint"):

@@ -249,6 +249,7 @@ def test_a_value_that_is_not_finite_stops_the_run_before_the_update(
         ["model.memory=checkpoint", "model.scale=sigmoid", "trainer.precision=bf16", "optim.ema_decay=0"],
         ["optim.clip_norm=null", "data.flip=false", "data.cache=false", "model.border=false", "val_images=5"],
         ["logger=tensorboard", "trainer.accumulate=2", "data.workers=1", "test_images=7"],
+        ["model.memory=reversible", "trainer.accumulate=2", "trainer.precision=bf16", "model.anchor_every=1"],
     ],
     ids=lambda overrides: overrides[0],
 )
