@@ -47,6 +47,9 @@ class TrainerConfig:
     accelerator: str = option("device", choices=("cpu", "gpu"))
     devices: int = option("how many devices; more than one is not supported yet", at_least=1, at_most=1)
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
+    compile: str = option(
+        "generate code for training: steps one by one, or all as one", choices=("none", "steps", "full")
+    )
     batch_size: int = option("images per device and step", at_least=1)
     accumulate: int = option("batches whose gradients are averaged for one update", at_least=1)
 

@@ -106,6 +106,10 @@ def _check_together(config: TrainConfig) -> None:
             f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
             f"{config.model.n_levels} needs: choose {max(1, round(height / divisor)) * divisor}, or fewer levels"
         )
+    if config.trainer.compile == "full" and config.model.memory != "plain":
+        raise UserError(
+            f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
+        )
     if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
         raise UserError(f"temperatures={config.temperatures}: two are the same to two digits; leave one out")
     if not config.temperatures or not all(math.isfinite(t) and t >= 0 for t in config.temperatures):

@@ -69,8 +69,11 @@ class GlowModule(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         self.flow.set_conditioner_dtype(None)
+        # Other batch sizes and dtypes than in training: each would be compiled anew.
+        torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self) -> None:
+        torch.compiler.set_stance("default")
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

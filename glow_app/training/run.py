@@ -41,6 +41,7 @@ from glow_app.training.callbacks import (
     SampleGrids,
 )
 from glow_app.training.checkpoint import DurableCheckpointIO
+from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
@@ -99,6 +100,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
     _save_configuration(config, run_folder)
+    compile_flow(flow, config.trainer.compile)
     report.banner(config, flow, train, val, run_folder, resumed_step, console)
 
     trainer = _trainer(run, resumed_step)
@@ -110,6 +112,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
+            # torch 2.15's code generator calls what torch 2.15 deprecates.
+            warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
             if val is not None and config.max_steps % config.validate_every:
                 trainer.validate(run.module, data, verbose=False)
@@ -245,7 +249,8 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
     """Bits per dimension of the test images, said and returned."""
     config, flow = run.config, run.module.flow.eval()
     flow.set_conditioner_dtype(None)
-    with run.final_weights(), counting(run.console, "test") as progress:
+    eager = torch.compiler.set_stance("force_eager")
+    with eager, run.final_weights(), counting(run.console, "test") as progress:
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size
         indices = range(min(config.test_images or len(test), len(test)))

@@ -242,6 +242,18 @@ def test_a_value_that_is_not_finite_stops_the_run_before_the_update(
     assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["steps", "full"])
+def test_compiled_training_is_the_same_to_rounding(tmp_path: Path, how: str) -> None:
+    losses = {}
+    for name in ("none", how):
+        config = smallest(tmp_path, "max_steps=3", f"trainer.compile={name}", "model.n_levels=1", "model.n_steps=1")
+        train(config, tmp_path / name)
+        rows = metrics.read(tmp_path / name / "metrics.csv")
+        losses[name] = [row[key] for key in ("train/bits_per_dim", "val/bits_per_dim") for row in rows if key in row]
+    assert losses[how] == pytest.approx(losses["none"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -1,0 +1,24 @@
+"""``trainer.compile``: generated code for training steps, at the price of a minute or more before the first of them."""
+
+import torch
+import torch._dynamo
+
+from glow_app.flows import FlowStep, Glow
+
+GRAPHS = 64
+"""Compiled versions of one function that may be kept: steps of all levels share theirs, and shapes differ by level."""
+
+
+def compile_flow(flow: Glow, how: str) -> None:
+    """Compiles what training calls, in place; parameters keep their names.
+
+    Args:
+        flow: an initialised model.
+        how: ``none``; ``steps``: each step of flow by itself; ``full``: everything from images to latents as one.
+    """
+    if how == "none":
+        return
+    torch._dynamo.config.recompile_limit = GRAPHS
+    flow.check_initialized()  # reads a buffer, which would cut the graph in two
+    for module in [flow] if how == "full" else [m for m in flow.modules() if isinstance(m, FlowStep)]:
+        module.compile(dynamic=False)
