@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.bijection import Bijection, sum_per_sample, zero_logdet
+from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample, zero_logdet
 
 SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""
@@ -65,7 +65,8 @@ class AffineCoupling(Bijection):
         return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), sum_per_sample(log_scale)
 
     def _shift_and_log_scale(self, answer: Tensor) -> tuple[Tensor, Tensor]:
-        return answer[:, 0::2], self.log_scale(answer[:, 1::2])
+        shift, raw = deinterleave(answer)
+        return shift, self.log_scale(raw)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x1, x2 = x.chunk(2, 1)

@@ -8,7 +8,7 @@ is N(0, I). Sampling at a temperature, interpolation and editing are then arithm
 import torch
 from torch import Tensor, nn
 
-from glow_app.flows.bijection import Bijection, sum_per_sample
+from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample
 from glow_app.flows.conditioner import ZeroConv2d, border_map
 from glow_app.flows.pixel_affine import LOGS_FACTOR
 
@@ -41,7 +41,7 @@ class Split(Bijection):
 
     def _mean_and_log_std(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         answer = self.conv(kept)
-        return answer[:, 0::2], answer[:, 1::2]
+        return deinterleave(answer)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, leaving = x.chunk(2, 1)

@@ -1,0 +1,106 @@
+"""How much of the machine a training step uses: its GFLOP/s beside those of a large matrix product and convolution.
+
+    python -m benchmarks.ceiling
+    python -m benchmarks.ceiling --device cuda
+
+A training step is counted as three times its forward pass, 2 operations per multiply-add of the convolutions
+(benchmarks/shapes.py): whatever else it does costs time and counts nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from rich.table import Table
+from torch.nn import functional as F
+
+from benchmarks import report
+from benchmarks.peers import BF16, PLAIN, built
+from benchmarks.shapes import CELEBA, DEEP, PUBLISHED, SHAPES, WIDE, faces
+from benchmarks.timing import Quartiles, alternate
+from benchmarks.train_step import training_step
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to time.
+
+    Attributes:
+        what: as the table has it.
+        precision: ``fp32`` or ``bf16``.
+        flops: operations of one run.
+        run: does it once.
+    """
+
+    what: str
+    precision: str
+    flops: float
+    run: Callable[[], object]
+
+
+def matrix_product(precision: str, device: torch.device) -> Work:
+    """A large square one."""
+    n = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device).to(DTYPES[precision]) for _ in range(2))
+    return Work(f"matrix product, {n}", precision, 2 * n**3, lambda: a @ b)
+
+
+def convolution(precision: str, device: torch.device) -> Work:
+    """A large 3x3 one, forward, in the layout that suits the machine best: channels last."""
+    batch, channels, side = (64 if device.type == "cuda" else 8), 512, 32
+    x, weight = (
+        torch.randn(batch, channels, side, side, device=device),
+        torch.randn(channels, channels, 3, 3, device=device),
+    )
+    x, weight = (t.to(DTYPES[precision], memory_format=torch.channels_last) for t in (x, weight))
+    flops = 2 * 9 * channels**2 * side**2 * batch
+    what = f"3x3 convolution, {batch}x{channels}x{side}x{side}"
+    return Work(what, precision, flops, lambda: F.conv2d(x, weight, padding=1))
+
+
+def main() -> None:
+    """Measures, prints a table and writes ceiling.json."""
+    options = report.parser(__doc__)
+    shapes = {shape.name: shape for shape in (DEEP, WIDE, CELEBA)}
+    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="training steps to measure")
+    options.add_argument("--repeats", type=int, default=7, help="alternated repetitions")
+    options.add_argument("--seconds", type=float, default=2.0, help="a repetition of the slowest takes about so long")
+    arguments = options.parse_args()
+    device = arguments.device
+    torch.set_num_threads(arguments.threads)
+    facts = report.machine(device)
+    report.describe(facts)
+    work = [make(precision, device) for precision in DTYPES for make in (matrix_product, convolution)]
+    every = SHAPES | PUBLISHED
+    names = arguments.shapes or [*shapes, *(PUBLISHED if device.type == "cuda" else ())]
+    for shape in (every[name] for name in names):
+        images = faces(shape.n_initial, shape.size, device)
+        for precision, one in (("fp32", PLAIN), ("bf16", BF16)):
+            step = training_step(built(one, shape, images).train(), images[: shape.batch].clone())
+            flops = 3 * shape.batch * shape.forward_flops()
+            work.append(Work(f"training step, {shape.name}", precision, flops, step))
+    tasks = {f"{one.what} {one.precision}": one.run for one in work}
+    timings = alternate(tasks, arguments.repeats, device, arguments.seconds)
+    speeds = {
+        (one.what, one.precision): Quartiles.of(
+            one.flops / t.cost / 1e9 for t in timings[f"{one.what} {one.precision}"]
+        )
+        for one in work
+    }
+    table = Table("", "precision", "GFLOP/s (quartiles)", "of the product", "of the convolution", box=None)
+    rows = []
+    for (what, precision), speed in speeds.items():
+        # The first two of a precision are the machine's own.
+        own = [found.middle for (_, theirs), found in speeds.items() if theirs == precision][:2]
+        shares = [f"{speed.middle / ceiling:.0%}" for ceiling in own]
+        table.add_row(what, precision, f"{speed.middle:,.0f} ({speed.low:,.0f} - {speed.high:,.0f})", *shares)
+        rows.append({"what": what, "precision": precision, "gflops_per_second": asdict(speed)})
+    report.CONSOLE.print(table)
+    content = {"machine": facts, "repeats": arguments.repeats, "rows": rows}
+    report.write(report.file(arguments.output, "ceiling", device, ".json"), content)
+
+
+if __name__ == "__main__":
+    main()

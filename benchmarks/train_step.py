@@ -1,0 +1,113 @@
+"""Training steps: forward, backward and Adam update, ours beside the peers.
+
+    python -m benchmarks.train_step                                  # all shapes that suit a processor
+    python -m benchmarks.train_step --shapes 32-L3-K8-w128 --repeats 5
+    python -m benchmarks.train_step --device cuda                    # the published shapes as well
+
+All use torch.optim.Adam(fused=True), the same images and their own defaults; ActNorm is initialised before the timing.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from benchmarks import report
+from benchmarks.models import Model
+from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, Check, Implementation, built, check
+from benchmarks.shapes import DEEP, NARROW, PUBLISHED, SHAPES, WIDE, Shape, faces
+from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
+
+LEARNING_RATE = 1e-5
+"""Small: hundreds of steps on one batch must not carry a model to where numbers are not finite."""
+
+
+def training_step(model: Model, x: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A task that updates ``model`` once and returns the loss before the update.
+
+    Gradients are freed at the end, so that no model holds memory while another has its turn.
+    """
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=LEARNING_RATE, fused=True)
+
+    def step() -> torch.Tensor:
+        loss = model.loss(x)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+def time_shape(
+    shape: Shape, repeats: int, seconds: float, device: torch.device
+) -> tuple[dict[Implementation, Check], dict[str, list[Timing]]]:
+    """Builds and checks all implementations of a shape, and times them in turn.
+
+    Raises:
+        RuntimeError: a model's loss is not finite after its steps, so that its time means nothing.
+    """
+    images = faces(shape.n_initial, shape.size, device)
+    models = {one: built(one, shape, images) for one in (*OURS, *PEERS) if one.offers(shape)}
+    checks = {one: check(model, images[: shape.batch]) for one, model in models.items()}
+    x = images[: shape.batch].clone()
+    tasks = {one.name: training_step(model.train(), x) for one, model in models.items()}
+    timings = alternate(tasks, repeats, device, seconds)
+    for one, model in models.items():
+        if not model.loss(x).isfinite():
+            raise RuntimeError(f"{one.name}: the loss is not finite after the steps that were timed")
+    return checks, timings
+
+
+def required(
+    shape: Shape, timings: Mapping[str, list[Timing]], peer: str | None
+) -> list[tuple[Requirement, Quartiles]]:
+    """What has to hold for a shape, and what was measured."""
+    bounds = {
+        NARROW: ((0.90, 0.75), (0.70, 0.55)),
+        DEEP: ((0.90, 0.75), (0.70, 0.55)),
+        WIDE: ((1.00, 0.85), (0.65, 0.50)),
+    }.get(shape)
+    found = []
+    if bounds and peer:
+        for one, (must, aim) in zip((PLAIN, BF16), bounds, strict=True):
+            what = f"{shape.name}: {one.name} against the fastest peer, {peer}"
+            found.append((Requirement(what, must, aim), ratio(timings, one.name, peer)))
+    reversible = MEMORY.get("reversible")
+    if reversible and reversible.name in timings:
+        what = f"{shape.name}: {reversible.name} against {PLAIN.name}"
+        found.append((Requirement(what, 1.50, 1.35), ratio(timings, reversible.name, PLAIN.name)))
+    return found
+
+
+def main() -> None:
+    """Measures, prints tables, and writes train_step.json and train_step.png."""
+    options = report.parser(__doc__)
+    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="default: all that suit the device")
+    options.add_argument("--repeats", type=int, default=9, help="alternated repetitions")
+    options.add_argument("--seconds", type=float, default=2.0, help="a repetition of the slowest takes about so long")
+    arguments = options.parse_args()
+    device = arguments.device
+    torch.set_num_threads(arguments.threads)
+    facts = report.machine(device)
+    report.describe(facts)
+    every = SHAPES | PUBLISHED
+    names = arguments.shapes or (every if device.type == "cuda" else SHAPES)
+    panels, content, found = {}, {}, []
+    for shape in (every[name] for name in names):
+        checks, timings = time_shape(shape, arguments.repeats, arguments.seconds, device)
+        peers = [peer.name for peer in PEERS if peer.name in timings]
+        peer = fastest(timings, peers) if peers else None
+        title = f"{shape.name}, {shape.coupling}, batch {shape.batch}"
+        panels[title] = report.rows(checks, timings, peer or PLAIN.name, shape.batch)
+        report.show(title, panels[title], device)
+        content[title] = {"fastest_peer": peer, "rows": [row.facts() for row in panels[title]]}
+        found += required(shape, timings, peer)
+    report.plot_ratios(
+        report.file(arguments.output, "train_step", device, ".png"), panels, "time of a step, fastest peer = 1"
+    )
+    content = {"machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found)}
+    report.write(report.file(arguments.output, "train_step", device, ".json"), content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The benchmarks' own arithmetic and adaptors. No time is asserted: machines differ."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import peers, report, timing, train_step
+from benchmarks.allocations import Allocation, activation_bytes, peak
+from benchmarks.shapes import PUBLISHED_CIFAR, PUBLISHED_FACES, Shape, faces
+from benchmarks.timing import Quartiles, Requirement, Timing
+
+CPU = torch.device("cpu")
+TINY = Shape(16, 2, 2, width=8, batch=4)
+
+
+def timings(*costs: float) -> list[Timing]:
+    return [Timing(cpu=cost, wall=2 * cost) for cost in costs]
+
+
+def test_ratios_are_taken_repetition_by_repetition() -> None:
+    # A moment in which everything takes ten times as long changes no ratio.
+    found = {"ours": timings(1, 10, 1), "peer": timings(2, 20, 2), "slow": timings(9, 90, 9)}
+    assert timing.fastest(found, ["peer", "slow", "not installed"]) == "peer"
+    assert timing.ratio(found, "ours", "peer") == Quartiles(0.5, 0.5, 0.5)
+
+
+def test_quartiles() -> None:
+    assert Quartiles.of([4, 1, 3, 2, 5]) == Quartiles(2, 3, 4)
+    assert Quartiles.of([0.5]) == Quartiles(0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.6, 0.7, "aim"), (0.7, 0.8, "must"), (0.85, 0.95, "noise forbids a verdict"), (0.92, 0.95, "missed")],
+)
+def test_a_verdict_needs_the_quartiles_on_one_side(low: float, high: float, verdict: str) -> None:
+    assert Requirement("step", must=0.9, aim=0.75).verdict(Quartiles(low, (low + high) / 2, high)) == verdict
+
+
+def test_repetitions_alternate() -> None:
+    order: list[str] = []
+    found = timing.alternate({name: lambda name=name: order.append(name) for name in "ab"}, 2, CPU, seconds=0)
+    assert {name: len(times) for name, times in found.items()} == {"a": 2, "b": 2}
+    assert "".join(order[-4:]) == "abab"
+
+
+def test_cost_is_that_of_the_gpu_where_there_is_one() -> None:
+    assert Timing(cpu=1, wall=2).cost == 1
+    assert Timing(cpu=1, wall=2, gpu=3).cost == 3
+
+
+def test_operations_are_those_of_the_published_table() -> None:
+    # The table has 8.13 and 488 GFLOP with the border channel, which is a channel like any other there and free here.
+    assert PUBLISHED_CIFAR.forward_flops() == pytest.approx(8.13e9, rel=0.015)
+    assert PUBLISHED_FACES.forward_flops() == pytest.approx(488e9, rel=0.015)
+
+
+def test_peak_counts_neither_gradients_nor_what_stood_before() -> None:
+    events = [
+        Allocation(0, address=1, size=100),
+        Allocation(1, address=2, size=40),  # ends as a gradient
+        Allocation(2, address=9, size=-1000),  # stood before
+        Allocation(3, address=1, size=-100),
+        Allocation(4, address=1, size=70),
+    ]
+    assert peak(events, gradients=[2]) == 100
+    assert peak(events, gradients=[1]) == 140, "only the last use of an address is the gradient"
+
+
+def test_activations_of_a_known_function() -> None:
+    model = nn.Linear(256, 256, bias=False)
+    x = torch.randn(1024, 256)
+    mebibyte = 4 * x.numel()
+
+    def task() -> None:
+        # Kept for the gradient: the product and its exponential, 1 MiB each; then the two gradients beside them.
+        model(x).exp().sum().backward()
+
+    assert 2 * mebibyte <= activation_bytes(task, model, CPU) <= 4.1 * mebibyte
+
+
+@pytest.mark.parametrize("implementation", peers.OURS, ids=lambda one: one.name)
+def test_ours(implementation: peers.Implementation) -> None:
+    images = faces(32, TINY.size, CPU)
+    model = peers.built(implementation, TINY, images)
+    found = peers.check(model, images)
+    assert found.share == 1
+    assert 4 < found.bits < 9
+    before = model.loss(images[:4]).item()
+    train_step.training_step(model, images[:4])()
+    assert model.loss(images[:4]).item() != before
+    with torch.no_grad():
+        assert model.eval().sample(2).shape == (2, *TINY.image_shape)
+
+
+@pytest.mark.filterwarnings("default")  # what the libraries warn of is theirs
+@pytest.mark.parametrize("coupling", ["affine", "additive"])
+@pytest.mark.parametrize("implementation", peers.PEERS, ids=lambda one: one.name)
+def test_peers_are_glows(implementation: peers.Implementation, coupling: str) -> None:
+    pytest.importorskip(implementation.package or "glow_app")
+    # Wide enough for the conditioners to dominate the parameters, as they do in the shapes that are measured.
+    shape = Shape(16, 2, 2, width=64, batch=4, coupling=coupling)
+    if not implementation.offers(shape):
+        pytest.skip(f"{implementation.name} has no {coupling} coupling")
+    images = faces(32, shape.size, CPU)
+    model = peers.built(implementation, shape, images)
+    found = peers.check(model, images)
+    assert abs(found.share - 1) < peers.SAME_CLASS
+    assert math.isfinite(found.bits)
+    train_step.training_step(model, images[:4])()
+    with torch.no_grad():
+        assert model.eval().sample(2).shape == (2, *shape.image_shape)
+
+
+def test_a_shape_from_models_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_step, "PEERS", ())
+    checks, found = train_step.time_shape(TINY, repeats=2, seconds=0, device=CPU)
+    rows = report.rows(checks, found, peers.PLAIN.name, TINY.batch)
+    report.show("tiny", rows, CPU)
+    report.plot_ratios(report.file(tmp_path, "train_step", CPU, ".png"), {"tiny": rows}, "time")
+    path = report.file(tmp_path, "train_step", CPU, ".json")
+    report.write(path, {"machine": report.machine(CPU), "rows": [row.facts() for row in rows]})
+    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == [one.name for one in peers.OURS]
+    assert (tmp_path / "train_step.png").stat().st_size > 0
+    assert all(requirement.must > 1 for requirement, _ in train_step.required(TINY, found, peer=None))
