@@ -78,7 +78,7 @@ def check_ranges(options: Any, prefix: str) -> None:
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{field.name}.")
         else:
-            for one in value if isinstance(value, list) else [value]:
+            for one in value if isinstance(value, list) else [value] if not isinstance(value, dict) else value.values():
                 _check_range(f"{prefix}{field.name}", one, field.metadata)
 
 

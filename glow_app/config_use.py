@@ -45,9 +45,11 @@ class SampleConfig(UseConfig):
     """
 
     n: int = option("images, at each temperature", at_least=1, at_most=10_000_000)
-    temperature: list[float] = option("one, or several; 0 is one image, 1 the model's own distribution", at_least=0)
+    temperature: list[float] = option(
+        "one, or several; 0 is one image, 1 the model's own distribution", at_least=0, at_most=100
+    )
     level_temperatures: list[float] | None = option(
-        "one for each level, finest first, instead of temperature", at_least=0
+        "one for each level, finest first, instead of temperature", at_least=0, at_most=100
     )
     label: str | None = option("class of a conditional model, name or number; null: all in turn")
     first: int = option("number of the first image", at_least=0, at_most=10**12)

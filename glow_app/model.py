@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from glow_app import likelihood
 from glow_app.card import Card
-from glow_app.data.image import to_tensor
-from glow_app.data.picture import open_picture
+from glow_app.data.image import Channels, normalized
+from glow_app.data.picture import fitted, open_picture
 from glow_app.errors import UserError
 from glow_app.evaluation import interpolation
 from glow_app.evaluation.sampling import Sampler
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Images = Tensor | Image.Image | str | Path | Sequence["Tensor | Image.Image | str | Path"]
 """One image or several: uint8 tensors (C, H, W) or (B, C, H, W), PIL images, or files."""
+
+Labels = Tensor | int | None
+"""Classes of images, for a class-conditional model: int64 (B,), or one for all."""
 
 
 class Model:
@@ -57,7 +60,7 @@ class Model:
         return self.card.n_bits
 
     @torch.no_grad()
-    def log_prob(self, images: Images, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+    def log_prob(self, images: Images, labels: Labels = None, seed: int = 0) -> Tensor:
         """A lower bound on log P(image) in nats, with one draw of the dequantization noise: (B,).
 
         The noise of the i-th image is a function of (seed, i).
@@ -66,19 +69,19 @@ class Model:
         u = dequantization_noise(batch, seed, torch.arange(len(batch), device=self.device))
         return likelihood.log_prob(self.flow, batch, u, self.n_bits, self._cond(labels, len(batch)))
 
-    def bits_per_dim(self, images: Images, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+    def bits_per_dim(self, images: Images, labels: Labels = None, seed: int = 0) -> Tensor:
         """``-log_prob / (D ln 2)``: bits per subpixel, (B,)."""
         return likelihood.bits_per_dim(self.log_prob(images, labels, seed), self.flow.n_dims)
 
     @torch.no_grad()
     def encode(
-        self, images: Images, labels: Tensor | None = None, seed: int = 0, positions: Tensor | None = None
+        self, images: Images, labels: Labels = None, seed: int = 0, positions: Tensor | None = None
     ) -> list[Tensor]:
         """The latents of images, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
 
         Args:
             images: one or several.
-            labels: int64 (B,), for a class-conditional model.
+            labels: for a class-conditional model.
             seed: of the noise.
             positions: int64 (B,); the noise of an image is a function of (seed, its position). By default all are 0,
                 so that an image has the same latents wherever it stands.
@@ -89,7 +92,7 @@ class Model:
         return self.flow(dequantize(batch, u, self.n_bits), self._cond(labels, len(batch)))[0]
 
     @torch.no_grad()
-    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:
         """The images with these latents: uint8 (B, C, H, W).
 
         Raises:
@@ -133,7 +136,7 @@ class Model:
         return batch.images
 
     def interpolate(
-        self, start: Images, end: Images, steps: int = 9, path: str = "linear", label: Tensor | None = None
+        self, start: Images, end: Images, steps: int = 9, path: str = "linear", label: int | None = None
     ) -> Tensor:
         """``steps`` images from one to another, both included: uint8 (steps, C, H, W).
 
@@ -142,9 +145,11 @@ class Model:
             end: one image.
             steps: how many.
             path: ``linear``, as published, or ``spherical``; see :mod:`glow_app.evaluation.interpolation`.
-            label: int64 (1,), the class of both, for a class-conditional model.
+            label: class of both, for a class-conditional model.
         """
         a, b = self.encode(start, label), self.encode(end, label)
+        if len(a[0]) != 1 or len(b[0]) != 1 or steps < 2:
+            raise ValueError(f"interpolation goes from one image to one other in at least 2 steps, not {steps}")
         return self.decode(interpolation.between(a, b, steps, path), label)
 
     def edit(
@@ -152,7 +157,7 @@ class Model:
         images: Images,
         directions: "Directions",
         amounts: Mapping[str, float],
-        labels: Tensor | None = None,
+        labels: Labels = None,
     ) -> Tensor:
         """Images with more (or, with negative amounts, less) of some attributes: uint8 (B, C, H, W).
 
@@ -160,7 +165,7 @@ class Model:
             images: one or several.
             directions: of this model, see :func:`glow_app.load_directions`.
             amounts: attribute -> amount; 1 is the distance between the means of images with and without it.
-            labels: int64 (B,), for a class-conditional model.
+            labels: for a class-conditional model.
 
         Raises:
             UserError: an attribute is unknown, or the directions are those of another model.
@@ -192,18 +197,20 @@ class Model:
         if isinstance(image, Tensor):
             return image
         if isinstance(image, Image.Image):
-            channels, height, width = self.image_shape
-            if image.size != (width, height):
-                raise ValueError(f"a PIL image of {image.size} has to be resized to {(width, height)} first")
-            return to_tensor(image.convert("L" if channels == 1 else "RGB"))
+            upright = normalized(image, cast(Channels, self.image_shape[0]))
+            return fitted(upright, self.image_shape, self.card.data)
         return open_picture(image, self.image_shape, self.card.data)
 
-    def _cond(self, labels: Tensor | None, n: int) -> Tensor | None:
+    def _cond(self, labels: Labels, n: int) -> Tensor | None:
         if not self.flow.n_classes:
             return None
+        names = ", ".join(self.card.class_names)
         if labels is None:
-            raise UserError(f"this model is class-conditional: give a label, one of {', '.join(self.card.class_names)}")
-        return labels.to(self.device).expand(n)
+            raise UserError(f"this model is class-conditional: give a label, one of {names}")
+        numbers = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
+        if ((numbers < 0) | (numbers >= self.flow.n_classes)).any():
+            raise UserError(f"label {int(numbers.max())} is not the number of a class: there are {names}")
+        return numbers.expand(n)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:

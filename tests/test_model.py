@@ -113,8 +113,15 @@ def test_what_is_no_image_of_this_model(model: Model) -> None:
         model.batch(torch.zeros(1, 3, 16, 16))
     with pytest.raises(ValueError, match=r"this model takes uint8 \(B, 3, 16, 16\)"):
         model.batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="has to be resized"):
-        model.batch(Image.new("RGB", (20, 20)))
+    with pytest.raises(ValueError, match="from one image to one other in at least 2 steps"):
+        model.interpolate(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+
+
+def test_an_open_picture_is_treated_like_its_file(model: Model, tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (20, 30), (255, 0, 0, 0))
+    picture.putpixel((3, 9), (0, 9, 200, 255))
+    picture.save(tmp_path / "a.png")
+    assert torch.equal(model.batch(picture), model.batch(tmp_path / "a.png"))
 
 
 def test_images_that_are_not_finite_are_never_given(model: Model) -> None:
@@ -129,6 +136,9 @@ def test_class_conditional_models(tmp_path: Path, images: torch.Tensor) -> None:
     labels = torch.tensor([0, 1, 0, 1])
     assert torch.equal(model.decode(model.encode(images, labels), labels), images)
     assert torch.equal(model.sample(4)[1::2], model.sample(4, label=1)[1::2])
+    assert torch.equal(model.encode(images, 1)[-1], model.encode(images, torch.ones(4, dtype=torch.int64))[-1])
+    with pytest.raises(UserError, match="label 9 is not the number of a class"):
+        model.encode(images, 9)
     with pytest.raises(UserError, match="this model is class-conditional: give a label, one of class 0, class 1"):
         model.encode(images)
 

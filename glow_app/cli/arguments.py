@@ -21,19 +21,18 @@ OF_THE_MODEL = ("image_size", "n_bits", "channels")
 def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
     """``images=a.png,b.png`` and ``images=a.png`` as ``images=['a.png','b.png']``, for the keys in ``lists``.
 
-    To Hydra a comma outside of brackets means a sweep, which is left alone where one is asked for (``-m``).
+    To Hydra a comma outside of brackets means a sweep. Where one is asked for (``-m``), it goes over lists of one.
     """
-    if "-m" in arguments or "--multirun" in arguments:
-        return arguments
-    return [_with_brackets(argument, lists) for argument in arguments]
+    sweep = "-m" in arguments or "--multirun" in arguments
+    return [_with_brackets(argument, lists, "],[" if sweep else ",") for argument in arguments]
 
 
-def _with_brackets(argument: str, lists: tuple[str, ...]) -> str:
+def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
     key, equals, value = argument.partition("=")
     if key not in lists or not equals or not value or value == "null" or value[0] in "[\"'":
         return argument
     items = [item if NUMBER.fullmatch(item) else _quoted(item) for item in value.split(",")]
-    return f"{key}=[{','.join(items)}]"
+    return f"{key}=[{comma.join(items)}]"
 
 
 def _quoted(item: str) -> str:

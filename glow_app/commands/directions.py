@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
@@ -13,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import processes
-from glow_app.commands.opening import account_of, open_model, open_split_of, output_folder
+from glow_app.commands.opening import account_of, images_between, open_model, open_split_of, output_folder
 from glow_app.config_use import DirectionsConfig
+from glow_app.data.annotations import attribute_column
 from glow_app.data.source import ImageSource
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
-from glow_app.evaluation.calibration import calibrated
-from glow_app.evaluation.directions import Directions, from_moments, save
+from glow_app.evaluation.calibration import REACHED, calibrated
+from glow_app.evaluation.directions import Directions, from_moments, require_levels, save
+from glow_app.evaluation.judge import BATCH
 from glow_app.evaluation.likelihood import batches
 from glow_app.evaluation.moments import Moments
 from glow_app.model import Model
@@ -40,9 +43,8 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             console = Console(quiet=True)
         model = open_model(config)
         source = open_split_of(model, config.data, config.split, console)
-        indices = images_between(source, config.first, config.n_images)
-        if source.attributes is None:
-            raise UserError(f"data={source.name} has no attributes to find directions for; choose data that has them")
+        indices = images_between(source, "first", config.first, config.n_images)
+        _require(config, model, source)
         folder = output_folder(config, model, "directions")
         account = account_of(model, source, config) | {"first": config.first}
         start = time.perf_counter()
@@ -51,7 +53,9 @@ def directions(config: DirectionsConfig, console: Console) -> None:
         found, left_out = from_moments(
             moments, source.attribute_names, model.flow.latent_shapes, model.digest, account, config.shrinkage
         )
-        found = [one.refined(config.orthogonal_to, config.levels) for one in found]
+        options = {key: getattr(config, key) for key in ("orthogonal_to", "levels", "calibration")}
+        found = [replace(one, account={**one.account, "options": options}) for one in found]
+        found = _refined(found, config, console)
         if processes.is_first():
             found = _calibrate(found, model, source, indices, config, console)
             save(found, folder)
@@ -61,18 +65,33 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
             shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
-            say(console, f"  glow-edit checkpoint={config.checkpoint} images=me.jpg sweep={shown}")
+            where = "" if config.output is None else f" directions={folder}"
+            say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
 
 
-def images_between(source: ImageSource, first: int, n: int) -> range:
-    """The numbers of ``n`` images (0: all) from ``first`` on.
+def _require(config: DirectionsConfig, model: Model, source: ImageSource) -> None:
+    """Raises a UserError for whatever would otherwise be found wrong after the pass over the images."""
+    if source.attributes is None:
+        raise UserError(f"data={source.name} has no attributes to find directions for; choose data that has them")
+    if 0 < config.calibration < BATCH:
+        raise UserError(f"calibration={config.calibration}: a classifier learns from at least {BATCH} images; 0: none")
+    for name in config.orthogonal_to:
+        attribute_column(source.attribute_names, name)
+    if config.levels is not None:
+        require_levels(config.levels, len(model.flow.latent_shapes))
 
-    Raises:
-        UserError: there are none.
-    """
-    if first >= len(source):
-        raise UserError(f"first={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
-    return range(first, min(first + n, len(source)) if n else len(source))
+
+def _refined(found: Sequence[Directions], config: DirectionsConfig, console: Console) -> list[Directions]:
+    """What the options leave of the directions; a method that has nothing left is left out, unless all are."""
+    kept: list[Directions] = []
+    for one in found:
+        try:
+            kept.append(one.refined(config.orthogonal_to, config.levels))
+        except UserError as nothing:
+            if one is found[-1] and not kept:
+                raise
+            say(console, f"no {one.method}: {nothing}")
+    return kept
 
 
 def _gather(
@@ -175,12 +194,13 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
             f"{counts[name]['with']:,}",
             f"{counts[name]['without']:,}",
             f"{plain.vectors[row].norm():.2f}",
-            "{:.2f} {:.2f}".format(*plain.gains[row].tolist()),
+            _gains(plain, row),
             plain.names[other],
             f"{cosines[other]:+.2f}",
             f"{of_balanced[other]:+.2f}",
         )
     show(console, table)
+    say(console, f"*: the model does not go {REACHED:.0%} of the way from one class to the other, whatever the gain")
     if "discriminant" in plain.account["methods"]:
         details = plain.account["methods"]["discriminant"]
         say(console, f"discriminant: shrinkage {details['shrinkage']:.3f}, in levels {details['levels']}")
@@ -188,3 +208,10 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
         say(console, "no discriminant: the coarsest level alone has too many numbers for a covariance")
     if left_out:
         say(console, f"left out, too few images with or without it: {', '.join(left_out)}")
+
+
+def _gains(one: Directions, row: int) -> str:
+    """The gains for adding and for removing, each with a star where it does not reach."""
+    reached = one.account.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
+    pairs = zip(one.gains[row].tolist(), reached, strict=True)
+    return " ".join(f"{gain:.2f}{' ' if part >= REACHED else '*'}" for gain, part in pairs)

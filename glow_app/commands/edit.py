@@ -12,13 +12,13 @@ from glow_app import figures
 from glow_app.animation import save_gif
 from glow_app.commands.opening import (
     Picture,
+    directions_folder,
     encode,
     labels_of,
     open_model,
     open_pictures,
     output_folder,
     pixels_of,
-    run_folder,
     say_reconstruction,
 )
 from glow_app.config_use import EditConfig
@@ -32,7 +32,7 @@ from glow_app.progress import counting, say, show
 def edit(config: EditConfig, console: Console) -> None:
     """Edits pictures in the ways that are asked for: one edit, sweeps, a grid of two attributes, or only measuring.
 
-    Leaves, for each picture, ``<name>_edit.png`` (the edited image alone) and ``<name>_before_after.png``,
+    Leaves, for each picture, ``<name>_<edit>.png`` (the edited image alone) and ``<name>_<edit>_before_after.png``,
     ``<name>_sweep.png`` with one row per attribute, ``<name>_sweep_<attribute>.gif``, ``<name>_grid.png``.
 
     Raises:
@@ -44,7 +44,9 @@ def edit(config: EditConfig, console: Console) -> None:
         )
     model = open_model(config)
     directions = open_directions(config.directions, config.method, model)
-    directions = directions.refined(config.orthogonal_to, config.levels)
+    if config.orthogonal_to or config.levels is not None:
+        directions = directions.refined(config.orthogonal_to, config.levels)
+        say(console, "amount 1 is not measured anew for these directions; glow-directions with the same options does")
     for name in [*(config.edit or {}), *(config.sweep or []), *(config.grid or [])]:
         directions.column(name)
     if config.grid is not None and len(config.grid) != 2:
@@ -61,7 +63,7 @@ def open_directions(path: str | None, method: str, model: Model) -> Directions:
     Raises:
         UserError: there are none, or they belong to another model.
     """
-    directions = load_directions(path if path is not None else run_folder(model), method)
+    directions = load_directions(directions_folder(path, model), method)
     directions.require(model.digest)
     return directions
 
@@ -101,9 +103,10 @@ class _Edits:
         if self.config.edit:
             after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
             for picture, old, new in zip(pictures, before, after, strict=True):
-                self._save(picture, "edit", figures.to_picture(new))
+                what = "_".join(f"{name}{amount:+g}" for name, amount in self.config.edit.items())[:80]
+                self._save(picture, what, figures.to_picture(new))
                 labels = ["before", ", ".join(f"{name} {amount:+g}" for name, amount in self.config.edit.items())]
-                self._save(picture, "before_after", figures.grid(torch.stack([old, new]), 1, row_labels=labels))
+                self._save(picture, f"{what}_before_after", figures.grid(torch.stack([old, new]), 1, row_labels=labels))
         for number, picture in enumerate(pictures):
             own = [z[number : number + 1] for z in latents]
             if self.config.sweep:

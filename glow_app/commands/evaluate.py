@@ -9,7 +9,7 @@ from rich.console import Console
 
 from glow_app import processes
 from glow_app.commands import evaluate_report
-from glow_app.commands.opening import open_model, open_split_of, output_folder
+from glow_app.commands.opening import open_model, open_split_of, output_folder, require_classes
 from glow_app.config_use import EvaluateConfig
 from glow_app.data.sampler import InOrder
 from glow_app.data.source import EmptySplit, ImageSource
@@ -56,10 +56,10 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
             console = Console(quiet=True)
         model = open_model(config)
         source = open_split_of(model, config.data, config.split, console)
+        folder = output_folder(config, model, "evaluate")
         indices = range(min(config.n_images or len(source), len(source)))
         reached = measure(model, source, indices, config, console)
         if processes.is_first():
-            folder = output_folder(config, model, "evaluate")
             evaluate_report.table(reached, model, source, config, console)
             evaluate_report.write(reached, model, source, config, folder)
             evaluate_report.look_at(folder, config, console)
@@ -135,6 +135,8 @@ def compare(config: EvaluateConfig, console: Console) -> None:
                 f"other {second.image_shape} of {second.n_bits}: bits/dim of these do not compare"
             )
         source = open_split_of(first, config.data, config.split, console)
+        require_classes(second, source)
+        folder = output_folder(config, first, "compare")
         indices = range(min(config.n_images or len(source), len(source)))
         how = (first.n_bits, config.seed, config.batch_size, config.data.workers)
         reached: list[Likelihood] = []
@@ -142,5 +144,4 @@ def compare(config: EvaluateConfig, console: Console) -> None:
             with counting(console, name) as progress:
                 reached.append(bits_per_dim(model.flow, source, indices, *how, progress))
         if processes.is_first():
-            folder = output_folder(config, first, "compare")
             evaluate_report.comparison(reached, models, source, config, folder, console)

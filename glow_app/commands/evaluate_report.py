@@ -37,7 +37,11 @@ def table(reached: "Evaluation", model: Model, source: ImageSource, config: Eval
     say(console, f"data       {source.name} {source.split}, {n:,} images: {source.preprocessing}, {model.n_bits} bits")
     say(console, f"noise      one draw per image, seed {config.seed}; {config.precision}, {model.device}\n")
     low, high = reached.likelihood.interval
-    say(console, f"bits/dim   {_figure(reached.likelihood)}   (95%: {low:.4f} to {high:.4f})")
+    interval = f"   (95%: {low:.4f} to {high:.4f})" if math.isfinite(low) else ""
+    say(console, f"bits/dim   {_figure(reached.likelihood)}{interval}")
+    lost = int((~torch.isfinite(reached.likelihood.per_image)).sum())
+    if lost:
+        say(console, f"           not finite for {lost:,} images, which per_image.csv names")
     if reached.bound is not None:
         of_draws = f"bound from {config.importance_samples} draws of the noise, which compares only with its like"
         say(console, f"           {_figure(reached.bound)}   {of_draws}")
@@ -66,7 +70,8 @@ def table(reached: "Evaluation", model: Model, source: ImageSource, config: Eval
 
 
 def _figure(likelihood: Likelihood) -> str:
-    return f"{likelihood.mean:.4f} ± {likelihood.standard_error:.4f}"
+    error = likelihood.standard_error
+    return f"{likelihood.mean:.4f}" + (f" ± {error:.4f}" if math.isfinite(error) else "")
 
 
 def _which(checked: int, n: int) -> str:
@@ -195,6 +200,8 @@ def comparison(
     say(console, f"{mean:+.4f} ± {error:.4f}   second minus first, image by image (95%: {low:+.4f} to {high:+.4f})")
     better = "the first is better" if mean > 0 else "the second is better"
     verdict = "no difference that so many images can show" if low <= 0 <= high else better
+    if not math.isfinite(low):
+        verdict = "nothing can be said: too few images, or some whose likelihood is not finite"
     say(console, f"{verdict}: {len(difference):,} images of {source.name} {source.split}, the same noise for both")
     content = {
         "models": [account_of(model, source, config) for model in models],

@@ -1,5 +1,7 @@
 """``glow-interpolate``: from one picture to the next, through the latents."""
 
+import hashlib
+
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -22,6 +24,8 @@ from glow_app.evaluation.interpolation import chain, square
 from glow_app.model import Model
 from glow_app.progress import say
 
+LONGEST_NAME = 80
+
 
 def interpolate(config: InterpolateConfig, console: Console) -> None:
     """Draws the images between two, along a chain of several, or between four corners.
@@ -34,6 +38,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     model = open_model(config)
     pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
     _require(pictures, config)
+    folder = output_folder(config, model, "interpolate")
     labels = labels_of(model, pictures)
     latents = encode(model, pictures, config.seed)
     say_reconstruction(model.decode(latents, labels), pixels_of(pictures), model.n_bits, "end points", console)
@@ -44,8 +49,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
         moved = chain(points, config.steps, config.path)
     frames = _decode(model, moved, labels, config.batch_size)
 
-    stem = output_folder(config, model, "interpolate") / "-".join(picture.name for picture in pictures)
-    stem = stem.with_name(f"{stem.name[:80]}_{config.path}")
+    stem = folder / _name(pictures, config)
     made = [stem.with_name(f"{stem.name}.png")]
     columns = config.steps if config.layout == "grid" else len(frames)
     figures.save_png(figures.grid(_in_rows(frames, config), min(columns, config.steps)), made[0])
@@ -58,6 +62,16 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     say(console, "look at")
     for path in made:
         say(console, f"  {path}")
+
+
+def _name(pictures: list[Picture], config: InterpolateConfig) -> str:
+    """What tells one result from another, in the name of a file; of many pictures a digest of their names."""
+    names = "-".join(picture.name for picture in pictures)
+    if len(names) > LONGEST_NAME:
+        names = f"{pictures[0].name[:40]}-{len(pictures)}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    label = "" if config.label is None else f"_{config.label}"
+    grid = "_grid" if config.layout == "grid" else ""
+    return f"{names}_{config.path}{config.steps}{grid}{label}"
 
 
 def _require(pictures: list[Picture], config: InterpolateConfig) -> None:

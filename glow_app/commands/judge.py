@@ -2,14 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from glow_app.commands import judge_report
-from glow_app.commands.opening import open_model, open_split_of, output_folder
+from glow_app.commands.opening import directions_folder, images_between, open_model, open_split_of, output_folder
 from glow_app.config_check import check_choice
 from glow_app.config_use import METHODS, JudgeConfig
 from glow_app.data.annotations import attribute_column
@@ -63,15 +62,15 @@ def judge(config: JudgeConfig, console: Console) -> None:
     if not config.methods:
         raise UserError(f"methods has no value: choose among {', '.join(METHODS)}")
     model = open_model(config)
-    methods = [load(_directions_folder(config, model), name) for name in dict.fromkeys(config.methods)]
+    methods = [load(directions_folder(config.directions, model), name) for name in dict.fromkeys(config.methods)]
     for one in methods:
         one.require(model.digest)
     judge_source, edit_source = (
         open_split_of(model, config.data, split, console) for split in (config.judge_split, config.edit_split)
     )
     names = _attributes(config, methods[0], edit_source)
-    learned = _between(judge_source, "judge_first", config.judge_first, config.judge_images)
-    edited = _between(edit_source, "edit_first", config.edit_first, config.n_images)
+    learned = images_between(judge_source, "judge_first", config.judge_first, config.judge_images)
+    edited = images_between(edit_source, "edit_first", config.edit_first, config.n_images)
     require_disjoint(
         [
             _part("the judge's images", "judge_split, judge_first or judge_images", config, judge_source, learned),
@@ -84,6 +83,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
             f"the judge would learn from {len(learned)} images of {judge_source.name} {judge_source.split}: it takes "
             f"at least {judges.BATCH}; choose judge_split, judge_first and judge_images accordingly"
         )
+    folder = output_folder(config, model, "judge")
     lessons = _lessons(judge_source, learned)
     with counting(console, "the judge learns") as progress:
         trained = judges.train(lessons, config.judge_examples, config.seed, model.device, progress)
@@ -101,17 +101,9 @@ def judge(config: JudgeConfig, console: Console) -> None:
         _factor_correlations(trained, measured, edit_source, edited),
         measured,
     )
-    folder = output_folder(config, model, "judge")
     judge_report.tables(reached, config, console)
     judge_report.write(reached, config, folder)
     judge_report.look_at(folder, console)
-
-
-def _directions_folder(config: JudgeConfig, model: Model) -> Path:
-    """``directions=``, or where glow-directions leaves them for this model."""
-    if config.directions is not None:
-        return Path(config.directions)
-    return output_folder(dataclasses.replace(config, output=None), model, "directions")
 
 
 def _labels(source: ImageSource) -> torch.Tensor:
@@ -133,13 +125,6 @@ def _attributes(config: JudgeConfig, directions: Directions, source: ImageSource
     if not wanted:
         raise UserError("attributes names none: leave it out to edit all, or name some")
     return list(dict.fromkeys(known[attribute_column(known, name)] for name in wanted))
-
-
-def _between(source: ImageSource, key: str, first: int, n: int) -> range:
-    """The numbers of ``n`` images (0: all) from ``first`` on."""
-    if first >= len(source):
-        raise UserError(f"{key}={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
-    return range(first, min(first + n, len(source)) if n else len(source))
 
 
 def _part(what: str, options: str, config: JudgeConfig, source: ImageSource, images: range) -> Part:

@@ -1,6 +1,8 @@
 """What the commands that use a trained model begin with: the model, a folder for what they leave, and pictures."""
 
 import dataclasses
+import itertools
+import os
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -55,14 +57,41 @@ def output_folder(config: UseConfig, model: Model, command: str) -> Path:
     """Where the command leaves things: ``output=``, or ``<command>/`` in the run that the model belongs to.
 
     A model without a run (shipped or sent) may lie where nobody should write: then ``outputs/<model>/<command>/``.
+
+    Raises:
+        UserError: nothing can be written there, which is better known before the work than after it.
     """
-    return Path(config.output).expanduser() if config.output is not None else run_folder(model) / command
+    folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / command
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK) else "no permission"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UserError(f"nothing can be written into {folder} ({reason}): choose another folder, output=...")
+    return folder
 
 
 def run_folder(model: Model) -> Path:
     """The run that a model belongs to; one of its own below ``outputs/`` if it belongs to none."""
     run = model.folder.parent
-    return run if (run / "config.yaml").exists() else Path("outputs", model.folder.name)
+    return run if (run / "config.yaml").exists() else Path("outputs", f"{model.folder.name}-{model.digest[:8]}")
+
+
+def directions_folder(path: str | None, model: Model) -> Path:
+    """``directions=``, or where glow-directions leaves them for this model."""
+    return Path(path) if path is not None else run_folder(model) / "directions"
+
+
+def images_between(source: ImageSource, key: str, first: int, n: int) -> range:
+    """The numbers of ``n`` images (0: all) from ``first`` on; ``key`` is the option that ``first`` comes from.
+
+    Raises:
+        UserError: there are none.
+    """
+    if first >= len(source):
+        raise UserError(f"{key}={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    return range(first, min(first + n, len(source)) if n else len(source))
 
 
 def open_split_of(model: Model, data: DataConfig, split: str, console: Console) -> ImageSource:
@@ -77,12 +106,17 @@ def open_split_of(model: Model, data: DataConfig, split: str, console: Console) 
             f"images of data={data.name} are {_shape(source.image_shape)}, and the model takes "
             f"{_shape(model.image_shape)}: choose data that can be had in that shape"
         )
+    require_classes(model, source)
+    return source
+
+
+def require_classes(model: Model, source: ImageSource) -> None:
+    """Raises a UserError if a conditional model knows other classes than the data have."""
     if model.flow.n_classes and len(source.class_names) != model.flow.n_classes:
         raise UserError(
-            f"the model knows {model.flow.n_classes} classes, and data={data.name} has {len(source.class_names)}: "
+            f"the model knows {model.flow.n_classes} classes, and data={source.name} has {len(source.class_names)}: "
             "choose the data that it was trained on"
         )
-    return source
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -141,12 +175,13 @@ def _of_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
 
 def _with_names_of_their_own(pictures: list[Picture]) -> list[Picture]:
     """Two of the same name would overwrite each other's files."""
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     unique: list[Picture] = []
     for picture in pictures:
-        seen[picture.name] = seen.get(picture.name, 0) + 1
-        number = seen[picture.name]
-        unique.append(picture if number == 1 else picture._replace(name=f"{picture.name}_{number}"))
+        numbered = (f"{picture.name}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([picture.name], numbered) if name not in taken)
+        taken.add(name)
+        unique.append(picture._replace(name=name))
     return unique
 
 

@@ -1,7 +1,9 @@
 """New pictures from a trained model: one picture of many, PNG files, or an npz."""
 
+import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from glow_app.config_use import SampleConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.neighbours import Neighbours, nearest
-from glow_app.evaluation.sample_files import Account, NpzFile, PngFolder, SampleFiles, State
+from glow_app.evaluation.sample_files import Account, NpzFile, PngFolder, SampleFiles, State, written_alone
 from glow_app.evaluation.sampling import Sampler
 from glow_app.model import Model
 from glow_app.progress import counting, say
@@ -51,8 +53,10 @@ def sample(config: SampleConfig, console: Console) -> None:
 
     Raises:
         UserError: options do not go together, the model has no such class or other levels, what is there already are
-            other samples, or no image is finite.
+            other samples, another process writes them, this is one of several processes, or no image is finite.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("glow-sample runs in one process; start it without torchrun")
     _check_together(config)
     model = open_model(config)
     temperatures = _temperatures(config, model)
@@ -61,7 +65,8 @@ def sample(config: SampleConfig, console: Console) -> None:
     samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
     _introduce(config, model, temperatures, console)
     if config.format == "grid":
-        made = _draw_grid(config, model, samplers, folder, console)
+        with written_alone(_grid_path(samplers, folder)):
+            made = _draw_grid(config, model, samplers, folder, console)
     else:
         made = _draw_files(config, model, samplers, folder, console)
     say(console, "\nlook at")
@@ -137,21 +142,19 @@ def _draw_files(
     """PNG files or an npz for each temperature; gives the paths."""
     # All are looked at before the first is drawn: samples of another model may be found at the last temperature.
     jobs: list[tuple[Sampler, SampleFiles]] = []
-    for temperature, sampler in samplers.items():
-        one = {temperature: sampler}
-        facts = _facts(config, model, one)
-        path = folder / _name(one)
-        files = PngFolder(path, facts) if config.format == "png" else NpzFile(_npz(path), facts, sampler.labels)
-        jobs.append((sampler, files))
-    for sampler, files in jobs:
-        _draw_into(files, sampler, config, console)
-        _report_not_finite(files.account.state.not_finite, config.n, "left out", files.account, model, console)
+    with ExitStack() as locks:
+        for temperature, sampler in samplers.items():
+            one = {temperature: sampler}
+            facts = _facts(config, model, one)
+            # Not with_suffix(): what follows the point of a temperature is no suffix.
+            path = folder / (_name(one) + (".npz" if config.format == "npz" else ""))
+            locks.enter_context(written_alone(path))
+            files = PngFolder(path, facts) if config.format == "png" else NpzFile(path, facts, sampler.labels)
+            jobs.append((sampler, files))
+        for sampler, files in jobs:
+            _draw_into(files, sampler, config, console)
+            _report_not_finite(files.account.state.not_finite, config.n, "left out", files.account, model, console)
     return [files.path for _, files in jobs]
-
-
-def _npz(path: Path) -> Path:
-    # Not with_suffix(): what follows the point of a temperature is no suffix.
-    return path.with_name(f"{path.name}.npz")
 
 
 def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, console: Console) -> None:
@@ -203,19 +206,27 @@ def _report_not_finite(
     say(console, f"not finite and {what_was_done}: {len(names):,} of {n:,} images, number {named}; {helps}")
 
 
+def _grid_path(samplers: dict[Temperature, Sampler], folder: Path) -> Path:
+    return folder / f"{_name(samplers)}.png"
+
+
 def _draw_grid(
     config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler], folder: Path, console: Console
 ) -> list[Path]:
-    """One picture of all temperatures, and of neighbours if they are wanted; gives the paths."""
+    """One picture of all temperatures, and of neighbours if they are wanted; gives the paths.
+
+    They take a second, and so are overwritten if they are of another model or other options.
+    """
     several = len(samplers) > 1
     n = min(config.n, MOST_IN_ROW) if several else config.n
     if n < config.n:
         all_of_them = f"format=png draws all {config.n:,}"
         say(console, f"a picture of several temperatures shows the first {n} of each; {all_of_them}")
-    path = folder / f"{_name(samplers)}.png"
+    path, beside = _grid_path(samplers, folder), folder / f"{_name(samplers)}_neighbours.png"
     # Other images of the same samples may be shown than last time.
     free = ("n", "first", "model_folder")
-    account = Account(path.with_name(f"{path.name}.json"), _facts(config, model, samplers) | {"n": n}, path, free)
+    facts = _facts(config, model, samplers) | {"n": n}
+    account = Account(path.with_name(f"{path.name}.json"), facts, path, free, replace=True)
     numbers = range(config.first, config.first + n)
     start = time.monotonic()
     rows: list[Tensor] = []
@@ -234,12 +245,15 @@ def _draw_grid(
     names = [f"{config.first + i} (T = {at[row].text})" if several else str(config.first + i) for row, i in bad]
     _report_not_finite(names, len(images), "crossed out", account, model, console)
     account.state = State(n, tuple(sorted({config.first + i for _, i in bad})))
+    if account.of_others:
+        # Before the new account, which is not theirs; also the neighbours if they are not wanted now.
+        path.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
     account.write()
     row_labels = [f"T = {t.text}" for t in samplers] if several else []
     figures.save_png(figures.grid(images, n if several else min(n, 8 if n <= 64 else 16), row_labels=row_labels), path)
     if not config.neighbours:
         return [path]
-    beside = folder / f"{_name(samplers)}_neighbours.png"
     shown = [number for number, is_good in zip(numbers, good.tolist(), strict=True) if is_good]
     _show_neighbours(config, model, images[good], shown, beside, console)
     return [path, beside]

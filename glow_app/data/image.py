@@ -89,12 +89,17 @@ def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | N
             raise CorruptImage(label, f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
         try:
             image.load()
-            upright = _turn_upright(image)
-            return _to_grey(upright) if channels == 1 else _to_rgb(upright)
+            return normalized(image, channels)
         except MemoryError:
             raise
         except Exception as error:
             raise CorruptImage(label, f"truncated or damaged ({str(error) or type(error).__name__})") from None
+
+
+def normalized(image: Image.Image, channels: Channels) -> Image.Image:
+    """An image of any mode, upright, in mode ``RGB`` or ``L``: what :func:`open_image` says, of one that is open."""
+    upright = _turn_upright(image)
+    return _to_grey(upright) if channels == 1 else _to_rgb(upright)
 
 
 def decode_image(source: str | Path | bytes, channels: Channels = 3, name: str | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data import transforms
-from glow_app.data.image import SUFFIXES, Channels, open_image, to_tensor
+from glow_app.data.image import SUFFIXES, Channels, CorruptImage, open_image, to_tensor
 from glow_app.errors import UserError
 
 CELEBA_SIZE = (178, 218)
@@ -30,8 +30,16 @@ def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], 
     Raises:
         UserError: missing, unreadable or not an image.
     """
-    channels, height, width = image_shape
-    image = open_image(source, cast(Channels, channels))
+    try:
+        image = open_image(source, cast(Channels, image_shape[0]))
+    except CorruptImage as error:
+        raise UserError(f"image {error.name}: {error.found}; replace it, or leave it out") from error
+    return fitted(image, image_shape, data)
+
+
+def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
+    """An upright image in mode ``RGB`` or ``L`` as :func:`open_picture` crops and resizes it: uint8 (C, H, W)."""
+    _, height, width = image_shape
     name = data.get("name")
     if name == "celeba" and image.size == CELEBA_SIZE:
         return to_tensor(transforms.celeba_aligned(image, height, width, data.get("crop")))

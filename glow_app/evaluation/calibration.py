@@ -57,7 +57,8 @@ def calibrated(
         progress: told (done, in all) of the work.
 
     Returns:
-        None if there are too few images to learn from.
+        the directions, whose account says under ``reached`` which part of the distance amount 1 goes, for adding and
+        for removing; None if there are too few images to learn from.
     """
     names = methods[0].names
     n_learned = int(LEARNED * len(indices))
@@ -68,6 +69,7 @@ def calibrated(
     reader = train(lessons, n_examples, seed, model.device, lambda done, total: progress(done, 2 * total))
     held_out = indices[n_learned:]
     gains = {one.method: torch.ones(len(names), 2, dtype=torch.float64) for one in methods}
+    reached: dict[str, dict[str, tuple[float, float]]] = {one.method: {} for one in methods}
     for row, name in enumerate(names):
         column = source.attribute_names.index(name)
         has = source.attributes[held_out.start : held_out.stop, column] == 1
@@ -75,10 +77,12 @@ def calibrated(
             _Side(model, reader, source, _some(held_out, chosen), column, seed) for chosen in (~has, has)
         )
         for one in methods:
-            gains[one.method][row, 0] = absent.gain(one, name, 1.0, present.reading)
-            gains[one.method][row, 1] = present.gain(one, name, -1.0, absent.reading)
+            adding, added = absent.gain(one, name, 1.0, present.reading)
+            removing, removed = present.gain(one, name, -1.0, absent.reading)
+            gains[one.method][row] = torch.tensor([adding, removing])
+            reached[one.method][name] = (added, removed)
         progress(n_examples + (row + 1) * n_examples // len(names), 2 * n_examples)
-    return [replace(one, gains=gains[one.method]) for one in methods]
+    return [replace(one, gains=gains[one.method], account={**one.account, "reached": reached}) for one in methods]
 
 
 def _some(indices: range, chosen: Tensor) -> list[int]:
@@ -112,21 +116,23 @@ class _Side:
             self.latents = model.encode(source.fetch(indices), self.labels, seed, torch.tensor(indices))
             self.reading = self._read(self.latents)
 
-    def gain(self, one: Directions, name: str, sign: float, other: float) -> float:
+    def gain(self, one: Directions, name: str, sign: float, other: float) -> tuple[float, float]:
         """By how much to multiply steps in the direction of ``sign`` to come to the reading of the other side.
 
-        1 where nothing can be said: images of one side are missing, or the reader does not tell the sides apart.
+        With it comes the part of the way that it goes. A gain of 1, and not a number, where nothing can be said: images
+        of one side are missing, or the reader does not tell the sides apart.
         """
         distance = sign * (other - self.reading)
         if not distance > 0:
-            return 1.0
+            return 1.0, float("nan")
         moved: dict[float, float] = {}
         for gain in GAINS:
             reading = self._read(one.edit(self.latents, {name: sign * gain}))
             moved[gain] = sign * (reading - self.reading) / distance
             if moved[gain] >= REACHED:
-                return gain
-        return max(moved, key=moved.__getitem__)
+                return gain, moved[gain]
+        nearest = max(moved, key=moved.__getitem__)
+        return nearest, moved[nearest]
 
     @torch.no_grad()
     def _read(self, latents: Sequence[Tensor]) -> float:

@@ -81,9 +81,12 @@ class Directions:
     @property
     def vectors(self) -> Tensor:
         """float32 (A, D): ``v = u (u . (with_it - without))``, what amount 1 adds with gain 1."""
-        difference = (self.with_it - self.without).double()
-        units = self.units.double()
-        return (units * (units * difference).sum(1, keepdim=True)).float()
+        return torch.stack([self.vector(row) for row in range(len(self.names))])
+
+    def vector(self, row: int) -> Tensor:
+        """float32 (D,): one row of ``vectors``."""
+        unit, difference = self.units[row].double(), (self.with_it[row] - self.without[row]).double()
+        return (unit * (unit @ difference)).float()
 
     def require(self, digest: str) -> None:
         """Raises a UserError unless these are directions of the model with this digest."""
@@ -104,14 +107,13 @@ class Directions:
             latents: finest first, each (B, C, H, W).
             amounts: attribute -> amount, one for all images or (B,); nothing changes where all are 0.
         """
-        vectors = self.vectors
         moved = list(latents)
         for name, amount in amounts.items():
             row = self.column(name)
             adding, removing = self.gains[row].tolist()
             each = torch.as_tensor(amount, dtype=torch.float64, device=latents[0].device).expand(len(latents[0]))
             each = torch.where(each >= 0, adding, removing) * each
-            steps = unflat(vectors[row][None].to(latents[0]), self.latent_shapes)
+            steps = unflat(self.vector(row)[None].to(latents[0]), self.latent_shapes)
             moved = [z + each.to(z.dtype)[:, None, None, None] * v for z, v in zip(moved, steps, strict=True)]
         return moved
 
@@ -125,7 +127,7 @@ class Directions:
         return (flat(latents).double().cpu() @ units.T - low) / (high - low)
 
     def refined(self, orthogonal_to: Sequence[str], levels: Sequence[int] | None) -> "Directions":
-        """Directions that leave some attributes alone, or some levels.
+        """Directions that leave some attributes alone, or some levels. Their gains stay those of the whole directions.
 
         Args:
             orthogonal_to: attributes whose own directions are projected out of all others.
@@ -138,7 +140,7 @@ class Directions:
         if levels is not None:
             units = units * self._inside(levels)
         if orthogonal_to:
-            named = [self.column(name) for name in orthogonal_to]
+            named = list(dict.fromkeys(self.column(name) for name in orthogonal_to))
             basis = torch.linalg.qr(units[named].T).Q
             others = [row for row in range(len(units)) if row not in named]
             units[others] = units[others] - units[others] @ basis @ basis.T
@@ -149,12 +151,15 @@ class Directions:
         return replace(self, units=(units / length).float())
 
     def _inside(self, levels: Sequence[int]) -> Tensor:
-        n = len(self.latent_shapes)
-        wrong = [level for level in levels if not 1 <= level <= n]
-        if wrong or not levels:
-            raise UserError(f"levels={list(levels)}: this model has the levels 1 (finest) to {n}")
+        require_levels(levels, len(self.latent_shapes))
         masks = [torch.full((1, *shape), float(level in levels)) for level, shape in enumerate(self.latent_shapes, 1)]
         return flat(masks).double()
+
+
+def require_levels(levels: Sequence[int], n: int) -> None:
+    """Raises a UserError unless these are some of the levels 1 ... n."""
+    if not levels or not all(1 <= level <= n for level in levels):
+        raise UserError(f"levels={list(levels)}: this model has the levels 1 (finest) to {n}")
 
 
 def from_moments(

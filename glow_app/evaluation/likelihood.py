@@ -79,7 +79,9 @@ def evaluate(
         parts = _nats(*flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
-    bits = processes.interleaved(torch.cat(rows)) / (flow.n_dims * math.log(2))
+    # A process without a share knows no names.
+    names = next(filter(None, processes.gathered(names)))
+    bits = processes.interleaved(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
     named = {"quantization": torch.full_like(bits[:, 0], n_bits), **dict(zip(names, bits.unbind(1), strict=True))}
     return Likelihood(bits.sum(1) + n_bits, named)
 
@@ -111,7 +113,7 @@ def importance_bound(
         for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, report):
             u = dequantization_noise(batch.images, seed, batch.positions + draw * DRAW_STRIDE)
             parts.append(log_prob(flow, batch.images, u, n_bits, batch.labels).double().cpu())
-        draws.append(torch.cat(parts))
+        draws.append(torch.cat([torch.empty(0), *parts]))
     nats = torch.logsumexp(torch.stack(draws), 0) - math.log(n_samples)
     return Likelihood(processes.interleaved(-nats / (flow.n_dims * math.log(2))))
 

@@ -1,16 +1,17 @@
 """Where samples go: a folder of PNG files or one npz, in constant memory, and resumable however the process ended.
 
 Beside them lies an account, JSON, that tells which samples they are. Samples of another model or with other options are
-never mixed with them, nor written over them.
+never mixed with them, nor written over them, and one process at a time writes them.
 """
 
+import fcntl
 import io
 import json
 import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -51,22 +52,31 @@ class Account:
         facts: what tells these samples from others, JSON-ready.
         of: the samples' file or folder: there must be none if there is no account.
         free: facts that may have changed since.
+        replace: other samples may be there: they are to be overwritten.
 
     Attributes:
         held: the facts that were found, or None.
         state: how far the samples have come.
+        of_others: whether what was found are other samples, which ``replace`` allows.
 
     Raises:
         UserError: there are other samples, or the account is damaged.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], of: Path, free: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, facts: dict[str, Any], of: Path, free: Sequence[str] = (), replace: bool = False
+    ) -> None:
         self.path, self.facts = path, facts
         self.held: dict[str, Any] | None = None
         self.state = State(0, ())
+        self.of_others = False
         if path.exists():
             self.held, self.state = _read(path)
-            _require_same(self.held, facts, of, free)
+            different = [key for key in facts if key not in free and self.held.get(key) != facts[key]]
+            if different and not replace:
+                raise UserError(f"{of} holds samples {_told_apart(self.held, facts, different)}: choose output=...")
+            if different:
+                self.of_others, self.state = True, State(0, ())
         elif of.is_file() or (of.is_dir() and any(of.iterdir())):
             raise UserError(f"{of} is there already, and no {path.name} tells what it holds: choose output=...")
 
@@ -89,17 +99,53 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
     return facts, state
 
 
-def _require_same(held: dict[str, Any], facts: dict[str, Any], of: Path, free: Sequence[str]) -> None:
-    different = [key for key in facts if key not in free and held.get(key) != facts[key]]
+def _told_apart(held: dict[str, Any], facts: dict[str, Any], different: Sequence[str]) -> str:
     if "model" in different:
-        raise UserError(f"{of} holds samples of another model: choose output=...")
-    if different:
-        what = ", ".join(f"{key}={_shown(held.get(key))}, not {_shown(facts[key])}" for key in different)
-        raise UserError(f"{of} holds samples with {what}: choose output=...")
+        return "of another model"
+    return "with " + ", ".join(f"{key}={_shown(held.get(key))}, not {_shown(facts[key])}" for key in different)
 
 
 def _shown(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")).strip('"')
+
+
+@contextmanager
+def written_alone(path: Path) -> Iterator[None]:
+    """Inside, no other process writes the samples whose file or folder is ``path``.
+
+    The lock goes with its process, however that ends; a lock file that a killed process left is in nobody's way.
+
+    Raises:
+        UserError: another process writes them, or the disk refuses.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    file = _locked(lock, path)
+    try:
+        yield
+    finally:
+        # Before it is unlocked: what is deleted is this process's own.
+        with suppress(OSError):
+            lock.unlink()
+        file.close()
+
+
+def _locked(lock: Path, path: Path) -> BinaryIO:
+    with _writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with ExitStack() as opened:
+                file = opened.enter_context(open(lock, "wb"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UserError(
+                        f"another glow-sample is writing {path}: wait for it, or choose output=..."
+                    ) from error
+                # Not if the one that had it has deleted it since it was opened here: then it locks nothing.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+                        opened.pop_all()
+                        return file
 
 
 class SampleFiles(Protocol):

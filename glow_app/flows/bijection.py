@@ -78,13 +78,16 @@ class Chain(Bijection):
             self.add_module(str(number), step)
         self.memory = memory
         self.anchor_every = anchor_every
+        self._passes = 0
 
     @property
     def steps(self) -> list[Bijection]:
         return cast(list[Bijection], list(self.children()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return execution.run(self.steps, x, cond, self.memory, self.anchor_every)
+        check = self._passes % execution.CHECK_EVERY == 0
+        self._passes += torch.is_grad_enabled()
+        return execution.run(self.steps, x, cond, self.memory, self.anchor_every, check)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in reversed(self.steps):

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 MEMORY_MODES = ("plain", "checkpoint", "reversible")
 
 CHECK_EVERY = 100
-"""Backward passes of a chain between two comparisons of computed with kept states."""
+"""Passes of a chain between two comparisons of computed with kept states."""
 
 DRIFT_WARNING, DRIFT_LIMIT = 1e-2, 0.5
 """Largest error of a recomputed state, relative to the state's root mean square, that passes in silence, or at all."""
@@ -45,14 +45,19 @@ class Step(Protocol):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]: ...
 
 
-def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str, anchor_every: int) -> tuple[Tensor, Tensor]:
-    """Applies ``steps`` in order; returns ``z`` and the sum of the log-determinants (B,)."""
+def run(
+    steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str, anchor_every: int, check: bool
+) -> tuple[Tensor, Tensor]:
+    """Applies ``steps`` in order; returns ``z`` and the sum of the log-determinants (B,).
+
+    With ``check``, the backward pass of ``reversible`` compares the states that it computes with kept ones.
+    """
     if not torch.is_grad_enabled() or memory == "plain":
         return _run_plain(steps, x, cond)
     if memory == "checkpoint":
         return _run_checkpoint(steps, x, cond)
     parameters = [parameter for step in steps for parameter in step.parameters()]
-    return cast(tuple[Tensor, Tensor], _Reversible.apply(steps, anchor_every, cond, x, *parameters))
+    return cast(tuple[Tensor, Tensor], _Reversible.apply(steps, anchor_every, check, cond, x, *parameters))
 
 
 def _run_plain(steps: Sequence[Step], x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -77,17 +82,18 @@ class _Reversible(torch.autograd.Function):
     (the all-reduce of data parallelism) is told of them as usual.
     """
 
-    calls = 0
-
     @staticmethod
     def forward(
-        ctx: Any, steps: Sequence[Step], anchor_every: int, cond: Tensor | None, x: Tensor, *parameters: nn.Parameter
+        ctx: Any,
+        steps: Sequence[Step],
+        anchor_every: int,
+        check: bool,
+        cond: Tensor | None,
+        x: Tensor,
+        *parameters: nn.Parameter,
     ) -> tuple[Tensor, Tensor]:
-        _Reversible.calls += 1
-        anchors: dict[int, Tensor] = {}
         # The input is kept only where it is compared: otherwise what made it could not be freed.
-        if _Reversible.calls % CHECK_EVERY == 1:
-            anchors[0] = x
+        anchors = {0: x} if check else {}
         logdet = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
         with torch.no_grad():
             for number, step in enumerate(steps):
@@ -96,7 +102,7 @@ class _Reversible(torch.autograd.Function):
                 x, step_logdet = step(x, cond)
                 logdet = logdet + step_logdet
         ctx.steps, ctx.parameters, ctx.anchored = steps, parameters, list(anchors)
-        ctx.check = 0 in anchors
+        ctx.check = check
         ctx.save_for_backward(x, cond, *anchors.values())
         return x, logdet
 
@@ -105,7 +111,7 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, grad_z: Tensor, grad_logdet: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         z, cond, *kept = ctx.saved_tensors
         anchors = dict(zip(ctx.anchored, kept, strict=True))
-        if ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[3]:
             cond = cond.detach().requires_grad_()
         gradients: dict[Tensor, Tensor] = {}
         for number in range(len(ctx.steps) - 1, -1, -1):
@@ -117,7 +123,7 @@ class _Reversible(torch.autograd.Function):
                     _compare(z, anchors[number], number)
                 z = anchors[number]
         of_cond = None if cond is None else gradients.get(cond)
-        return None, None, of_cond, grad_z, *(gradients.get(parameter) for parameter in ctx.parameters)
+        return None, None, None, of_cond, grad_z, *(gradients.get(parameter) for parameter in ctx.parameters)
 
 
 def _compare(computed: Tensor, kept: Tensor, number: int) -> None:

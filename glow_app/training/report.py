@@ -85,7 +85,8 @@ def where(
     commands = [f"glow-sample {model} temperature=0.5,0.7,0.9"]
     if held_out is not None:
         split = "" if held_out.split == "test" else f" split={held_out.split}"
-        commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}"]
+        label = f" label={train.class_names[0]}" if config.model.class_conditional else ""
+        commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}{label}"]
         if train.attributes is not None:
             sweep = ",".join(train.attribute_names[:3])
             commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]

@@ -29,7 +29,7 @@ def test_lists_need_no_brackets(given: str, meant: str) -> None:
 
 
 def test_a_sweep_stays_a_sweep() -> None:
-    assert with_brackets(["-m", "temperature=0.5,0.7"], ("temperature",)) == ["-m", "temperature=0.5,0.7"]
+    assert with_brackets(["-m", "temperature=0.5,0.7"], ("temperature",)) == ["-m", "temperature=[0.5],[0.7]"]
 
 
 def test_the_data_set_is_that_of_the_model(run: Path) -> None:

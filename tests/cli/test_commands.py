@@ -23,7 +23,11 @@ def call(folder: Path, command: str, *arguments: str) -> subprocess.CompletedPro
         ("evaluate", ["checkpoint={run}", "splitt=val"], "unknown key splitt: did you mean split?"),
         ("sample", ["checkpoint={run}", "temperature=-1"], "temperature=-1.0 is too small: it must be at least 0"),
         ("interpolate", ["checkpoint={run}", "images=me.jpg,you.png"], "image me.jpg does not exist"),
-        ("edit", ["checkpoint={run}", "images=0", "sweep=Smiling"], "no directions at {run}: make them with"),
+        (
+            "edit",
+            ["checkpoint={run}", "images=0", "sweep=Smiling"],
+            "no directions at {run}/directions: make them with",
+        ),
         ("judge", ["checkpoint={run}", "amount=0"], "amount=0.0 is too small: it must be above 0"),
         ("directions", ["checkpoint={run}/checkpoints/step_00000012.ckpt"], "is a file: give the folder of the run"),
     ],
@@ -45,7 +49,7 @@ def test_lists_need_no_brackets_and_the_data_are_those_of_the_model(run: Path, t
     result = call(tmp_path, "interpolate", f"checkpoint={run}", "images=0,1", "steps=3", out)
     assert result.returncode == 0, result.stderr
     assert "end points: 2 of 2 come back exactly" in result.stdout
-    assert (tmp_path / "out" / "test_0-test_1_linear.png").exists()
+    assert (tmp_path / "out" / "test_0-test_1_linear3.png").exists()
 
 
 def test_the_help_says_what_for(tmp_path: Path) -> None:

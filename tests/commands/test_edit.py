@@ -115,10 +115,10 @@ def test_an_edit_leaves_the_image_and_its_before_and_after(run: Path, found: Pat
     assert "unedited images: 2 of 2 come back exactly" in text
     faces = DrawnFaces("test", image_size=16, n_images=64)
     for number in (0, 1):
-        assert torch.equal(decode_image(tmp_path / f"test_{number}_edit.png"), faces[number])
-        assert (tmp_path / f"test_{number}_before_after.png").exists()
+        assert torch.equal(decode_image(tmp_path / f"test_{number}_Smiling+0.png"), faces[number])
+        assert (tmp_path / f"test_{number}_Smiling+0_before_after.png").exists()
     told(run, tmp_path, f"directions={found}", "images=[0]", "edit={Smiling: 1.0, Male: -0.5}")
-    assert not torch.equal(decode_image(tmp_path / "test_0_edit.png"), faces[0])
+    assert not torch.equal(decode_image(tmp_path / "test_0_Smiling+1_Male-0.5.png"), faces[0])
 
 
 def test_sweeps_grids_animations_and_measures(run: Path, found: Path, tmp_path: Path) -> None:
@@ -139,12 +139,39 @@ def test_a_folder_of_pictures(run: Path, found: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg"):
         Image.new("RGB", (30, 40), "red").save(tmp_path / "people" / name)
     told(run, tmp_path / "out", f"directions={found}", f"images=[{tmp_path / 'people'}]", "edit={Smiling: 1}")
-    assert {path.name for path in (tmp_path / "out").glob("*_edit.png")} == {"a_edit.png", "b_edit.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*+1.png")} == {"a_Smiling+1.png", "b_Smiling+1.png"}
 
 
 def test_two_of_one_name_do_not_overwrite_each_other(run: Path, found: Path, tmp_path: Path) -> None:
-    told(run, tmp_path, f"directions={found}", "images=[1,1]", "edit={Smiling: 1}")
-    assert {path.name for path in tmp_path.glob("*_edit.png")} == {"test_1_edit.png", "test_1_2_edit.png"}
+    for folder, names in (("n1", ["a"]), ("n2", ["a", "a_2"])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (20, 20)).save(tmp_path / folder / f"{name}.png")
+    images = ",".join(str(tmp_path / name) for name in ("n1/a.png", "n2/a.png", "n2/a_2.png"))
+    told(run, tmp_path / "out", f"directions={found}", f"images=[{images}]", "edit={Smiling: 1}")
+    names = {path.name for path in (tmp_path / "out").glob("*+1.png")}
+    assert names == {"a_Smiling+1.png", "a_2_Smiling+1.png", "a_2_2_Smiling+1.png"}
+
+
+def test_mistakes_are_told_before_the_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "encode", lambda *others: pytest.fail("too late"))
+    for argument, message in (
+        ("orthogonal_to=[Smilin]", "attribute Smilin is unknown: did you mean Smiling"),
+        ("levels=[9]", r"levels=\[9\]: this model has the levels 1"),
+        ("calibration=10", "calibration=10: a classifier learns from at least 64 images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            find(run, tmp_path, argument)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"nothing can be written into .*file .*: choose another folder, output="):
+        find(run, tmp_path / "file")
+
+
+def test_the_account_says_how_directions_were_made(run: Path, tmp_path: Path) -> None:
+    text = find(run, tmp_path, "orthogonal_to=[Male]", "levels=[2]", "calibration=0")
+    account = json.loads((tmp_path / "directions.json").read_text())["account"]
+    assert account["options"] == {"orthogonal_to": ["Male"], "levels": [2], "calibration": 0}
+    assert f"glow-edit checkpoint={run} directions={tmp_path} images=me.jpg sweep=Smiling" in text
 
 
 @pytest.mark.parametrize(
@@ -158,6 +185,7 @@ def test_two_of_one_name_do_not_overwrite_each_other(run: Path, found: Path, tmp
         (["images=[0]", "sweep=[Smiling]", "amounts=[]"], r"amounts=\[\] leaves nothing to draw"),
         (["images=[0]", "sweep=[Smiling]", "method=best"], "method=best is not one of mean_difference, balanced"),
         (["images=[me.jpg]", "sweep=[Smiling]"], "image me.jpg does not exist"),
+        (["images=[0]", "edit={Smiling: nan}"], "edit=nan is not a finite number"),
         (["images=[0]", "edit={Smiling: much}"], "edit.Smiling: Value 'much' of type 'str' could not be converted"),
     ],
 )

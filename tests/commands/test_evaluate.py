@@ -89,6 +89,12 @@ def test_comparison_of_two_models(run: Path, tmp_path: Path) -> None:
     assert "no difference that so many images can show" in text
 
 
+def test_of_one_image_nothing_can_be_said(run: Path, tmp_path: Path) -> None:
+    config = configure("evaluate", EvaluateConfig, f"compare=[{run},{run}]", f"output={tmp_path}", "n_images=1")
+    assert "nothing can be said: too few images" in use(compare, config)
+    assert "nan" not in told(run, tmp_path, "n_images=1", "gap_images=5").splitlines()[4]
+
+
 def test_models_that_do_not_compare(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(run / "model", other)

@@ -33,13 +33,13 @@ def cell(path: Path, row: int, column: int, scale: int = 6) -> torch.Tensor:
 def test_a_strip_between_two_images_of_the_data_set(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path, "images=[3,5]", "steps=5")
     assert "end points: 2 of 2 come back exactly" in text
-    path = tmp_path / "test_3-test_5_linear.png"
+    path = tmp_path / "test_3-test_5_linear5.png"
     assert f"  {path}" in text
     strip = load(run).interpolate(*faces(3, 5), steps=5)
     # The command's noise is that of the images' numbers, the method's that of position 0: same ends, other middles.
     assert torch.equal(cell(path, 0, 0), strip[0])
     assert torch.equal(cell(path, 0, 4), strip[-1])
-    with Image.open(tmp_path / "test_3-test_5_linear.gif") as film:
+    with Image.open(tmp_path / "test_3-test_5_linear5.gif") as film:
         assert film.n_frames == 8  # type: ignore[attr-defined]  # there and back again
         assert film.size == (96, 96)
 
@@ -51,7 +51,7 @@ def faces(*numbers: int) -> list[torch.Tensor]:
 
 def test_a_chain_has_one_row_per_pair(run: Path, tmp_path: Path) -> None:
     told(run, tmp_path, "images=[0,1,2]", "steps=4", "path=spherical")
-    path = tmp_path / "test_0-test_1-test_2_spherical.png"
+    path = tmp_path / "test_0-test_1-test_2_spherical4.png"
     a, b, c = faces(0, 1, 2)
     for (row, column), image in {(0, 0): a, (0, 3): b, (1, 0): b, (1, 3): c}.items():
         assert torch.equal(cell(path, row, column), image)
@@ -59,7 +59,7 @@ def test_a_chain_has_one_row_per_pair(run: Path, tmp_path: Path) -> None:
 
 def test_a_grid_has_its_corners_where_they_belong(run: Path, tmp_path: Path) -> None:
     told(run, tmp_path, "images=[0,1,2,3]", "layout=grid", "steps=3")
-    path = tmp_path / "test_0-test_1-test_2-test_3_linear.png"
+    path = tmp_path / "test_0-test_1-test_2-test_3_linear3_grid.png"
     for (row, column), image in zip([(0, 0), (0, 2), (2, 0), (2, 2)], faces(0, 1, 2, 3), strict=True):
         assert torch.equal(cell(path, row, column), image)
     assert not list(tmp_path.glob("*.gif"))
@@ -70,7 +70,7 @@ def test_files_of_any_size(run: Path, tmp_path: Path) -> None:
     Image.new("L", (7, 90), 40).save(tmp_path / "grey.webp")
     text = told(run, tmp_path / "out", f"images=['{tmp_path}/red one.png','{tmp_path}/grey.webp']", "steps=3")
     assert "end points: 2 of 2 come back exactly" in text
-    assert (tmp_path / "out" / "red_one-grey_linear.png").exists()
+    assert (tmp_path / "out" / "red_one-grey_linear3.png").exists()
 
 
 @pytest.mark.parametrize(

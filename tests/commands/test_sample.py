@@ -23,6 +23,7 @@ from glow_app.config_data import DataConfig
 from glow_app.config_use import SampleConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
+from glow_app.evaluation.sample_files import written_alone
 from glow_app.evaluation.sampling import Batch, Sampler
 from glow_app.exported import export
 from glow_app.flows import Glow
@@ -151,13 +152,83 @@ def test_png_files_of_several_temperatures(run: Path, tmp_path: Path) -> None:
 
 
 def test_other_samples_in_the_folder(run: Path, tmp_path: Path) -> None:
-    for form in ("png", "npz", "grid"):
+    for form in ("png", "npz"):
         told(run, tmp_path, "n=2", f"format={form}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for form, arguments in [("png", "temperature=[0.701]"), ("npz", "n=3"), ("grid", "precision=bf16")]:
+    for form, arguments in [("png", "temperature=[0.701]"), ("npz", "n=3")]:
         with pytest.raises(UserError, match=r"T0\.70_seed0.* holds samples with .*: choose output="):
             told(run, tmp_path, "n=2", f"format={form}", arguments)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def another_model(run: Path, folder: Path) -> Path:
+    """The run after it went on: the same but for its weights."""
+    model = load(run)
+    with torch.no_grad():
+        for parameter in model.flow.parameters():
+            parameter += 0.01
+    export(model.flow, model.card, folder)
+    return folder
+
+
+def test_a_picture_of_another_model_is_overwritten(run: Path, tmp_path: Path) -> None:
+    other, folder, alone = another_model(run, tmp_path / "other"), tmp_path / "both", tmp_path / "alone"
+    for form in ("png", "npz"):
+        told(run, folder, "n=2", f"format={form}")
+        with pytest.raises(UserError, match="holds samples of another model: choose output="):
+            told(other, folder, "n=2", f"format={form}")
+    told(run, folder, "n=2", "neighbours=true")
+    told(other, alone, "n=2", "neighbours=true")
+    names = ["T0.70_seed0.png", "T0.70_seed0.png.json", "T0.70_seed0_neighbours.png"]
+    assert files(alone) == names
+    assert all((folder / name).read_bytes() != (alone / name).read_bytes() for name in names)
+    told(other, folder, "n=2", "neighbours=true")
+    assert all((folder / name).read_bytes() == (alone / name).read_bytes() for name in names)
+
+
+def test_a_picture_with_other_options_is_overwritten(run: Path, tmp_path: Path) -> None:
+    told(run, tmp_path, "n=2", "neighbours=true")
+    told(run, tmp_path, "n=3")
+    assert (tmp_path / "T0.70_seed0_neighbours.png").exists()  # of the same samples
+    told(run, tmp_path, "n=2", "temperature=[0.701]")
+    assert files(tmp_path) == ["T0.70_seed0.png", "T0.70_seed0.png.json"]
+    assert json.loads((tmp_path / "T0.70_seed0.png.json").read_text())["temperature"] == [0.701]
+
+
+def test_a_picture_is_kept_if_there_is_none_to_replace_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(run, tmp_path, "n=2", "neighbours=true")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    break_every(monkeypatch, 1)
+    with pytest.raises(UserError, match="none of 2 images is finite"):
+        told(run, tmp_path, "n=2", "temperature=[0.701]")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("grid", "T0.70_seed0.png"), ("png", "T0.70_seed0"), ("npz", "T0.70_seed0.npz")]
+)
+def test_another_process_writes_there(run: Path, tmp_path: Path, form: str, name: str) -> None:
+    with written_alone(tmp_path / name):
+        with pytest.raises(UserError, match=rf"another glow-sample is writing {tmp_path / name}: wait for it, or cho"):
+            told(run, tmp_path, "n=2", f"format={form}")
+        assert files(tmp_path) == [f".{name}.lock"]
+        told(run, tmp_path, "n=2", f"format={form}", "seed=1")
+    told(run, tmp_path, "n=2", f"format={form}")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_several_processes_are_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("sample", SampleConfig, f"checkpoint={run}", f"output={tmp_path}", "n=2")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    use(sample, config)
+    before = files(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config.checkpoint = "nowhere"  # is not even opened
+    with pytest.raises(UserError, match=r"^glow-sample runs in one process; start it without torchrun$"):
+        use(sample, config)
+    assert files(tmp_path) == before
 
 
 def test_nothing_is_drawn_before_all_folders_are_looked_at(run: Path, tmp_path: Path) -> None:
@@ -206,11 +277,13 @@ def test_no_image_is_finite(run: Path, tmp_path: Path, monkeypatch: pytest.Monke
         (["temperature=[]"], "temperature has no value"),
         (["temperature=[0.7,0.701]"], "two are the same to two digits"),
         (["temperature=[-1]"], r"temperature=-1.0 is too small"),
+        (["temperature=[0.7,1e300]"], r"temperature=1e\+300 is too large: it must be at most 100"),
         (["temperature=[nan]"], "temperature=nan is not a finite number"),
         ([f"temperature={[i / 10 for i in range(25)]}"], "temperature has 25 values: a picture shows up to 24"),
         (["level_temperatures=[1.0]"], r"level_temperatures=\[1.0\]: this model has 2 levels"),
         (["level_temperatures=[]"], "this model has 2 levels"),
         (["level_temperatures=[1.0,-1.0]"], "level_temperatures=-1.0 is too small"),
+        (["level_temperatures=[1.0,100.5]"], "level_temperatures=100.5 is too large: it must be at most 100"),
         (["label=3"], "label=3: this model is not class-conditional"),
         (["neighbours=true", "n=65"], "neighbours=true takes format=grid, one temperature and n of at most 64"),
         (["neighbours=true", "format=png"], "neighbours=true takes format=grid"),
@@ -274,6 +347,8 @@ def test_interrupted_it_says_how_to_go_on(run: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (partial.exists() and partial.stat().st_size > 500_000) and time.monotonic() < deadline:
         time.sleep(0.02)
+    with pytest.raises(UserError, match="another glow-sample is writing"):
+        told(run, tmp_path, "n=1000000", "format=npz")
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -282,3 +357,4 @@ def test_interrupted_it_says_how_to_go_on(run: Path, tmp_path: Path) -> None:
     assert 0 < drawn < 1_000_000
     assert f"interrupted after {drawn:,} of 1,000,000 images; the same command goes on from there" in output
     assert partial.stat().st_size >= drawn * 3 * 16 * 16
+    assert files(tmp_path) == ["T0.70_seed0.npz.json", "T0.70_seed0.npz.partial"]

@@ -52,7 +52,7 @@ def test_the_gain_is_where_the_reader_has_been_convinced(model: Model) -> None:
     side = _Side(model, reader, FACES, list(range(8)), 0, seed=0)  # type: ignore[arg-type]
     start = float(one.measure(side.latents)[:, 0].mean())
     expected = next(gain for gain in GAINS if 0.64 * gain >= REACHED * 0.64 * 1.2)
-    found = side.gain(one, "Smiling", 1.0, side.reading + 0.64 * 1.2)
+    found, _ = side.gain(one, "Smiling", 1.0, side.reading + 0.64 * 1.2)
     assert found == pytest.approx(expected, abs=0.11)
     assert -1 < start < 1.0
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_reached_gets_what_comes_nearest(model: Model) -> None:
     one = directions(model, "balanced")
     side = _Side(model, Distances(model, one), FACES, list(range(8)), 0, seed=0)  # type: ignore[arg-type]
     away = replace(one, units=-one.units, without=one.with_it, with_it=one.without)
-    assert side.gain(away, "Smiling", 1.0, 0.98) == GAINS[0]  # every step leads away: the smallest does least harm
+    assert side.gain(away, "Smiling", 1.0, 0.98)[0] == GAINS[0]  # every step leads away: the smallest does least harm
 
 
 def test_nothing_is_said_of_sides_that_are_empty_or_equal(model: Model) -> None:
@@ -69,9 +69,9 @@ def test_nothing_is_said_of_sides_that_are_empty_or_equal(model: Model) -> None:
     reader = Distances(model, one)
     empty = _Side(model, reader, FACES, [], 0, seed=0)  # type: ignore[arg-type]
     full = _Side(model, reader, FACES, [0, 1], 0, seed=0)  # type: ignore[arg-type]
-    assert empty.gain(one, "Smiling", 1.0, full.reading) == 1.0
-    assert full.gain(one, "Smiling", 1.0, empty.reading) == 1.0
-    assert full.gain(one, "Smiling", 1.0, full.reading) == 1.0
+    assert empty.gain(one, "Smiling", 1.0, full.reading)[0] == 1.0
+    assert full.gain(one, "Smiling", 1.0, empty.reading)[0] == 1.0
+    assert full.gain(one, "Smiling", 1.0, full.reading)[0] == 1.0
 
 
 def test_the_reader_learns_from_other_images_than_it_is_asked_about(
@@ -97,6 +97,7 @@ def test_the_reader_learns_from_other_images_than_it_is_asked_about(
     made = calibrated(methods, model, FACES, range(10, 110), 128, 0, lambda *at: progress.append(at))
     assert made is not None
     assert [one.method for one in made] == ["mean_difference", "balanced"]
+    assert set(made[0].account["reached"]) == {"mean_difference", "balanced"}
     assert made[0].gains.shape == (len(FACES.attribute_names), 2)
     assert (min(learned), max(learned)) == (10, 89)
     assert set(asked) <= set(range(90, 110))

@@ -1,9 +1,12 @@
 """Samples: temperature reaches every level, an image is a function of its number, and files survive a kill."""
 
+import fcntl
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from glow_app.errors import UserError
 from glow_app.evaluation import sample_files
-from glow_app.evaluation.sample_files import NpzFile, PngFolder, SampleFiles
+from glow_app.evaluation.sample_files import Account, NpzFile, PngFolder, SampleFiles, State, written_alone
 from glow_app.evaluation.sampling import GROUP, Sampler
 from glow_app.flows import Glow
 from tests.flows.models import small_glow
@@ -239,6 +242,72 @@ def test_other_samples_are_left_alone(tmp_path: Path, changed: dict[str, Any], m
             make(facts(n=4, label=None) | changed)
         make(facts(n=4, label=None, model_folder="moved"))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_other_samples_that_may_be_replaced(tmp_path: Path) -> None:
+    path, picture = tmp_path / "a.png.json", tmp_path / "a.png"
+    old = Account(path, facts(), picture, replace=True)
+    assert not old.of_others
+    old.state = State(N, (3,))
+    old.write()
+    again = Account(path, facts(n=4), picture, free=("n",), replace=True)
+    assert (again.of_others, again.state) == (False, State(N, (3,)))
+    other = Account(path, facts(model="other"), picture, replace=True)
+    assert (other.of_others, other.state) == (True, State(0, ()))
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.npz"
+    with written_alone(path), written_alone(tmp_path / "deep" / "b.npz"):
+        for _ in range(2):
+            with pytest.raises(
+                UserError, match=r"^another glow-sample is writing .*a\.npz: wait for it, or choose outp"
+            ):
+                written_alone(path).__enter__()
+    assert not list(path.parent.iterdir())
+    with pytest.raises(KeyboardInterrupt), written_alone(path):
+        raise KeyboardInterrupt
+    assert not list(path.parent.iterdir())
+
+
+def test_a_lock_that_a_killed_process_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    script = (
+        "import sys, time; from pathlib import Path; from glow_app.evaluation.sample_files import written_alone\n"
+        "with written_alone(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match="another glow-sample is writing"):
+        written_alone(path).__enter__()
+    process.kill()
+    process.communicate(timeout=60)
+    assert [left.name for left in tmp_path.iterdir()] == [".a.npz.lock"]
+    with written_alone(path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_deleted_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, true_flock = tmp_path / "a.npz", fcntl.flock
+    left: list[Path] = [tmp_path / ".a.npz.lock"]
+
+    def flock(file: BinaryIO, operation: int) -> None:
+        if left:
+            left.pop().unlink()  # as the process does that had it until now
+        true_flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with written_alone(path), pytest.raises(UserError, match="another glow-sample is writing"):
+        written_alone(path).__enter__()
+    assert not left
+
+
+def test_a_lock_that_the_disk_refuses(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot write .*\.a\.npz\.lock: .*; free some space"):
+        written_alone(tmp_path / "file" / "a.npz").__enter__()
 
 
 def test_what_nobody_accounts_for_is_left_alone(tmp_path: Path) -> None:

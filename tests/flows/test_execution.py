@@ -1,23 +1,15 @@
 """``memory=reversible``: right gradients wherever a training run may need them, and a word when they are not."""
 
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from glow_app.flows import Bijection, Chain, Glow, execution
-from glow_app.flows.execution import Drift, _Reversible
+from glow_app.flows.execution import Drift
 from tests.contracts.bijections import perturb, step
 from tests.flows.models import small_glow
-
-
-@pytest.fixture(autouse=True)
-def first_pass_is_not_checked() -> Iterator[None]:
-    _Reversible.calls = 1
-    yield
-    _Reversible.calls = 1
 
 
 class Conditioned(Bijection):
@@ -159,30 +151,39 @@ class Forgetful(Bijection):
         return z - self.shift + self.error
 
 
-def backward_of(error: float) -> None:
-    chain = Chain([Forgetful(error)], memory="reversible")
-    z, _ = chain(torch.randn(64, 4, 4, 4, requires_grad=True))
-    z.sum().backward()
+def test_drift_is_looked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "CHECK_EVERY", 3)
+    chain = Chain([Forgetful(0.1)], memory="reversible")
 
+    def backward(error: float) -> None:
+        chain.steps[0].error = error  # type: ignore[assignment]
+        z, _ = chain(torch.randn(64, 4, 4, 4, requires_grad=True))
+        z.sum().backward()
 
-def test_drift_is_looked_for_once_in_a_while() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for _ in range(execution.CHECK_EVERY - 1):
-            backward_of(0.1)  # not looked at
-        backward_of(0.001)  # looked at, and small
-        _Reversible.calls = 0
+        for error in (0.001, 0.1, 0.1):  # small; not looked at; not looked at
+            backward(error)
     with pytest.warns(RuntimeWarning, match=r"step 0 of a level came back with an error of 0\.[01]\d* of its size"):
-        backward_of(0.1)
+        backward(0.1)
     for error in (1.0, float("nan")):
-        _Reversible.calls = 0
+        chain._passes = 0
         with pytest.raises(Drift, match=r"gradients are wrong; use memory=checkpoint, scale=bounded"):
-            backward_of(error)
+            backward(error)
+
+
+def test_every_level_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    glow = small_glow((3, 16, 16), n_levels=3, memory="reversible")
+    seen: list[Tensor] = []
+    monkeypatch.setattr(execution, "_compare", lambda computed, kept, number: seen.append(computed))
+    glow.log_prob(images(dtype=torch.float64)).sum().backward()
+    assert len({z.shape for z in seen}) == 3
 
 
 def test_anchors_stop_the_drift() -> None:
     """With an anchor before each step, the error of one inverse does not reach the next."""
     chain = Chain([Forgetful(0.3) for _ in range(4)], memory="reversible", anchor_every=1)
+    chain._passes = 1  # the first pass is checked
     x = torch.randn(2, 4, 4, 4, requires_grad=True)
     seen: list[Tensor] = []
     original = Forgetful.forward
