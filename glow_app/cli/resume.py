@@ -16,6 +16,10 @@ MOVABLE = ("data.root", "data.workers", "data.cache", "data.cache_folder", "data
 """Options of the data that say where the images are, and not which."""
 
 
+GROUPS = ("model", "optim", "trainer", "logger")
+"""Groups whose options are the same whichever file is chosen."""
+
+
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     """The configuration of the run, changed by what the command line says besides ``resume``."""
     path = run_folder / "config.yaml"
@@ -27,6 +31,9 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it to resume") from error
     if not isinstance(saved, DictConfig):
         raise UserError(f"{path} is not the configuration of a run; repair it to resume")
+    for group in GROUPS:
+        # Options that are newer than the run have their defaults.
+        saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), saved.get(group, {}))
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
