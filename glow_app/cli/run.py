@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
+
+PATIENCE = 15.0
+"""Seconds for which a process other than the first keeps an error to itself."""
 
 
 def conf_folder() -> Path:
@@ -64,8 +68,10 @@ def run(
 
 
 def _say(error: Exception) -> int:
-    if os.environ.get("RANK", "0") == "0":  # of several processes, all of which fail, one speaks
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+    if os.environ.get("RANK", "0") != "0":
+        # Of several processes that find the same, the first speaks, and torchrun ends the others while they wait.
+        time.sleep(PATIENCE)
+    print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
     return USER_ERROR
 
 
