@@ -37,6 +37,12 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat1
 """``trainer.precision`` -> the dtype of the conditioners."""
 
 
+def forbid_tf32() -> None:
+    """float32 means float32: what may be less precise is said by ``precision``."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Glow:
     """A new Glow for images of ``image_shape``; ``n_classes`` counts only if the model is conditional."""
     return Glow(

@@ -214,4 +214,4 @@ def _gains(one: Directions, row: int) -> str:
     """The gains for adding and for removing, each with a star where it does not reach."""
     reached = one.account.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
     pairs = zip(one.gains[row].tolist(), reached, strict=True)
-    return " ".join(f"{gain:.2f}{' ' if part >= REACHED else '*'}" for gain, part in pairs)
+    return " ".join(f"{gain:.2f}{' ' if part is not None and part >= REACHED else '*'}" for gain, part in pairs)

@@ -51,8 +51,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
 
     stem = folder / _name(pictures, config)
     made = [stem.with_name(f"{stem.name}.png")]
-    columns = config.steps if config.layout == "grid" else len(frames)
-    figures.save_png(figures.grid(_in_rows(frames, config), min(columns, config.steps)), made[0])
+    figures.save_png(figures.grid(_in_rows(frames, config), config.steps), made[0])
     if config.layout == "strip":
         made.append(stem.with_name(f"{stem.name}.gif"))
         save_gif(frames, made[-1], config.frame_ms)

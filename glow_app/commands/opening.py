@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app import processes
-from glow_app.build import PRECISIONS
+from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.card import Card
 from glow_app.config_check import did_you_mean
 from glow_app.config_data import DataConfig
@@ -45,9 +45,7 @@ def device_of(config: UseConfig) -> torch.device:
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: this machine has none; choose device=cpu")
-    # float32 means float32.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    forbid_tf32()
     if config.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", processes.local_rank())

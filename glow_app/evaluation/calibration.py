@@ -69,7 +69,7 @@ def calibrated(
     reader = train(lessons, n_examples, seed, model.device, lambda done, total: progress(done, 2 * total))
     held_out = indices[n_learned:]
     gains = {one.method: torch.ones(len(names), 2, dtype=torch.float64) for one in methods}
-    reached: dict[str, dict[str, tuple[float, float]]] = {one.method: {} for one in methods}
+    reached: dict[str, dict[str, tuple[float | None, float | None]]] = {one.method: {} for one in methods}
     for row, name in enumerate(names):
         column = source.attribute_names.index(name)
         has = source.attributes[held_out.start : held_out.stop, column] == 1
@@ -116,15 +116,15 @@ class _Side:
             self.latents = model.encode(source.fetch(indices), self.labels, seed, torch.tensor(indices))
             self.reading = self._read(self.latents)
 
-    def gain(self, one: Directions, name: str, sign: float, other: float) -> tuple[float, float]:
+    def gain(self, one: Directions, name: str, sign: float, other: float) -> tuple[float, float | None]:
         """By how much to multiply steps in the direction of ``sign`` to come to the reading of the other side.
 
-        With it comes the part of the way that it goes. A gain of 1, and not a number, where nothing can be said: images
-        of one side are missing, or the reader does not tell the sides apart.
+        With it comes the part of the way that it goes. A gain of 1, and None, where nothing can be said: images of one
+        side are missing, or the reader does not tell the sides apart.
         """
         distance = sign * (other - self.reading)
         if not distance > 0:
-            return 1.0, float("nan")
+            return 1.0, None
         moved: dict[float, float] = {}
         for gain in GAINS:
             reading = self._read(one.edit(self.latents, {name: sign * gain}))

@@ -280,7 +280,7 @@ def save(directions: Sequence[Directions], folder: Path) -> None:
         "latent_shapes": first.latent_shapes,
         "account": first.account,
     }
-    write_durably(folder / ACCOUNT, lambda file: file.write(json.dumps(account, indent=1).encode()))
+    write_durably(folder / ACCOUNT, lambda file: file.write(json.dumps(account, indent=1, allow_nan=False).encode()))
 
 
 def load(path: str | Path, method: str = "mean_difference") -> Directions:

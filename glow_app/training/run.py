@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.build import PRECISIONS, build_flow
+from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.card import Card
 from glow_app.config import TrainConfig, TrainerConfig
 from glow_app.data.module import ImageDataModule
@@ -88,7 +88,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
     """
     _require_device(config.trainer)
-    _forbid_tf32()
+    forbid_tf32()
     resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
     train = open_split(config.data, "train", console)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
@@ -146,12 +146,6 @@ def _require_device(trainer: TrainerConfig) -> None:
     """Raises a UserError for an accelerator that is not there, before any data are read."""
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: this machine has none; choose trainer=cpu")
-
-
-def _forbid_tf32() -> None:
-    """float32 means float32: what may be less precise is said by ``trainer.precision``."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
