@@ -18,7 +18,7 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.card import Card
-from glow_app.config import TrainConfig, TrainerConfig
+from glow_app.config import TrainConfig
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
@@ -40,15 +40,12 @@ from glow_app.training.callbacks import (
     LearningRate,
     SampleGrids,
 )
-from glow_app.training.checkpoint import DurableCheckpointIO
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
-
-LOG_EVERY = 50
-"""Steps between two rows of training figures in metrics.csv."""
+from glow_app.training.trainer import make_trainer, require_device
 
 GRID = 32
 """Images in a sample grid."""
@@ -87,7 +84,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         UserError: something that a person can put right.
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
     """
-    _require_device(config.trainer)
+    require_device(config.trainer)
     forbid_tf32()
     resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
     train = open_split(config.data, "train", console)
@@ -103,7 +100,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     compile_flow(flow, config.trainer.compile)
     report.banner(config, flow, train, val, run_folder, resumed_step, console)
 
-    trainer = _trainer(run, resumed_step)
+    loggers = make_loggers(config, run_folder, resumed_step, console)
+    trainer = make_trainer(config, validates=val is not None, callbacks=_callbacks(run), loggers=loggers)
     device = trainer.strategy.root_device
     data = _data_module(run)
     try:
@@ -140,12 +138,6 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         else:
             _export(run, trainer.global_step, reached | _test(run, run.test, device))
         report.where(config, trainer.global_step, run_folder, train, test or val, console)
-
-
-def _require_device(trainer: TrainerConfig) -> None:
-    """Raises a UserError for an accelerator that is not there, before any data are read."""
-    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: this machine has none; choose trainer=cpu")
 
 
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
@@ -203,12 +195,12 @@ def _data_module(run: _Run) -> ImageDataModule:
     )
 
 
-def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
+def _callbacks(run: _Run) -> list[pl.Callback]:
     config = run.config
     grids = SampleGrids(
         run.folder, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
     )
-    callbacks: list[pl.Callback] = [
+    return [
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder),
         LearningRate(),
@@ -217,26 +209,6 @@ def _trainer(run: _Run, resumed_step: int) -> pl.Trainer:
         ProgressReport(run.console),
         CleanInterrupt(),
     ]
-    return pl.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
-        max_steps=config.max_steps,
-        max_epochs=-1,
-        accumulate_grad_batches=config.trainer.accumulate,
-        val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=1.0 if run.val is not None else 0,
-        num_sanity_val_steps=0,
-        gradient_clip_val=config.optim.clip_norm,
-        log_every_n_steps=min(LOG_EVERY, config.max_steps),
-        callbacks=callbacks,
-        logger=make_loggers(config, run.folder, resumed_step, run.console),
-        plugins=[DurableCheckpointIO()],
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float]:
