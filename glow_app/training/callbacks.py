@@ -1,4 +1,4 @@
-"""What accompanies training: checkpoints, sample grids, the finite guard, a clean end on Ctrl-C."""
+"""What accompanies training: checkpoints, sample grids, a clean end on Ctrl-C."""
 
 import signal
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from rich.console import Console
 from torch.optim import Optimizer
 
 from glow_app import figures
-from glow_app.errors import UserError
 from glow_app.likelihood import quantize
 from glow_app.progress import say
 from glow_app.training.checkpoint import checkpoint_path, checkpoints_of
@@ -140,30 +139,6 @@ class SampleGrids(AfterUpdate):
             return
         path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
         figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
-
-
-class FiniteGuard(pl.Callback):
-    """Stops the run before an update with a loss or a gradient that is not finite; logs the gradient's norm."""
-
-    def __init__(self, run_folder: Path) -> None:
-        super().__init__()
-        self.run_folder = run_folder
-
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        assert isinstance(pl_module, GlowModule) and pl_module.last_loss is not None
-        gradients = [p.grad for p in pl_module.flow.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        pl_module.log("train/gradient_norm", norm)
-        if not torch.isfinite(norm + pl_module.last_loss):
-            kept = checkpoints_of(self.run_folder)
-            last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
-            raise UserError(
-                f"step {trainer.global_step}: loss {pl_module.last_loss.item():.4g}, gradient norm {norm.item():.4g}: "
-                f"not finite; stopped before the update, {last}; try model.scale=bounded, a smaller optim.lr or a "
-                "longer optim.warmup_images"
-            )
 
 
 class LearningRate(pl.Callback):

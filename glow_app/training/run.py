@@ -35,13 +35,13 @@ from glow_app.training import metrics, report
 from glow_app.training.callbacks import (
     Checkpoints,
     CleanInterrupt,
-    FiniteGuard,
     Interrupted,
     LearningRate,
     SampleGrids,
 )
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
+from glow_app.training.guards import FiniteGuard
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
