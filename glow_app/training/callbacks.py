@@ -1,20 +1,14 @@
-"""What accompanies training: checkpoints, sample grids, a clean end on Ctrl-C."""
+"""What accompanies training: checkpoints, a clean end on Ctrl-C."""
 
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 from torch.optim import Optimizer
 
-from glow_app import figures
-from glow_app.likelihood import quantize
-from glow_app.progress import say
 from glow_app.training.checkpoint import checkpoint_path, checkpoints_of
 from glow_app.training.module import GlowModule
 
@@ -89,56 +83,6 @@ class Checkpoints(AfterUpdate):
                 old.unlink()
 
 
-class SampleGrids(AfterUpdate):
-    """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
-
-    Args:
-        run_folder: folder of the run.
-        every: steps between two; the last step is always drawn.
-        temperatures: one grid for each.
-        n: images in a grid.
-        seed: of the latents.
-        weights: inside of what it gives, the flow has the weights to draw with.
-        console: where to say that samples are not finite, and so not drawn.
-    """
-
-    def __init__(
-        self,
-        run_folder: Path,
-        every: int,
-        temperatures: list[float],
-        n: int,
-        seed: int,
-        weights: Callable[[], AbstractContextManager[None]],
-        console: Console,
-    ) -> None:
-        super().__init__()
-        self.run_folder = run_folder
-        self.every = every
-        self.temperatures = temperatures
-        self.n = n
-        self.seed = seed
-        self.weights = weights
-        self.console = console
-
-    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step
-        if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
-            assert isinstance(pl_module, GlowModule)
-            with self.weights(), pl_module.float32_evaluation():
-                for temperature in self.temperatures:
-                    self.draw(pl_module, step, temperature)
-
-    def draw(self, module: GlowModule, step: int, temperature: float) -> None:
-        """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""
-        flow = module.flow
-        cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
-        x = flow.sample(self.n, temperature, self.seed, cond)
-        if not torch.isfinite(x).all():
-            say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
-            return
-        path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
-        figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
 
 
 class LearningRate(pl.Callback):

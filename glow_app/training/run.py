@@ -37,7 +37,6 @@ from glow_app.training.callbacks import (
     CleanInterrupt,
     Interrupted,
     LearningRate,
-    SampleGrids,
 )
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
@@ -45,6 +44,7 @@ from glow_app.training.guards import FiniteGuard
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
+from glow_app.training.samples import SampleGrids
 from glow_app.training.trainer import make_trainer, require_device
 
 GRID = 32

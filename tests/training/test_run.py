@@ -305,7 +305,7 @@ def test_a_grid_that_cannot_be_written_costs_no_checkpoint(tmp_path: Path, monke
     def fail(*arguments: Any) -> None:
         raise UserError("the disk is full")
 
-    monkeypatch.setattr(callbacks.figures, "save_png", fail)
+    monkeypatch.setattr("glow_app.figures.save_png", fail)
     with pytest.raises(UserError, match="the disk is full"):
         train(smallest(tmp_path), tmp_path / "run")
     assert [path.name for path in checkpoints_of(tmp_path / "run")] == ["step_00000004.ckpt"]
