@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from glow_app.config_data import DataConfig
 from glow_app.option import option
 
+AUTO = "auto"
+"""Value of ``resume``: go on with the newest run of the same name and kind, or start one."""
+
 
 @dataclass
 class ModelConfig:
@@ -96,5 +99,6 @@ class TrainConfig:
     samples_every: int = option("steps between two sample grids; the last step is always drawn", at_least=1)
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
-    resume: str | None = option("folder of a run, or a checkpoint, to go on from")
+    checkpoint_minutes: float = option("minutes between two checkpoints, whatever the steps", above=0)
+    resume: str | None = option("folder of a run, or a checkpoint, to go on from; auto: the newest like this one")
     debug: bool = option("show tracebacks")

@@ -8,6 +8,13 @@ from typing import BinaryIO
 
 from glow_app.errors import UserError
 
+PART = ".part"
+"""How the name of a file ends that is being written."""
+
+
+class CannotWrite(UserError):
+    """The disk refuses: full, read-only, no permission. What was there before is still there."""
+
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces ``path`` by what ``write`` puts into the file it is given.
@@ -16,12 +23,12 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     holds either its old content or the new one.
 
     Raises:
-        UserError: the disk refuses (full, read-only, no permission).
+        CannotWrite: the disk refuses.
     """
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
@@ -30,10 +37,16 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+        raise CannotWrite(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes that were killed have left half written in ``folder`` and below."""
+    for path in folder.rglob(f".*{PART}"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

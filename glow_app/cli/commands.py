@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
-from glow_app.cli.resume import resumed
+from glow_app.cli.resume import resumed, runs_like
 from glow_app.cli.run import run
-from glow_app.config import PrepareConfig, TrainConfig
+from glow_app.config import AUTO, PrepareConfig, TrainConfig
 from glow_app.config_check import check
 from glow_app.config_use import (
     DirectionsConfig,
@@ -84,19 +84,23 @@ def _prepare(composed: DictConfig) -> None:
 
 
 def _train(composed: DictConfig) -> None:
+    console = Console()
     checkpoint: Path | None = None
     if composed.resume is None:
         config = check(composed, TrainConfig)
         run_folder = _new_run_folder(config.name)
+    elif composed.resume == AUTO:
+        config = check(composed, TrainConfig)
+        run_folder, checkpoint = _continue_or_start(config, composed, console)
     else:
-        run_folder, checkpoint = _find_run(str(composed.resume))
+        run_folder, checkpoint = _find_run(str(composed.resume), console)
         config = check(resumed(composed, run_folder), TrainConfig)
     from glow_app.training.run import fit
 
     # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fit(config, run_folder, checkpoint, Console())
+    fit(config, run_folder, checkpoint, console)
 
 
 def _evaluate(composed: DictConfig) -> None:
@@ -170,7 +174,29 @@ def _new_run_folder(name: str) -> Path:
     return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
-def _find_run(resume: str) -> tuple[Path, Path]:
+def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
+    """The folder of the newest run like ``config`` that has a checkpoint, and that checkpoint; else where to start.
+
+    That is a run that never came to its first checkpoint, or a new one. A sweep's job looks only at its own folder.
+    """
+    from glow_app.progress import say
+    from glow_app.training.checkpoint import newest_whole
+
+    new = _new_run_folder(config.name)
+    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
+    alike = runs_like(config, composed, [new] if sweeps else Path("runs", config.name).glob("*"))
+    for run_folder in alike:
+        if checkpoint := newest_whole(run_folder, console):
+            say(console, f"resume=auto goes on from {checkpoint}")
+            return run_folder, checkpoint
+    if alike:
+        say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
+        return alike[0], None
+    say(console, f"resume=auto starts {new}: there is no run like it")
+    return new, None
+
+
+def _find_run(resume: str, console: Console) -> tuple[Path, Path]:
     from glow_app.training.checkpoint import find_run
 
-    return find_run(resume)
+    return find_run(resume, console)

@@ -1,12 +1,18 @@
 """The configuration of a run that goes on: its own, changed by what the command line may change."""
 
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf.errors import OmegaConfBaseException
 
+from glow_app.config import TrainConfig
+from glow_app.config_check import check
 from glow_app.errors import UserError
 
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
@@ -15,9 +21,51 @@ FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.a
 MOVABLE = ("data.root", "data.workers", "data.cache", "data.cache_folder", "data.on_corrupt")
 """Options of the data that say where the images are, and not which."""
 
+DECIDING = (*FIXED_IN_A_RUN, "model", "data", "optim", "trainer.precision")
+"""Options and groups that decide what a run computes: alike in two runs, except for ``MOVABLE``, it is the same run.
+
+How long it trains is not among them.
+"""
 
 GROUPS = ("model", "optim", "trainer", "logger")
 """Groups whose options are the same whichever file is chosen."""
+
+LARGEST_CONFIG = 1 << 20
+"""Bytes: a configuration has a hundred lines."""
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration that a run has left in its folder: plain values, nothing that yaml or OmegaConf would resolve.
+
+    Raises:
+        UserError: it cannot be read, or holds anything else.
+    """
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise UserError(f"{path} is not the configuration of a run: it is larger than a megabyte")
+        text = path.read_text()
+        # A few lines of aliases can stand for more than fits into memory.
+        if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text)):
+            raise UserError(f"{path} is not the configuration of a run: it has aliases or tags; repair it to resume")
+        saved = OmegaConf.create(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it to resume") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{path} is not the configuration of a run; repair it to resume")
+    if "${" in text:
+        raise UserError(f"{path} is not the configuration of a run: it holds an interpolation; repair it to resume")
+    return saved
+
+
+def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> DictConfig:
+    """``saved``, with the defaults of those options that are newer than the run."""
+    for group in GROUPS:
+        own = saved.get(group, {})
+        if not isinstance(own, dict | DictConfig):
+            raise UserError(f"{path}: {group} is not a group of options; repair it to resume")
+        saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), own)
+    saved.checkpoint_minutes = saved.get("checkpoint_minutes", composed.checkpoint_minutes)
+    return saved
 
 
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
@@ -25,15 +73,7 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     path = run_folder / "config.yaml"
     if not path.exists():
         raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")
-    try:
-        saved = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it to resume") from error
-    if not isinstance(saved, DictConfig):
-        raise UserError(f"{path} is not the configuration of a run; repair it to resume")
-    for group in GROUPS:
-        # Options that are newer than the run have their defaults.
-        saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), saved.get(group, {}))
+    saved = with_newer_options(read_config(path), composed, path)
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
@@ -48,3 +88,39 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
             raise UserError(f"{key} cannot change in a resumed run, which began with another; leave it out")
         OmegaConf.update(saved, key, OmegaConf.select(composed, key))
     return saved
+
+
+def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]) -> list[Path]:
+    """Those of the runs in ``folders`` that compute what ``config`` asks for, newest first.
+
+    Args:
+        config: what is asked for.
+        composed: the same, as Hydra composed it.
+        folders: of runs, in which the newest has the last name.
+    """
+    alike = []
+    for folder in sorted(folders, reverse=True):
+        path = folder / "config.yaml"
+        if path.is_file():
+            with suppress(UserError):  # not a run, or one of another version
+                saved = check(with_newer_options(read_config(path), composed, path), TrainConfig)
+                if _deciding(saved) == _deciding(config):
+                    alike.append(folder)
+    return alike
+
+
+def _deciding(config: TrainConfig) -> dict[str, object]:
+    values = dict(_flat(dataclasses.asdict(config), ""))
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in MOVABLE and (key in DECIDING or key.split(".")[0] in DECIDING)
+    }
+
+
+def _flat(options: dict, prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

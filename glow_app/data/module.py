@@ -1,5 +1,7 @@
 """The LightningDataModule: sources in, batches of uint8 images on the device out."""
 
+import signal
+
 import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -81,12 +83,22 @@ class ImageDataModule(pl.LightningDataModule):
             "collate_fn": as_it_is,
             "num_workers": self.workers,
             "persistent_workers": self.workers > 0,
+            "worker_init_fn": ignore_signals if self.workers > 0 else None,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
         }
 
     def _trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "the data module feeds a Trainer"
         return self.trainer
+
+
+def ignore_signals(worker: int) -> None:
+    """Leaves it to the training process to stop: a signal to the whole group would end the workers before it can.
+
+    A second SIGTERM ends a worker all the same; without their training process, workers end by themselves.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class StreamLoader(DataLoader[Batch]):

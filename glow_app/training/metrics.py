@@ -1,8 +1,10 @@
 """metrics.csv: every figure of a run, in a file that opens anywhere, and that a resumed run continues."""
 
 import csv
+import io
 import os
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ class MetricsCSV(Logger):
     """One row each time that something was measured (training and validation apart), one column per metric.
 
     Lightning's own CSV logger deletes what it finds in its folder; this one goes on with it, and drops the rows after
-    ``resumed_step``, which the resumed run is about to write again.
+    ``resumed_step``, which the resumed run is about to write again. Rows that a full disk refuses wait for the next.
 
     Args:
         path: the file.
@@ -25,8 +27,12 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = path
         self._columns = ["step"]
+        self._there: list[tuple[float, set[str]]] = []  # what rows of the step from which the run continues hold
+        self._waiting: list[dict[str, float]] = []
         if path.exists():
-            self._rewrite([row for row in read(path) if row["step"] <= resumed_step])
+            rows = [row for row in read(path) if row["step"] <= resumed_step]
+            self._there = [(row["step"], set(row)) for row in rows if row["step"] == resumed_step]
+            self._rewrite(rows)
 
     @property
     def name(self) -> str:
@@ -43,22 +49,46 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"step": float(step or 0), **{key: float(value) for key, value in metrics.items() if key != "epoch"}}
-        if set(row) - set(self._columns):
-            rows = read(self.path) if self.path.exists() else []
-            self._columns += [key for key in row if key not in self._columns]
-            self._rewrite(rows)
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(_text(row))
+        if (row["step"], set(row)) in self._there:  # a validation repeated at the end of a run that had ended
+            return
+        self._waiting.append(row)
+        with suppress(OSError):
+            self._write_waiting()
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Makes the rows so far survive a power failure, if the disk has room for them."""
+        with suppress(OSError):
+            self._write_waiting()
+            with open(self.path, "rb") as file:
+                os.fsync(file.fileno())
+
+    def _write_waiting(self) -> None:
+        if not self.path.exists() or any(set(row) - set(self._columns) for row in self._waiting):
+            self._rewrite([*(read(self.path) if self.path.exists() else []), *self._waiting])
+        else:
+            text = io.StringIO(newline="")
+            csv.DictWriter(text, self._columns).writerows(_text(row) for row in self._waiting)
+            with open(self.path, "ab", buffering=0) as file:
+                end = file.tell()
+                lines = text.getvalue().encode()
+                try:
+                    while lines:
+                        lines = lines[file.write(lines) :]
+                except OSError:
+                    os.truncate(self.path, end)  # half a row might be taken for one
+                    raise
+        self._waiting = []
 
     def _rewrite(self, rows: list[dict[str, float]]) -> None:
-        for row in rows:
-            self._columns += [key for key in row if key not in self._columns]
+        columns = list(dict.fromkeys([*self._columns, *(key for row in rows for key in row)]))
         temporary = self.path.with_suffix(".new")
         with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(_text(row) for row in rows)
         os.replace(temporary, self.path)
+        self._columns = columns
 
 
 def read(path: Path) -> list[dict[str, float]]:

@@ -95,7 +95,7 @@ def where(
 
 
 def interrupted(step: int, max_steps: int, run_folder: Path, console: Console) -> None:
-    """What a person who pressed Ctrl-C wants to know."""
-    say(console, f"\nstopped at step {step:,}; everything up to here is saved. Go on with")
-    longer = f" max_steps={2 * max_steps}" if step >= max_steps else ""
-    say(console, f"  glow-train resume={run_folder}{longer}")
+    """What a person who stopped a run wants to know: everything up to ``step`` is saved."""
+    end = "; what is left is its end" if step >= max_steps else ""
+    say(console, f"\nstopped; everything up to step {step:,} of {max_steps:,} is saved{end}. Go on with")
+    say(console, f"  glow-train resume={run_folder}")

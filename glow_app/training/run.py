@@ -5,7 +5,8 @@ import json
 import math
 import platform
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +18,8 @@ from rich.console import Console
 
 from glow_app import figures
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
-from glow_app.card import Card
-from glow_app.config import TrainConfig
+from glow_app.card import Card, read_card
+from glow_app.config import AUTO, TrainConfig
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
@@ -32,12 +33,8 @@ from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
 from glow_app.sources import open_split
 from glow_app.training import metrics, report
-from glow_app.training.callbacks import (
-    Checkpoints,
-    CleanInterrupt,
-    Interrupted,
-    LearningRate,
-)
+from glow_app.training.callbacks import LearningRate
+from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.guards import FiniteGuard
@@ -45,6 +42,8 @@ from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
+from glow_app.training.saving import Checkpoints
+from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.trainer import make_trainer, require_device
 
 GRID = 32
@@ -83,16 +82,22 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     Raises:
         UserError: something that a person can put right.
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
+        SystemExit: likewise another signal; the status is 128 + its number.
     """
     require_device(config.trainer)
     forbid_tf32()
-    resumed_step = 0 if checkpoint is None else _step_of(checkpoint, config.max_steps)
+    saved = None if checkpoint is None else read_checkpoint(checkpoint)
+    resumed_step = 0 if saved is None else saved["global_step"]
     train = open_split(config.data, "train", console)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
+    if resumed_step >= config.max_steps and _has_ended(config, run_folder, resumed_step, test):
+        _nothing_left(config, checkpoint, resumed_step, console)
+        return
     flow = _build(config, train)
-    if checkpoint is None:
+    if saved is None:
         _initialize(flow, train, config)
     else:
+        require_weights_of(flow, saved["state_dict"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
@@ -100,44 +105,85 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     compile_flow(flow, config.trainer.compile)
     report.banner(config, flow, train, val, run_folder, resumed_step, console)
 
+    signals = Signals()
+    checkpoints = Checkpoints(run_folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
     loggers = make_loggers(config, run_folder, resumed_step, console)
-    trainer = make_trainer(config, validates=val is not None, callbacks=_callbacks(run), loggers=loggers)
+    trainer = make_trainer(config, validates=val is not None, callbacks=_callbacks(run, checkpoints), loggers=loggers)
     device = trainer.strategy.root_device
     data = _data_module(run)
-    try:
-        with warnings.catch_warnings():
-            # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
-            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
-            # torch 2.15's code generator calls what torch 2.15 deprecates.
-            warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
+    ending = False
+    with signals, _explained(trainer, checkpoint, checkpoints):
+        try:
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
-            if val is not None and config.max_steps % config.validate_every:
+            ending = True
+            signals.obey_at_once()
+            validated = config.max_steps % min(config.validate_every, config.max_steps) == 0
+            if val is not None and not (validated and resumed_step < config.max_steps):
                 trainer.validate(run.module, data, verbose=False)
-    except Interrupted:
-        _export(run, trainer.global_step, {})
-        report.interrupted(trainer.global_step, config.max_steps, run_folder, console)
-        raise KeyboardInterrupt from None
-    except SystemExit:
-        # What Lightning makes of a second Ctrl-C.
-        raise KeyboardInterrupt from None
-    except Drift as error:
-        raise UserError(f"step {trainer.global_step}: {error}") from error
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            if trainer.is_global_zero:
+                _conclude(run, trainer, device)
+        except Interrupted as stop:
+            if trainer.is_global_zero:
+                if not ending:
+                    _export(run, trainer.global_step, {})
+                report.interrupted(checkpoints.saved_step, config.max_steps, run_folder, console)
+                if stop.number == REQUEUE:
+                    say(console, requeue())
+            raise stop.exit() from None
+
+
+def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSource | None) -> bool:
+    """Whether a run that is at ``step``, with no step left, has validated, tested and exported its model too."""
+    try:
+        card, _ = read_card(run_folder / "model")
+    except UserError:
+        return False
+    return step > config.max_steps or (card.step == step and (test is None or "test/bits_per_dim" in card.metrics))
+
+
+def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, console: Console) -> None:
+    text = f"{checkpoint} is at step {step:,} of max_steps={config.max_steps}: nothing is left to do"
+    if config.resume != AUTO:
+        raise UserError(f"{text}; give a larger max_steps")
+    say(console, text)  # a job that is queued again after its end has ended well
+
+
+@contextmanager
+def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkpoints) -> Iterator[None]:
+    """Inside, what libraries warn of for nothing is silent, and what a person can put right is a UserError."""
+    with warnings.catch_warnings():
+        # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
+        # torch 2.15's code generator calls what torch 2.15 deprecates.
+        warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
+        try:
+            yield
+        except Drift as error:
+            raise UserError(f"step {trainer.global_step}: {error}") from error
+        except UserError:
             raise
-        raise UserError(
-            "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=reversible"
-        ) from error
-    if trainer.is_global_zero:
-        reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-        _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
-        if run.test is None:
-            say(console, "there is no test split: the last validation, if any, is the figure of this run")
-        else:
-            _export(run, trainer.global_step, reached | _test(run, run.test, device))
-        report.where(config, trainer.global_step, run_folder, train, test or val, console)
+        except Exception as error:
+            if checkpoint is not None and not checkpoints.restored:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise UserError(
+                "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=reversible"
+            ) from error
+
+
+def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
+    """Exports, tests, exports again with the figure of the test, and says what to do next."""
+    reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+    if run.test is None:
+        say(run.console, "there is no test split: the last validation, if any, is the figure of this run")
+    else:
+        _export(run, trainer.global_step, reached | _test(run, run.test, device))
+    report.where(run.config, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
 
 
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
@@ -195,7 +241,7 @@ def _data_module(run: _Run) -> ImageDataModule:
     )
 
 
-def _callbacks(run: _Run) -> list[pl.Callback]:
+def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     config = run.config
     grids = SampleGrids(
         run.folder, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
@@ -204,10 +250,9 @@ def _callbacks(run: _Run) -> list[pl.Callback]:
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder),
         LearningRate(),
-        Checkpoints(run.folder, config.checkpoint_every),  # before the pictures, which may fail on a full disk
         grids,
+        checkpoints,
         ProgressReport(run.console),
-        CleanInterrupt(),
     ]
 
 
@@ -255,16 +300,3 @@ def _save_configuration(config: TrainConfig, run_folder: Path) -> None:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
-
-
-def _step_of(checkpoint: Path, max_steps: int) -> int:
-    """The step from which ``checkpoint`` goes on."""
-    try:
-        step: int = torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
-    except Exception as error:  # torch reports damage through many exceptions
-        raise UserError(f"{checkpoint} is damaged or not a checkpoint of glow-train; resume from another") from error
-    if step >= max_steps:
-        raise UserError(
-            f"{checkpoint} is at step {step:,} of max_steps={max_steps}: nothing is left to do; give a larger max_steps"
-        )
-    return step

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from glow_app import figures
+from glow_app.durable import CannotWrite
 from glow_app.likelihood import quantize
 from glow_app.progress import say
 from glow_app.training.callbacks import AfterUpdate
@@ -64,4 +65,7 @@ class SampleGrids(AfterUpdate):
             say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
             return
         path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
-        figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
+        try:
+            figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
+        except CannotWrite as error:  # no reason to stop training
+            say(self.console, f"step {step:>7,}   {error}")

@@ -9,6 +9,7 @@ from rich.console import Console
 from glow_app.cli import conf_folder
 from glow_app.config import TrainConfig
 from glow_app.config_check import check
+from glow_app.training.checkpoint import find_run
 from glow_app.training.run import fit
 
 SMALLEST = [
@@ -32,3 +33,8 @@ def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None)
     output = io.StringIO()
     fit(config, run_folder, checkpoint, Console(file=output, width=200))
     return output.getvalue()
+
+
+def find(run: Path) -> tuple[Path, Path]:
+    """The folder and the newest checkpoint of a run, or of a checkpoint."""
+    return find_run(str(run), Console(quiet=True))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from glow_app.errors import UserError
-from glow_app.training.checkpoint import find_run
+from tests.training.runs import find
 
 
 def test_find_run_explains_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="this run does not exist"):
-        find_run(str(tmp_path / "nowhere"))
+        find(tmp_path / "nowhere")
     with pytest.raises(UserError, match="this run has no checkpoint yet"):
-        find_run(str(tmp_path))
+        find(tmp_path)
