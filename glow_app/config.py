@@ -18,8 +18,8 @@ class ModelConfig:
     """The shape of a Glow; see :class:`glow_app.flows.Glow`."""
 
     n_levels: int = option("L: levels of scale; each halves the image", at_least=1, at_most=12)
-    n_steps: int = option("K: steps of flow per level", at_least=1)
-    width: int = option("hidden channels of the coupling networks", at_least=1)
+    n_steps: int = option("K: steps of flow per level", at_least=1, at_most=1024)
+    width: int = option("hidden channels of the coupling networks", at_least=1, at_most=16384)
     coupling: str = option("coupling layer", choices=("affine", "additive"))
     permutation: str = option("what mixes the channels", choices=("lu", "full", "shuffle", "reverse"))
     scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))

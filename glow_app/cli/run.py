@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from glow_app.cli.foreign import check_foreign_files
 from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
 
@@ -57,6 +58,10 @@ def run(
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
+    try:
+        check_foreign_files(sys.argv[1:])
+    except UserError as error:
+        sys.exit(_say(error))
     sys.argv[1:] = prepare(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()

@@ -7,7 +7,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 REQUEUE = signal.SIGUSR1
 """What ``sbatch --signal=SIGUSR1@90`` sends before the time limit: save, and queue the job again."""

@@ -19,6 +19,9 @@ SMALLEST = [
 ]  # fmt: skip
 
 
+QUIET = Console(quiet=True)
+
+
 def configure(*overrides: str) -> TrainConfig:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return check(compose("train", overrides=list(overrides)), TrainConfig)
@@ -37,4 +40,4 @@ def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None)
 
 def find(run: Path) -> tuple[Path, Path]:
     """The folder and the newest checkpoint of a run, or of a checkpoint."""
-    return find_run(str(run), Console(quiet=True))
+    return find_run(str(run), QUIET)

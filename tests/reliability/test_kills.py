@@ -1,0 +1,106 @@
+"""SIGKILL at any moment costs the steps since the last checkpoint, and nothing else."""
+
+import random
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from glow_app.training.checkpoint import checkpoints_of, newest_whole, read_checkpoint
+from tests.reliability import jobs
+from tests.reliability.conftest import Figures
+from tests.reliability.jobs import COMMAND, Place
+from tests.training.runs import QUIET
+
+LONG = [*COMMAND, "validate_every=50", "samples_every=50", "checkpoint_every=10", "data.flip=true"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "workers", "kills", "runs"),
+    [
+        pytest.param(60, 0, 2, 1, id="few"),
+        pytest.param(200, 0, 4, 3, id="thorough-0-workers", marks=pytest.mark.slow),
+        pytest.param(200, 2, 4, 3, id="thorough-2-workers", marks=pytest.mark.slow),
+        pytest.param(200, 2, 1, 1, id="thorough-once", marks=pytest.mark.slow),
+    ],
+)
+def test_kills_at_random_moments(
+    tmp_path: Path, figures: Figures, steps: int, workers: int, kills: int, runs: int
+) -> None:
+    arguments = [*LONG, f"max_steps={steps}", f"data.workers={workers}", "trainer.accumulate=2"]
+    (tmp_path / "whole").mkdir()
+    began = time.monotonic()
+    assert jobs.run(tmp_path / "whole", arguments) == 0
+    length = time.monotonic() - began
+    whole = jobs.reached(tmp_path / "whole")
+    chance = random.Random(steps + workers)
+    happened = equal = 0
+    for number in range(runs):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for _ in range(kills):
+            process = jobs.start(folder, arguments)
+            process.join(chance.uniform(0, 0.7 * length))
+            process.kill()
+            process.join()
+            happened += process.exitcode == -9
+        assert jobs.run(folder, arguments) == 0
+        equal += jobs.reached(folder) == whole
+    figures.add(
+        f"SIGKILLs at random moments, {workers} workers: weights, optimizer, averages and metrics bitwise as without",
+        f"{happened if equal == runs else 0} of {kills * runs}",
+    )
+    assert (happened, equal) == (kills * runs, runs)
+
+
+INSIDE_SAVING = {
+    "before the file exists": Place("tempfile", "mkstemp"),
+    "before the content": Place("torch", "save"),
+    "in the content": Place("glow_app.training.checkpoint._Hashed", "write", 100),
+    "before the digest": Place("torch", "save", after=True),
+    "before fsync": Place("os", "fsync"),
+    "after fsync": Place("os", "fsync", after=True),
+    "before the rename": Place("os", "replace"),
+    "after the rename": Place("os", "replace", after=True),
+    "after fsync of the folder": Place("glow_app.durable", "sync_folder", after=True),
+    "before rotation": Place("glow_app.training.saving.Checkpoints", "_rotate"),
+    "in rotation": Place("pathlib.Path", "unlink", after=True),
+    "after rotation": Place("glow_app.training.saving.Checkpoints", "_rotate", after=True),
+}
+"""Calls are counted from where the third of four checkpoints, of step 12, is about to be written."""
+
+SAVES = [*COMMAND, "max_steps=16"]
+
+
+def inside_saving(folder: Path, place: Place) -> int:
+    folder.mkdir()
+    third = Place("glow_app.training.checkpoint.DurableCheckpointIO", "save_checkpoint", 3)
+    return jobs.run(folder, SAVES, third, partial(jobs.put, place, jobs.die))
+
+
+def test_kills_inside_saving(tmp_path: Path, figures: Figures) -> None:
+    good = []
+    for number, (when, place) in enumerate(INSIDE_SAVING.items()):
+        folder = tmp_path / str(number)
+        assert inside_saving(folder, place) == -9, when
+        newest = newest_whole(jobs.run_of(folder), QUIET)
+        good.append(newest is not None and read_checkpoint(newest)["global_step"] in (8, 12))
+    figures.add("kills inside saving that leave a checkpoint that loads and verifies", f"{sum(good)} of {len(good)}")
+    assert all(good)
+    assert len(good) == 12
+
+
+@pytest.mark.parametrize("when", ["in the content", pytest.param("in rotation", marks=pytest.mark.slow)])
+def test_a_run_killed_inside_saving_ends_as_if_it_had_not(tmp_path: Path, when: str) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert jobs.run(whole, SAVES) == 0
+    folder = tmp_path / "killed"
+    assert inside_saving(folder, INSIDE_SAVING[when]) == -9
+    assert jobs.run(folder, SAVES) == 0
+    assert jobs.reached(folder) == jobs.reached(whole)
+    assert [path.name for path in checkpoints_of(jobs.run_of(folder))] == [
+        path.name for path in checkpoints_of(jobs.run_of(whole))
+    ]
+    assert not list(jobs.run_of(folder).rglob("*.part"))
