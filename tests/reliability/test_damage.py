@@ -104,6 +104,7 @@ def fill_the_disk_at_every_second_save(report: Path) -> None:
     DurableCheckpointIO.save_checkpoint = limited  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_current_save_alone(tmp_path: Path, figures: Figures) -> None:
     arguments = [*COMMAND, "max_steps=22", "checkpoint_every=1", "validate_every=22"]
     for name in ("whole", "full"):

@@ -79,6 +79,7 @@ def inside_saving(folder: Path, place: Place) -> int:
     return jobs.run(folder, SAVES, third, partial(jobs.put, place, jobs.die))
 
 
+@pytest.mark.slow
 def test_kills_inside_saving(tmp_path: Path, figures: Figures) -> None:
     good = []
     for number, (when, place) in enumerate(INSIDE_SAVING.items()):
