@@ -108,7 +108,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     signals = Signals()
     checkpoints = Checkpoints(run_folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
     loggers = make_loggers(config, run_folder, resumed_step, console)
-    trainer = make_trainer(config, validates=val is not None, callbacks=_callbacks(run, checkpoints), loggers=loggers)
+    trainer = make_trainer(config, run_folder, val is not None, _callbacks(run, checkpoints), loggers)
     device = trainer.strategy.root_device
     data = _data_module(run)
     ending = False

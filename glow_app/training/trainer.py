@@ -1,6 +1,7 @@
 """Lightning's trainer for a configuration: where the steps run, and how often what happens."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -21,12 +22,17 @@ def require_device(trainer: TrainerConfig) -> None:
 
 
 def make_trainer(
-    config: TrainConfig, validates: bool, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]
+    config: TrainConfig,
+    run_folder: Path,
+    validates: bool,
+    callbacks: Sequence[pl.Callback],
+    loggers: Sequence[Logger],
 ) -> pl.Trainer:
     """The trainer of a run.
 
     Args:
         config: all options.
+        run_folder: folder of the run.
         validates: whether there are validation images.
         callbacks: what accompanies training, in the order in which it is called.
         loggers: where figures go.
@@ -44,6 +50,8 @@ def make_trainer(
         gradient_clip_val=config.optim.clip_norm,
         log_every_n_steps=min(LOG_EVERY, config.max_steps),
         callbacks=list(callbacks),
+        # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
+        default_root_dir=run_folder,
         logger=list(loggers),
         plugins=[DurableCheckpointIO()],
         use_distributed_sampler=False,

@@ -132,6 +132,7 @@ def die() -> None:
 
 
 def _train(folder: Path, arguments: list[str], place: Place | None, happens: Callable[[], object] | None) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that a shell starts
     os.chdir(folder)
     log = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
