@@ -1,7 +1,10 @@
-"""Several processes that share one piece of work, as ``torchrun`` starts them; with one process, nothing happens."""
+"""Several processes that share one piece of work; with one process, nothing happens."""
+
+# pyright: reportPrivateImportUsage=false
+# torch documents its stores and rendezvous under torch.distributed, and does not list them there.
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -9,21 +12,82 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from glow_app.errors import UserError
+from glow_app.place import is_child, is_of_srun, place
+
 S = TypeVar("S")
 T = TypeVar("T")
+
+AGREED = "GLOW_APP_AGREED"
+"""In the environment of processes that ``glow-train`` started: what it had decided before."""
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Inside, the processes of one ``torchrun`` know of each other."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    """Inside, the processes that were started together know of each other.
+
+    Raises:
+        UserError: one of them has ended inside, and this one has noticed.
+    """
+    here = place()
+    if here.world_size == 1 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo")  # sums and lists on the CPU, at the end of the work: speed does not matter
+    # Sums and lists on the CPU, at the end of the work: speed does not matter.
+    dist.init_process_group("gloo", store=_store(), rank=here.rank, world_size=here.world_size)
     try:
         yield
+    except RuntimeError as error:
+        if not is_lost_connection(error):
+            raise
+        raise UserError("another process of this job has ended; what it said before tells why") from error
     finally:
         dist.destroy_process_group()
+
+
+def agreed(decide: Callable[[], str]) -> str:
+    """What the first process decides, known to all of those that were started together, before they are joined.
+
+    Also known to the processes that this one may start later.
+    """
+    here = place()
+    if is_child():
+        return os.environ[AGREED]
+    if here.world_size == 1:
+        text = decide()
+    else:
+        if here.rank == 0:
+            _store().set(AGREED, decide())
+        text = _store().get(AGREED).decode()
+    os.environ[AGREED] = text
+    return text
+
+
+def _store() -> dist.Store:
+    """Where processes leave each other notes: that of torchrun, else the first process keeps it."""
+    global _kept_store
+    if _kept_store is None:
+        here = place()
+        if is_of_srun():
+            from lightning_fabric.plugins.environments.slurm import SLURMEnvironment  # reads SLURM's lists of machines
+
+            environment = SLURMEnvironment(auto_requeue=False)
+            os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = (
+                environment.main_address, str(environment.main_port)
+            )  # fmt: skip
+        _kept_store = next(dist.rendezvous("env://", here.rank, here.world_size))[0]
+    return _kept_store
+
+
+_kept_store: dist.Store | None = None
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a collective operation failed because another process is gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("gloo" in text.lower() or "Connection closed by peer" in text)
 
 
 def rank() -> int:
@@ -38,12 +102,18 @@ def world_size() -> int:
 
 def local_rank() -> int:
     """Number of this process among those of its machine: which GPU is its own."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return place().local_rank
 
 
 def is_first() -> bool:
     """Whether this is the process that speaks and writes files."""
-    return rank() == 0
+    return place().rank == 0
+
+
+def require_one(command: str) -> None:
+    """Raises a UserError if this is one of several processes, each of which would do the whole work."""
+    if place().world_size > 1:
+        raise UserError(f"{command} runs in one process; start it without torchrun or srun")
 
 
 def share(items: Sequence[S]) -> Sequence[S]:
@@ -58,6 +128,28 @@ def gathered(part: T) -> list[T]:
     parts: list[T | None] = [None] * world_size()
     dist.all_gather_object(parts, part)
     return parts  # type: ignore[return-value]
+
+
+def from_first(value: T | None) -> T:
+    """The value that the first process has, known to all; what the others give does not matter."""
+    return gathered(value if rank() == 0 else None)[0]  # type: ignore[return-value]
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether any process raises its flag."""
+    if not dist.is_initialized():
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    return mean(torch.tensor(float(flag), device=device)).item() > 0
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over all processes of a number that each has."""
+    if not dist.is_initialized():
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / world_size()
 
 
 def interleaved(part: Tensor) -> Tensor:

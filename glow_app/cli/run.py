@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from glow_app.cli.foreign import check_foreign_files
 from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
+from glow_app.place import place
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -73,8 +74,8 @@ def run(
 
 
 def _say(error: Exception) -> int:
-    if os.environ.get("RANK", "0") != "0":
-        # Of several processes that find the same, the first speaks, and torchrun ends the others while they wait.
+    if place().rank > 0:
+        # Of several processes that find the same, the first speaks, and the others are ended while they wait.
         time.sleep(PATIENCE)
     print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
     return USER_ERROR

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from glow_app import figures
+from glow_app import figures, processes
 from glow_app.animation import save_gif
 from glow_app.commands.opening import (
     Picture,
@@ -38,6 +38,7 @@ def edit(config: EditConfig, console: Console) -> None:
     Raises:
         UserError: an image, an attribute or the directions are not what the model needs; nothing is asked for.
     """
+    processes.require_one("glow-edit")
     if not (config.edit or config.sweep or config.grid or config.measure):
         raise UserError(
             "nothing to do: add edit='{Smiling: 0.8}', sweep=Smiling,Young, grid=Smiling,Young or measure=true"

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from glow_app import figures
+from glow_app import figures, processes
 from glow_app.animation import save_gif, save_mp4
 from glow_app.commands.opening import (
     Picture,
@@ -35,6 +35,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     Raises:
         UserError: too few images, or one that is none.
     """
+    processes.require_one("glow-interpolate")
     model = open_model(config)
     pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
     _require(pictures, config)

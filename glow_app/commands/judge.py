@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from glow_app import processes
 from glow_app.commands import judge_report
 from glow_app.commands.opening import directions_folder, images_between, open_model, open_split_of, output_folder
 from glow_app.config_check import check_choice
@@ -57,6 +58,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     Raises:
         UserError: model, directions, data or attributes are not there, or images would serve two purposes.
     """
+    processes.require_one("glow-judge")
     for name in config.methods:
         check_choice("methods", name, METHODS)
     if not config.methods:

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from glow_app import figures
+from glow_app import figures, processes
 from glow_app.config import PrepareConfig
 from glow_app.config_check import check_choice
 from glow_app.data.cache import CachedSource, default_workers, verify
@@ -25,6 +25,7 @@ def prepare(config: PrepareConfig, console: Console) -> None:
     Raises:
         UserError: the data are not as they should be, or, with ``verify``, not as they were.
     """
+    processes.require_one("glow-prepare")
     workers = default_workers() if config.workers is None else config.workers
     parts: list[CachedSource] = []
     for split in config.splits:

@@ -1,6 +1,5 @@
 """New pictures from a trained model: one picture of many, PNG files, or an npz."""
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from glow_app import figures
+from glow_app import figures, processes
 from glow_app.commands.opening import class_number, open_model, open_split_of, output_folder
 from glow_app.config_use import SampleConfig
 from glow_app.data.source import EmptySplit, ImageSource
@@ -53,17 +52,24 @@ def sample(config: SampleConfig, console: Console) -> None:
 
     Raises:
         UserError: options do not go together, the model has no such class or other levels, what is there already are
-            other samples, another process writes them, this is one of several processes, or no image is finite.
+            other samples, another process writes them, or no image is finite.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("glow-sample runs in one process; start it without torchrun")
     _check_together(config)
+    with processes.joined():
+        _sample(config, console if processes.is_first() else Console(quiet=True))
+
+
+def _sample(config: SampleConfig, console: Console) -> None:
+    """Draws in all processes; the first one writes."""
     model = open_model(config)
     temperatures = _temperatures(config, model)
     label = None if config.label is None else class_number(model.card, config.label)
     folder = output_folder(config, model, "sample")
     samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
     _introduce(config, model, temperatures, console)
+    if not processes.is_first():
+        _help(config, samplers)
+        return
     if config.format == "grid":
         with written_alone(_grid_path(samplers, folder)):
             made = _draw_grid(config, model, samplers, folder, console)
@@ -72,6 +78,14 @@ def sample(config: SampleConfig, console: Console) -> None:
     say(console, "\nlook at")
     for path in made:
         say(console, f"  {path}")
+
+
+def _help(config: SampleConfig, samplers: dict[Temperature, Sampler]) -> None:
+    """What a process other than the first does: it draws its part of what the first one asks for."""
+    for sampler in samplers.values():
+        numbers: Sequence[int] = processes.from_first(None)
+        for _ in sampler.batches(numbers, config.batch_size):
+            pass
 
 
 def _check_together(config: SampleConfig) -> None:
@@ -158,7 +172,7 @@ def _draw_files(
 
 
 def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, console: Console) -> None:
-    todo = files.todo()
+    todo = processes.from_first(files.todo())
     before = config.n - len(todo)
     if before:
         say(console, f"{before:,} of {config.n:,} images of {files.path} are there already")
@@ -233,7 +247,7 @@ def _draw_grid(
     finite: list[Tensor] = []
     with counting(console, "sampling") as progress:
         for sampler in samplers.values():
-            for batch in sampler.batches(numbers, config.batch_size):
+            for batch in sampler.batches(processes.from_first(numbers), config.batch_size):
                 rows.append(batch.images)
                 finite.append(batch.finite)
                 progress(sum(map(len, rows)), n * len(samplers))

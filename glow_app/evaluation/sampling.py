@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from glow_app import processes
 from glow_app.flows import Glow
 from glow_app.likelihood import quantize
 
@@ -62,13 +63,19 @@ class Sampler:
     def batches(self, numbers: Iterable[int], batch_size: int) -> Iterator[Batch]:
         """The images with these numbers, in order.
 
+        Several processes draw whole batches in turn, and each of them is given all.
+
         Args:
-            numbers: ascending.
+            numbers: ascending; the same in all processes.
             batch_size: images that are given together at most, rounded up to a multiple of ``GROUP``.
         """
         size = -(-batch_size // GROUP) * GROUP
-        for _, together in groupby(numbers, key=lambda number: number // size):
-            yield self.draw(list(together))
+        whole = (list(together) for _, together in groupby(numbers, key=lambda number: number // size))
+        while of_each := list(islice(whole, processes.world_size())):
+            own = processes.share(of_each)
+            for batch in processes.gathered(self.draw(own[0]) if own else None):
+                if batch is not None:
+                    yield batch
 
     @torch.no_grad()
     def draw(self, numbers: Sequence[int]) -> Batch:

@@ -219,18 +219,6 @@ def test_another_process_writes_there(run: Path, tmp_path: Path, form: str, name
     assert not list(tmp_path.glob(".*"))
 
 
-def test_several_processes_are_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configure("sample", SampleConfig, f"checkpoint={run}", f"output={tmp_path}", "n=2")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    use(sample, config)
-    before = files(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    config.checkpoint = "nowhere"  # is not even opened
-    with pytest.raises(UserError, match=r"^glow-sample runs in one process; start it without torchrun$"):
-        use(sample, config)
-    assert files(tmp_path) == before
-
-
 def test_nothing_is_drawn_before_all_folders_are_looked_at(run: Path, tmp_path: Path) -> None:
     told(run, tmp_path, "n=2", "format=png", "temperature=[0.7]")
     with pytest.raises(UserError, match="first=0, not 1"):
