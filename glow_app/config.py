@@ -48,13 +48,21 @@ class TrainerConfig:
     """Where and how the steps run."""
 
     accelerator: str = option("device", choices=("cpu", "gpu"))
-    devices: int = option("how many devices; more than one is not supported yet", at_least=1, at_most=1)
+    devices: int | None = option(
+        "processes, each with a device of its own; null: one per GPU. torchrun and srun have their own number",
+        at_least=1,
+    )
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     compile: str = option(
         "generate code for training: steps one by one, or all as one", choices=("none", "steps", "full")
     )
-    batch_size: int = option("images per device and step", at_least=1)
+    batch_size: int = option("images per batch, divided among all processes", at_least=1)
     accumulate: int = option("batches whose gradients are averaged for one update", at_least=1)
+    nonfinite: str = option(
+        "what an update does whose loss or gradient is not finite: it ends the run, or is left out",
+        choices=("stop", "skip"),
+    )
+    skip_limit: int = option("nonfinite=skip: updates left out in a row that end the run all the same", at_least=1)
 
 
 @dataclass

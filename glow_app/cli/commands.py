@@ -5,6 +5,7 @@ waiting for torch.
 """
 
 import itertools
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -32,6 +33,7 @@ from glow_app.config_use import (
     UseConfig,
 )
 from glow_app.errors import UserError
+from glow_app.place import place
 
 U = TypeVar("U", bound=UseConfig)
 
@@ -85,15 +87,11 @@ def _prepare(composed: DictConfig) -> None:
 
 def _train(composed: DictConfig) -> None:
     console = Console()
-    checkpoint: Path | None = None
-    if composed.resume is None:
-        config = check(composed, TrainConfig)
-        run_folder = _new_run_folder(config.name)
-    elif composed.resume == AUTO:
-        config = check(composed, TrainConfig)
-        run_folder, checkpoint = _continue_or_start(config, composed, console)
-    else:
-        run_folder, checkpoint = _find_run(str(composed.resume), console)
+    fresh = composed.resume in (None, AUTO)
+    config = check(composed, TrainConfig) if fresh else None
+    _require_one_process_in_a_sweep(composed)
+    run_folder, checkpoint = _where(composed, config, console)
+    if config is None:
         config = check(resumed(composed, run_folder), TrainConfig)
     from glow_app.training.run import fit
 
@@ -163,6 +161,33 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
         raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
     fill_in_data(composed, str(composed.checkpoint), given_keys())
     return check(composed, schema)
+
+
+def _where(composed: DictConfig, config: TrainConfig | None, console: Console) -> tuple[Path, Path | None]:
+    """The folder of the run, and the checkpoint to go on from: the same in all processes of the run."""
+    from glow_app import processes
+
+    def decide() -> str:
+        if config is None:
+            found = _find_run(str(composed.resume), console)
+        elif composed.resume == AUTO:
+            found = _continue_or_start(config, composed, console)
+        else:
+            found = _new_run_folder(config.name), None
+        return json.dumps([None if path is None else str(path) for path in found])
+
+    folder, checkpoint = json.loads(processes.agreed(decide))
+    return Path(folder), None if checkpoint is None else Path(checkpoint)
+
+
+def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
+    """Raises a UserError for a sweep whose runs would start processes: each of these would begin the sweep again."""
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweep and composed.trainer.devices != 1 and place().world_size == 1:
+        raise UserError(
+            f"trainer.devices={composed.trainer.devices} in a sweep (-m): a run of a sweep does not start processes; "
+            "choose trainer.devices=1, or hydra/launcher=submitit_slurm, whose tasks are the processes"
+        )
 
 
 def _new_run_folder(name: str) -> Path:

@@ -68,6 +68,10 @@ class AffineCoupling(Bijection):
         shift, raw = deinterleave(answer)
         return shift, self.log_scale(raw)
 
+    def scales(self, x: Tensor) -> Tensor:
+        """By what ``x2`` is multiplied, (B, C/2, H, W)."""
+        return self._shift_and_log_scale(self.conditioner(x.chunk(2, 1)[0]))[1].exp()
+
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x1, x2 = x.chunk(2, 1)
         return self._transform(x1, x2, self.conditioner(x1))

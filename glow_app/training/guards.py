@@ -1,35 +1,157 @@
-"""What stops a run before it poisons itself."""
+"""What stops a run before it poisons itself, and what tells that it is about to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
+from torch import Tensor
 from torch.optim import Optimizer
 
+from glow_app import processes
+from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
+from glow_app.progress import say
 from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.examine import examine, smallest_scale
 from glow_app.training.module import GlowModule
+
+HELP = "try model.scale=bounded, a smaller optim.lr or a longer optim.warmup_images"
 
 
 class FiniteGuard(pl.Callback):
-    """Stops the run before an update with a loss or a gradient that is not finite; logs the gradient's norm."""
+    """Nothing is updated with a loss or a gradient that is not finite, of whichever process and accumulated batch.
 
-    def __init__(self, run_folder: Path) -> None:
+    All processes come to the same decision at the same step: to stop, or, with ``nonfinite="skip"``, to leave the
+    update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of an
+    update and the gradient's norm; with ``skip`` also how many updates were left out so far.
+
+    Args:
+        run_folder: folder of the run.
+        nonfinite: ``stop`` or ``skip``.
+        limit: updates left out in a row that end the run all the same.
+        console: where to say that an update was left out.
+    """
+
+    def __init__(self, run_folder: Path, nonfinite: str, limit: int, console: Console) -> None:
         super().__init__()
         self.run_folder = run_folder
+        self.nonfinite = nonfinite
+        self.limit = limit
+        self.console = console
+        self.skipped = 0
+        self.in_a_row = 0
+        self._batches: list[Batch] = []
+        self._losses: list[Tensor] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._batches.append(batch)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self._losses.append(loss.detach())  # divided by the number of batches behind the update
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        assert isinstance(pl_module, GlowModule) and pl_module.last_loss is not None
-        gradients = [p.grad for p in pl_module.flow.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        pl_module.log("train/gradient_norm", norm)
-        if not torch.isfinite(norm + pl_module.last_loss):
-            kept = checkpoints_of(self.run_folder)
-            last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
-            raise UserError(
-                f"step {trainer.global_step}: loss {pl_module.last_loss.item():.4g}, gradient norm {norm.item():.4g}: "
-                f"not finite; stopped before the update, {last}; try model.scale=bounded, a smaller optim.lr or a "
-                "longer optim.warmup_images"
-            )
+        assert isinstance(pl_module, GlowModule)
+        loss = processes.mean(torch.stack(self._losses).sum())
+        norm = torch.nn.utils.get_total_norm([p.grad for p in pl_module.flow.parameters() if p.grad is not None])
+        batches = self._batches
+        self._batches, self._losses = [], []
+        if torch.isfinite(norm + loss):  # the one place of a step where the device is waited for
+            self.in_a_row = 0
+            pl_module.last_loss = loss
+            pl_module.log("train/bits_per_dim", loss)
+            pl_module.log("train/gradient_norm", norm)
+        else:
+            self._refuse(trainer.global_step, loss, norm, pl_module, batches)
+        if self.nonfinite == "skip":
+            pl_module.log("train/skipped", float(self.skipped))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+    def _refuse(self, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> None:
+        # Every process examines its own batches; all know what all have found.
+        found = processes.gathered([line for batch in batches for line in examine(module, batch)])
+        several = len(found) > 1
+        lines = [f"process {rank}: {line}" if several else line for rank, own in enumerate(found) for line in own]
+        where = "; ".join(lines) or "computed again, the same images give finite values: suspect the device"
+        what = f"step {step}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}: not finite"
+        self.in_a_row += 1
+        if self.nonfinite == "skip" and self.in_a_row < self.limit:
+            self.skipped += 1
+            for parameter in module.flow.parameters():
+                parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
+            say(self.console, f"{what}; this update is left out ({where})")
+            return
+        kept = checkpoints_of(self.run_folder)
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
+        row = f" after {self.in_a_row} in a row" if self.nonfinite == "skip" else ""
+        raise UserError(f"{what}; stopped before the update{row}, {last}; {where}; {HELP}")
+
+
+class Monitors(pl.Callback):
+    """Figures that move before a run goes wrong: taken when figures are logged, of no influence on the run.
+
+    ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss lies
+    above the median of the last ``WINDOW`` updates. ``train/min_scale``: the smallest scale of any affine coupling on a
+    few images of the batch; inverses magnify errors by its reciprocal.
+
+    Args:
+        every: steps between two figures.
+    """
+
+    WINDOW = 200
+    IMAGES = 8
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self._n = 0
+        self._losses = torch.zeros(self.WINDOW)
+        self._batch: Batch | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._losses = self._losses.to(pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._batch = batch
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, GlowModule)
+        loss = pl_module.last_loss
+        if loss is None:
+            return  # the first update was left out
+        if (trainer.global_step + 1) % self.every == 0:
+            self._log(pl_module, loss)
+        # On the device, without waiting for it.
+        self._losses[self._n % self.WINDOW] = loss
+        self._n += 1
+
+    def _log(self, module: GlowModule, loss: Tensor) -> None:
+        before = self._losses[: min(self._n, self.WINDOW)]
+        if len(before) > 1:
+            median = before.median()
+            deviation = 1.4826 * (before - median).abs().median()
+            module.log("train/loss_spike", (loss - median) / deviation.clamp_min(1e-6))
+        assert self._batch is not None
+        scale = smallest_scale(module, self._batch, self.IMAGES)
+        if scale is not None:
+            module.log("train/min_scale", scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": self._n, "losses": self._losses.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._n, self._losses = state_dict["n"], state_dict["losses"]

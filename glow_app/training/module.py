@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics.aggregation import CatMetric
 
+from glow_app import processes
 from glow_app.config import OptimConfig
 from glow_app.data.sampler import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
 from glow_app.training.optim import learning_rate_factor, make_optimizer
+
+CHECKED = 16
+"""Validation images, the first ones, that are reconstructed."""
 
 
 class GlowModule(pl.LightningModule):
@@ -32,6 +35,9 @@ class GlowModule(pl.LightningModule):
         max_steps: updates of the whole run.
         seed: of the noise.
         conditioner_dtype: of the conditioners in training; None for float32.
+
+    Attributes:
+        last_loss: of the last update, in bits per dimension, over all of its images; None before the first.
     """
 
     def __init__(
@@ -53,7 +59,8 @@ class GlowModule(pl.LightningModule):
         self.seed = seed
         self.conditioner_dtype = conditioner_dtype
         self.last_loss: Tensor | None = None
-        self.val_bits_per_dim = CatMetric()
+        self._validated: list[Tensor] = []
+        self._came_back: list[Tensor] = []
 
     def on_train_start(self) -> None:
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
@@ -61,13 +68,12 @@ class GlowModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.bits_per_dim(batch).mean()
-        self.last_loss = loss.detach()
         # The update that this batch leads to: Lightning would number updates from 0.
         self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
-        self.log("train/bits_per_dim", self.last_loss, batch_size=len(batch.images))
         return loss
 
     def on_validation_start(self) -> None:
+        self._validated, self._came_back = [], []
         self.flow.set_conditioner_dtype(None)
         # Other batch sizes and dtypes than in training: each would be compiled anew.
         torch.compiler.set_stance("force_eager")
@@ -77,22 +83,32 @@ class GlowModule(pl.LightningModule):
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_bits_per_dim.update(self.bits_per_dim(batch))
-        if batch_idx == 0:
-            self._check_reconstruction(batch)
+        self._validated.append(self.bits_per_dim(batch).double().cpu())
+        self._came_back.append(self._reconstructed(batch, batch.positions < CHECKED).cpu())
 
     def on_validation_epoch_end(self) -> None:
-        reached = Likelihood(torch.atleast_1d(torch.as_tensor(self.val_bits_per_dim.compute())).double())
-        self.val_bits_per_dim.reset()
-        self.log("step", float(self.global_step))  # Lightning's word for the step of everything that is logged with it
-        self.log("val/bits_per_dim", reached.mean)
-        self.log("val/standard_error", reached.standard_error)
+        # In the order of the images, so that the figures do not depend on who has computed which.
+        reached = Likelihood(processes.interleaved(torch.cat(self._validated)))
+        came_back = torch.cat(processes.gathered(torch.cat(self._came_back)))
+        # "step" is Lightning's word for the step of everything that is logged with it.
+        figures = {
+            "step": float(self.global_step),
+            "val/bits_per_dim": reached.mean,
+            "val/standard_error": reached.standard_error,
+            "val/reconstructed": came_back.double().mean(),
+        }
+        # Lightning asks for a reduction over processes; of values that are the same in all of them, any will do.
+        self.log_dict(figures, reduce_fx="max", sync_dist=True)
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """(B,), with one draw of dequantization noise."""
-        u = dequantization_noise(batch.images, self.seed, batch.positions)
-        nats = log_prob(self.flow, batch.images, u, self.n_bits, self.cond(batch.labels))
+        nats = log_prob(self.flow, batch.images, self.noise(batch), self.n_bits, self.cond(batch.labels))
         return bits_per_dim(nats, self.flow.n_dims)
+
+    def noise(self, batch: Batch) -> Tensor:
+        """Of the dequantization, in the dtype of the flow."""
+        u = dequantization_noise(batch.images, self.seed, batch.positions)
+        return u.to(next(self.flow.parameters()).dtype)
 
     def cond(self, labels: Tensor | None) -> Tensor | None:
         """The labels, if the model is conditional."""
@@ -109,14 +125,15 @@ class GlowModule(pl.LightningModule):
             self.flow.set_conditioner_dtype(self.conditioner_dtype)
             self.flow.train()
 
-    def _check_reconstruction(self, batch: Batch) -> None:
-        """Logs the share of images that come back exactly, pixel by pixel, from their latents."""
-        images, cond = batch.images[:16], self.cond(batch.labels)
-        cond = None if cond is None else cond[:16]
+    def _reconstructed(self, batch: Batch, chosen: Tensor) -> Tensor:
+        """Bool, for each of the chosen images: whether it comes back exactly, pixel by pixel, from its latents."""
+        images, cond = batch.images[chosen], self.cond(batch.labels)
+        if not len(images):
+            return chosen.new_empty(0)
+        cond = None if cond is None else cond[chosen]
         latents, _ = self.flow(dequantize(images, 0.5, self.n_bits), cond)
         kept = images >> (8 - self.n_bits) << (8 - self.n_bits)
-        exact = (quantize(self.flow.inverse(latents, cond), self.n_bits) == kept).flatten(1).all(1)
-        self.log("val/reconstructed", exact.float().mean(), batch_size=len(images))
+        return (quantize(self.flow.inverse(latents, cond), self.n_bits) == kept).flatten(1).all(1)
 
     def _apply_optim_options(self) -> None:
         """A resumed optimizer has the options that it was saved with; those of this run may differ."""

@@ -42,10 +42,12 @@ class PublishedAdamax(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue  # an update that is left out
             beta1, beta2 = group["betas"]
             group["t"] = group.get("t", 0) + 1
             step_size = group["lr"] * math.sqrt(1 - beta2 ** group["t"]) / (1 - beta1 ** group["t"])
-            params = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in params]
             means = [self._of(p, "mean") for p in params]
             largest = [self._of(p, "largest") for p in params]

@@ -23,20 +23,22 @@ def banner(
     val: ImageSource | None,
     run_folder: Path,
     resumed_step: int,
+    n_processes: int,
     console: Console,
 ) -> None:
     """What is about to be trained, on what, where."""
     model, trainer = config.model, config.trainer
     channels, height, width = train.image_shape
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
+    together = f", {n_processes} processes" if n_processes > 1 else ""
     lines = [
         f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation images, "
         f"{channels}x{height}x{width}, {config.data.n_bits} bits",
         f"pixels    {train.preprocessing}",
         f"model     Glow, L={model.n_levels} K={model.n_steps} width={model.width}, {model.coupling} coupling, "
         f"{model.permutation} permutation, {n_parameters / 1e6:.2f}M parameters",
-        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate * trainer.devices} images, "
-        f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}",
+        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} images, "
+        f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
         f"run       {run_folder}",
     ]
     if resumed_step:

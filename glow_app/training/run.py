@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from glow_app import figures
+from glow_app import figures, processes
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.card import Card, read_card
 from glow_app.config import AUTO, TrainConfig
@@ -37,14 +37,15 @@ from glow_app.training.callbacks import LearningRate
 from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
-from glow_app.training.guards import FiniteGuard
+from glow_app.training.guards import FiniteGuard, Monitors
 from glow_app.training.loggers import make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
 from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
-from glow_app.training.trainer import make_trainer, require_device
+from glow_app.training.trainer import Layout, layout, log_every, make_trainer
+from glow_app.training.watch import Watch
 
 GRID = 32
 """Images in a sample grid."""
@@ -84,7 +85,10 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
         SystemExit: likewise another signal; the status is 128 + its number.
     """
-    require_device(config.trainer)
+    where = layout(config.trainer)
+    first = processes.is_first()
+    if not first:
+        console = Console(quiet=True)
     forbid_tf32()
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     resumed_step = 0 if saved is None else saved["global_step"]
@@ -101,18 +105,21 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
-    _save_configuration(config, run_folder)
+    if first:
+        _save_configuration(config, run_folder)
     compile_flow(flow, config.trainer.compile)
-    report.banner(config, flow, train, val, run_folder, resumed_step, console)
+    report.banner(config, flow, train, val, run_folder, resumed_step, where.world_size, console)
 
     signals = Signals()
     checkpoints = Checkpoints(run_folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
-    loggers = make_loggers(config, run_folder, resumed_step, console)
-    trainer = make_trainer(config, run_folder, val is not None, _callbacks(run, checkpoints), loggers)
+    loggers = make_loggers(config, run_folder, resumed_step, console) if first else []
+    watch = Watch()
+    callbacks = [watch, *_callbacks(run, checkpoints)]
+    trainer = make_trainer(config, where, run_folder, val is not None, callbacks, loggers)
     device = trainer.strategy.root_device
-    data = _data_module(run)
+    data = _data_module(run, where)
     ending = False
-    with signals, _explained(trainer, checkpoint, checkpoints):
+    with watch, signals, _explained(trainer, checkpoint, checkpoints):
         try:
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
             ending = True
@@ -120,8 +127,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
             validated = config.max_steps % min(config.validate_every, config.max_steps) == 0
             if val is not None and not (validated and resumed_step < config.max_steps):
                 trainer.validate(run.module, data, verbose=False)
-            if trainer.is_global_zero:
-                _conclude(run, trainer, device)
+            _conclude(run, trainer, device)
         except Interrupted as stop:
             if trainer.is_global_zero:
                 if not ending:
@@ -165,6 +171,8 @@ def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkp
         except UserError:
             raise
         except Exception as error:
+            if processes.is_lost_connection(error):
+                raise UserError("another process of this run has ended; what it said before tells why") from error
             if checkpoint is not None and not checkpoints.restored:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error
@@ -176,13 +184,19 @@ def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkp
 
 
 def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
-    """Exports, tests, exports again with the figure of the test, and says what to do next."""
+    """Exports, tests, exports again with the figure of the test, and says what to do next.
+
+    All processes test; the first one exports.
+    """
     reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-    _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+    if trainer.is_global_zero:
+        _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
     if run.test is None:
         say(run.console, "there is no test split: the last validation, if any, is the figure of this run")
     else:
-        _export(run, trainer.global_step, reached | _test(run, run.test, device))
+        reached |= _test(run, run.test, device)
+        if trainer.is_global_zero:
+            _export(run, trainer.global_step, reached)
     report.where(run.config, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
 
 
@@ -219,19 +233,19 @@ def _module(flow: Glow, config: TrainConfig) -> GlowModule:
         flow,
         n_bits=config.data.n_bits,
         optim=config.optim,
-        images_per_step=config.trainer.batch_size * config.trainer.accumulate * config.trainer.devices,
+        images_per_step=config.trainer.batch_size * config.trainer.accumulate,
         max_steps=config.max_steps,
         seed=config.seed,
         conditioner_dtype=PRECISIONS[config.trainer.precision],
     )
 
 
-def _data_module(run: _Run) -> ImageDataModule:
+def _data_module(run: _Run, where: Layout) -> ImageDataModule:
     config = run.config
     return ImageDataModule(
         run.train,
         run.val,
-        batch_size=config.trainer.batch_size,
+        batch_size=config.trainer.batch_size // where.world_size,
         n_steps=config.max_steps * config.trainer.accumulate,
         seed=config.seed,
         flip=config.data.flip,
@@ -248,7 +262,8 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     )
     return [
         *([run.average] if run.average else []),  # first: what follows sees the newest average
-        FiniteGuard(run.folder),
+        FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
+        Monitors(log_every(config)),
         LearningRate(),
         grids,
         checkpoints,
@@ -263,7 +278,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
     eager = torch.compiler.set_stance("force_eager")
     with eager, run.final_weights(), counting(run.console, "test") as progress:
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
-        batch_size = 2 * config.trainer.batch_size
+        batch_size = 2 * config.trainer.batch_size // processes.world_size()
         indices = range(min(config.test_images or len(test), len(test)))
         reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
     report.result(reached, test, config, run.console)

@@ -1,28 +1,85 @@
 """Lightning's trainer for a configuration: where the steps run, and how often what happens."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
+import torch._dynamo
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
 from glow_app.config import TrainConfig, TrainerConfig
 from glow_app.errors import UserError
+from glow_app.place import is_child, is_of_srun, place
 from glow_app.training.checkpoint import DurableCheckpointIO
 
 LOG_EVERY = 50
 """Steps between two rows of training figures in metrics.csv."""
 
+PATIENCE = timedelta(minutes=30)
+"""For which processes wait for each other: while the first draws samples, say. One that dies is noticed at once."""
 
-def require_device(trainer: TrainerConfig) -> None:
-    """Raises a UserError for an accelerator that is not there, before any data are read."""
+
+class Layout(NamedTuple):
+    """Where the processes of a run are.
+
+    Attributes:
+        devices: processes on each machine.
+        machines: how many of them.
+    """
+
+    devices: int
+    machines: int
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all."""
+        return self.devices * self.machines
+
+
+def layout(trainer: TrainerConfig) -> Layout:
+    """The processes that torchrun, srun or glow-train have started, or that the trainer will start.
+
+    Raises:
+        UserError: the machine has no such devices, or the batch cannot be divided among them.
+    """
+    here = place()
+    if here.world_size > 1:
+        found = Layout(here.local_world_size, here.world_size // here.local_world_size)
+    else:
+        found = Layout(trainer.devices or (torch.cuda.device_count() if trainer.accelerator == "gpu" else 1), 1)
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: this machine has none; choose trainer=cpu")
+        raise UserError(
+            "trainer.accelerator=gpu: this machine has none; choose trainer=cpu, or trainer.accelerator=cpu"
+        )
+    if trainer.accelerator == "gpu" and torch.cuda.device_count() < found.devices:
+        raise UserError(
+            f"{found.devices} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}: "
+            "give a smaller trainer.devices (or nproc-per-node, or tasks per node)"
+        )
+    if trainer.batch_size % found.world_size:
+        nearest = max(1, round(trainer.batch_size / found.world_size)) * found.world_size
+        raise UserError(
+            f"trainer.batch_size={trainer.batch_size} cannot be divided among {found.world_size} processes: "
+            f"choose {nearest}"
+        )
+    return found
+
+
+def log_every(config: TrainConfig) -> int:
+    """Steps between two rows of training figures."""
+    return min(LOG_EVERY, config.max_steps)
 
 
 def make_trainer(
     config: TrainConfig,
+    where: Layout,
     run_folder: Path,
     validates: bool,
     callbacks: Sequence[pl.Callback],
@@ -32,6 +89,7 @@ def make_trainer(
 
     Args:
         config: all options.
+        where: see :func:`layout`.
         run_folder: folder of the run.
         validates: whether there are validation images.
         callbacks: what accompanies training, in the order in which it is called.
@@ -39,7 +97,9 @@ def make_trainer(
     """
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
+        devices=where.devices,
+        num_nodes=where.machines,
+        strategy="auto" if where.world_size == 1 else _together(),
         max_steps=config.max_steps,
         max_epochs=-1,
         accumulate_grad_batches=config.trainer.accumulate,
@@ -48,7 +108,7 @@ def make_trainer(
         limit_val_batches=1.0 if validates else 0,
         num_sanity_val_steps=0,
         gradient_clip_val=config.optim.clip_norm,
-        log_every_n_steps=min(LOG_EVERY, config.max_steps),
+        log_every_n_steps=log_every(config),
         callbacks=list(callbacks),
         # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
         default_root_dir=run_folder,
@@ -59,3 +119,17 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _together() -> DDPStrategy:
+    """Several processes, each with its part of every batch, whose gradients are averaged while they are computed."""
+    # Each step of flow is compiled by itself: nothing is gained by cutting its graph where gradients are sent.
+    torch._dynamo.config.optimize_ddp = False
+    return DDPStrategy(cluster_environment=_environment(), timeout=PATIENCE)
+
+
+def _environment() -> ClusterEnvironment | None:
+    """Who has started the processes, or is to: Lightning would take any job of SLURM's for one started by srun."""
+    if place().world_size > 1 and not is_of_srun() and not is_child():
+        return TorchElasticEnvironment()
+    return None if is_of_srun() else LightningEnvironment()
