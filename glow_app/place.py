@@ -1,6 +1,7 @@
 """Which of several processes this one is, told by the environment; without torch, so that it is known at once."""
 
 import os
+from functools import cache
 from typing import NamedTuple
 
 
@@ -23,9 +24,10 @@ class Place(NamedTuple):
 ALONE = Place(0, 1, 0, 1)
 
 
+@cache
 def place() -> Place:
     """What ``torchrun``, SLURM's ``srun`` or ``glow-train`` told this process when they started it, else ``ALONE``."""
-    env = os.environ
+    env = os.environ  # asked once: Lightning takes some of it away when training ends
     if "RANK" in env and "WORLD_SIZE" in env:  # torchrun
         world_size = int(env["WORLD_SIZE"])
         return Place(

@@ -172,7 +172,10 @@ def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkp
             raise
         except Exception as error:
             if processes.is_lost_connection(error):
-                raise UserError("another process of this run has ended; what it said before tells why") from error
+                raise UserError(
+                    "another process of this run has ended; go on with "
+                    f"glow-train resume={checkpoints.run_folder} once it is known why"
+                ) from error
             if checkpoint is not None and not checkpoints.restored:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error

@@ -69,10 +69,7 @@ class Watch(pl.Callback):
             while is_child() and os.getppid() == self._parent and time.monotonic() < until:
                 time.sleep(0.1)  # Lightning kills the process that started this one if this one's exit status is not 0
         else:
-            cause = error.__cause__ or error
-            self._tell(cause if processes.is_lost_connection(cause) else error)
-            if processes.is_lost_connection(cause):
-                time.sleep(SILENCE + GRACE)  # the thread finds out who it was, and ends this process
+            self._tell(error)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.world_size == 1 or self._thread is not None:
@@ -89,7 +86,8 @@ class Watch(pl.Callback):
             self._tell(exception)
 
     def _tell(self, error: BaseException) -> None:
-        if not processes.is_lost_connection(error) and not self._status:
+        consequence = any(processes.is_lost_connection(e) for e in (error, error.__cause__) if e is not None)
+        if not consequence and not self._status:
             self._status = f"{FAILED}{error}"
 
     def _run(self) -> None:
