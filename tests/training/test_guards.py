@@ -1,0 +1,134 @@
+"""Nothing that is not finite reaches the weights; what is about to go wrong is measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from glow_app.data.sampler import Batch
+from glow_app.errors import UserError
+from glow_app.exported import load
+from glow_app.training import metrics
+from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.ema import WeightAverage
+from glow_app.training.guards import Monitors
+from glow_app.training.module import GlowModule
+from tests.training.runs import find, smallest, train
+
+CONVOLUTION = "levels.1.steps.0.coupling.conditioner.conv2"
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
+    """One layer gives NaN for the third image of a batch, at steps ``first`` to ``last``."""
+    on_fit_start = WeightAverage.on_fit_start
+
+    def hooked(self: Any, trainer: Any, pl_module: GlowModule) -> None:
+        def spoil(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+            if not trainer.training or not first <= trainer.global_step <= last or len(output) != 8:
+                return output
+            return output.index_fill(0, torch.tensor([2]), float("nan"))
+
+        pl_module.flow.get_submodule(CONVOLUTION).register_forward_hook(spoil)
+        on_fit_start(self, trainer, pl_module)
+
+    monkeypatch.setattr(WeightAverage, "on_fit_start", hooked)
+
+
+def test_the_error_names_the_layer_and_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 5, 5)
+    with pytest.raises(
+        UserError,
+        match=rf"step 5: loss nan.*; samples at positions 42: not finite from {CONVOLUTION} \(ActNormConv2d\) on",
+    ):
+        train(smallest(tmp_path), tmp_path / "run")
+
+
+@pytest.mark.parametrize("optim", ["adam", "adamax"])
+def test_an_update_that_is_left_out_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str
+) -> None:
+    options = ["trainer.nonfinite=skip", f"optim={optim}", "checkpoint_every=1", "optim.ema_decay=0.9"]
+    poison(monkeypatch, 4, 4)
+    saved: dict[int, dict[str, Any]] = {}
+    on_train_batch_start = Monitors.on_train_batch_start
+
+    def keep(self: Any, trainer: Any, pl_module: GlowModule, *arguments: Any) -> None:
+        state = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        saved[trainer.global_step] = {"weights": state, "t": trainer.optimizers[0].param_groups[0].get("t")}
+        on_train_batch_start(self, trainer, pl_module, *arguments)
+
+    monkeypatch.setattr(Monitors, "on_train_batch_start", keep)
+    output = train(smallest(tmp_path, *options), tmp_path / "run")
+    assert "step 4: loss nan, gradient norm nan: not finite; this update is left out (samples at positions 34" in output
+    before, after, later = (saved[step] for step in (4, 5, 6))
+    assert all(torch.equal(before["weights"][name], after["weights"][name]) for name in before["weights"])
+    assert not all(torch.equal(after["weights"][name], later["weights"][name]) for name in after["weights"])
+    assert before["t"] == after["t"]
+    rows = metrics.read(tmp_path / "run" / "metrics.csv")
+    assert [row["train/skipped"] for row in rows if "train/skipped" in row] == [1.0]
+    assert load(tmp_path / "run").card.step == 8
+
+
+def test_too_many_updates_left_out_in_a_row_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 3, 6)
+    options = ["trainer.nonfinite=skip", "trainer.skip_limit=3"]
+    with pytest.raises(UserError, match=r"step 5: .*stopped before the update after 3 in a row, the last good"):
+        train(smallest(tmp_path, *options), tmp_path / "run")
+    newest = torch.load(checkpoints_of(tmp_path / "run")[-1], weights_only=True)
+    assert all(torch.isfinite(value).all() for value in newest["state_dict"].values())
+
+
+def test_what_does_not_happen_again_is_laid_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits_per_dim = GlowModule.bits_per_dim
+    struck: list[int] = []
+
+    def once(self: GlowModule, batch: Batch) -> Tensor:
+        found = bits_per_dim(self, batch)
+        if self.trainer.training and self.trainer.global_step == 2 and not struck:
+            struck.append(2)
+            return found * float("inf")
+        return found
+
+    monkeypatch.setattr(GlowModule, "bits_per_dim", once)
+    with pytest.raises(UserError, match=r"step 2: loss inf.*the same images give finite values: suspect the device"):
+        train(smallest(tmp_path), tmp_path / "run")
+
+
+def test_the_loss_of_accumulated_batches_is_that_of_one(tmp_path: Path) -> None:
+    losses = []
+    for name, options in (("one", []), ("two", ["trainer.batch_size=4", "trainer.accumulate=2"])):
+        train(smallest(tmp_path, "max_steps=3", *options), tmp_path / name)
+        (row,) = [r for r in metrics.read(tmp_path / name / "metrics.csv") if "train/bits_per_dim" in r]
+        losses.append(row["train/bits_per_dim"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_monitors_are_resumed_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constant = "optim.decay=constant"
+    train(smallest(tmp_path, constant), tmp_path / "whole")
+    train(smallest(tmp_path, constant, "max_steps=5"), tmp_path / "parts")
+    train(smallest(tmp_path, constant), *find(tmp_path / "parts"))
+    rows = []
+    for name in ("whole", "parts"):
+        rows += [r for r in metrics.read(tmp_path / name / "metrics.csv") if r["step"] == 8 and "train/lr" in r]
+    assert rows[0]["train/loss_spike"] == rows[1]["train/loss_spike"]
+    assert 0 < rows[0]["train/min_scale"] == rows[1]["train/min_scale"] < 1
+    monkeypatch.setattr(Monitors, "on_before_optimizer_step", lambda *arguments: None)
+    train(smallest(tmp_path, constant), tmp_path / "without")
+    a, b = (load(tmp_path / name).flow.state_dict() for name in ("whole", "without"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_spike_is_measured_in_robust_deviations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits_per_dim = GlowModule.bits_per_dim
+
+    def spike(self: GlowModule, batch: Batch) -> Tensor:
+        found = bits_per_dim(self, batch)
+        return found + 100 if self.trainer.training and self.trainer.global_step == 7 else found
+
+    monkeypatch.setattr(GlowModule, "bits_per_dim", spike)
+    train(smallest(tmp_path), tmp_path / "run")
+    (row,) = [r for r in metrics.read(tmp_path / "run" / "metrics.csv") if "train/loss_spike" in r]
+    assert row["train/loss_spike"] > 100
