@@ -109,6 +109,7 @@ class Monitors(pl.Callback):
     """
 
     WINDOW = 200
+    FEWEST = 5
     IMAGES = 8
 
     def __init__(self, every: int) -> None:
@@ -141,7 +142,7 @@ class Monitors(pl.Callback):
 
     def _log(self, module: GlowModule, loss: Tensor) -> None:
         before = self._losses[: min(self._n, self.WINDOW)]
-        if len(before) > 1:
+        if len(before) >= self.FEWEST:
             median = before.median()
             deviation = 1.4826 * (before - median).abs().median()
             module.log("train/loss_spike", (loss - median) / deviation.clamp_min(1e-6))

@@ -54,6 +54,15 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: str, message: st
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_of_a_sweep_starts_no_processes(tmp_path: Path) -> None:
+    result = run(tmp_path, "-m", "trainer.devices=2", "seed=0")
+    assert result.returncode == 2
+    assert result.stderr.startswith(
+        "error: trainer.devices=2 in a sweep (-m): a run of a sweep does not start processes"
+    )
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
 def test_a_mistake_is_told_before_torch_is_loaded() -> None:
     code = "import sys; sys.argv = ['x', 'model.n_levels=0']\nfrom glow_app import cli\n"
     code += "try: cli.train()\nexcept SystemExit: print('torch' in sys.modules)"

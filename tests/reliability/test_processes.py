@@ -74,7 +74,23 @@ def test_a_run_of_two_processes_leaves_what_one_leaves(two: Ranks, tmp_path: Pat
     assert two.call(work.fitted, tmp_path / "two", overrides) == [None, None]
     one, both = (tmp_path / name / "run" for name in ("one", "two"))
     assert {path.relative_to(both) for path in both.rglob("*")} == {path.relative_to(one) for path in one.rglob("*")}
-    rows, expected = (metrics.read(folder / "metrics.csv") for folder in (both, one))
+    same_metrics(both, one)
+
+
+def test_two_processes_go_on_with_the_run_of_one(two: Ranks, tmp_path: Path) -> None:
+    """In the middle of a pass through the images."""
+    constant = ["optim.decay=constant", "data.n_images=101"]
+    assert work.fitted(tmp_path / "whole", constant) is None
+    assert work.fitted(tmp_path / "parts", [*constant, "max_steps=4"]) is None
+    (checkpoint,) = checkpoints_of(tmp_path / "parts" / "run")
+    assert two.call(work.fitted, tmp_path / "parts", constant, checkpoint) == [None, None]
+    same_metrics(tmp_path / "parts" / "run", tmp_path / "whole" / "run", from_step=8)
+
+
+def same_metrics(run: Path, other: Path, from_step: int = 0) -> None:
+    rows, expected = (
+        [row for row in metrics.read(folder / "metrics.csv") if row["step"] >= from_step] for folder in (run, other)
+    )
     for row, of_one in zip(rows, expected, strict=True):
         assert row.keys() - {"train/images_per_second"} == of_one.keys() - {"train/images_per_second"}
         assert row["step"] == of_one["step"]

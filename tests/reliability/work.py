@@ -71,7 +71,7 @@ def trained(folder: Path, overrides: list[str]) -> dict[str, Any]:
         source, None, config.trainer.batch_size // where.world_size, 20 * config.trainer.accumulate, config.seed,
         flip=True, shift=0.1, workers=0, val_images=0,
     )  # fmt: skip
-    trainer = make_trainer(config, where, validates=False, callbacks=[recorder], loggers=[])
+    trainer = make_trainer(config, where, folder, validates=False, callbacks=[recorder], loggers=[])
     with runs._explained(trainer, None, None):  # type: ignore[arg-type]  # there are no checkpoints
         trainer.fit(module, data)
     return {
@@ -93,10 +93,10 @@ def bits() -> list[Tensor | float]:
     return [reached.per_image.numpy(), reached.mean]
 
 
-def fitted(folder: Path, overrides: list[str]) -> str | None:
+def fitted(folder: Path, overrides: list[str], checkpoint: Path | None = None) -> str | None:
     """A whole run; gives the error that ends it, if one does."""
     try:
-        train(smallest(folder, "data.cache=false", *overrides), folder / "run")
+        train(smallest(folder, "data.cache=false", *overrides), folder / "run", checkpoint)
     except UserError as error:
         return str(error)
     return None
