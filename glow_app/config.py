@@ -72,6 +72,7 @@ class LoggerConfig:
     name: str = option("csv: nothing but metrics.csv", choices=("csv", "tensorboard", "wandb"))
     project: str = option("wandb project")
     mode: str = option("wandb: offline keeps everything in the run's folder", choices=("offline", "online"))
+    artifacts: bool = option("wandb: give it the exported model too, when the run has ended")
 
 
 @dataclass

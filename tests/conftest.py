@@ -7,6 +7,16 @@ import pytest
 from tests.training.runs import smallest, train
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_logged_in_to_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it neither talks to its server nor reports its errors."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb_config"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of seconds: 16-pixel faces, two levels. Its data are 64 faces per split."""

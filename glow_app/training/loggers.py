@@ -1,19 +1,21 @@
-"""Where a run's figures go: the one place that knows TensorBoard and wandb."""
+"""Where a run's figures go: metrics.csv always, and what ``logger=`` names besides."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from PIL.Image import Image as Picture
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
-from glow_app.config import LoggerConfig, TrainConfig
-from glow_app.progress import say
+from glow_app.config import TrainConfig
 from glow_app.training.metrics import MetricsCSV
+from glow_app.training.track_tensorboard import TensorBoard
+from glow_app.training.track_wandb import Wandb
+from glow_app.training.tracking import TrackerLogger
 
 
 def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, console: Console) -> list[Logger]:
-    """metrics.csv always, and what ``logger=`` names besides.
-
-    A wandb that cannot be reached is said in one line, and is no reason not to train.
+    """metrics.csv, and the tracker that the configuration names.
 
     Args:
         config: options of the run.
@@ -22,27 +24,35 @@ def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, conso
         console: where to write.
     """
     loggers: list[Logger] = [MetricsCSV(run_folder / "metrics.csv", resumed_step)]
-    if config.logger.name == "tensorboard":
-        loggers.append(TensorBoardLogger(run_folder, name="", version="tensorboard"))
-    if config.logger.name == "wandb":
-        try:
-            loggers.append(_wandb(config.logger, run_folder, config.name))
-        except Exception as error:  # of many kinds
-            reason = " ".join(str(error).split())
-            say(console, f"wandb is not used: {reason}; the run goes on with metrics.csv alone")
+    match config.logger.name:
+        case "tensorboard":
+            start = lambda: TensorBoard(config, run_folder, resumed_step)  # noqa: E731
+            loggers.append(TrackerLogger("TensorBoard", start, console))
+        case "wandb":
+            start = lambda: Wandb(config, run_folder, resumed_step, console)  # noqa: E731
+            loggers.append(TrackerLogger("wandb", start, console))
     return loggers
 
 
-def _wandb(config: LoggerConfig, run_folder: Path, name: str) -> Logger:
-    from pytorch_lightning.loggers import WandbLogger  # imports wandb, which is slow, and seldom asked for
+def log_picture(loggers: Sequence[Logger], name: str, picture: Picture, step: int) -> None:
+    """Gives a picture, such as ``samples/T0.70``, to those that take pictures."""
+    for logger in loggers:
+        if isinstance(logger, TrackerLogger):
+            logger.log_picture(name, picture, step)
 
-    logger = WandbLogger(
-        name=f"{name}/{run_folder.name}",
-        id=f"{name}-{run_folder.name}",
-        resume="allow",
-        project=config.project,
-        save_dir=run_folder,
-        offline=config.mode == "offline",
-    )
-    _ = logger.experiment  # connects, and so fails, now
-    return logger
+
+def conclude(loggers: Sequence[Logger], figures: dict[str, float], step: int, model: Path) -> None:
+    """The end of a run that was completed.
+
+    Args:
+        loggers: of the run.
+        figures: of the test images; none if there was no test.
+        step: the last one.
+        model: folder of the exported model.
+    """
+    for logger in loggers:
+        if figures:
+            logger.log_metrics(figures, step)
+        if isinstance(logger, TrackerLogger):
+            logger.log_model(model)
+            logger.close()

@@ -14,7 +14,7 @@ from glow_app.training.module import GlowModule
 class ProgressReport(pl.Callback):
     """A bar with bits/dim, images/s and the time left, and one line per validation.
 
-    Images per second are over the last stretch, validation left out, and are logged as ``train/images_per_second``.
+    Images per second are over the last stretch, validation left out, and are logged as ``speed/images_per_second``.
     Where the output is not a terminal there is no bar, only the lines.
 
     Args:
@@ -58,7 +58,7 @@ class ProgressReport(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.images_per_second:
-            pl_module.log("train/images_per_second", self.images_per_second)
+            pl_module.log("speed/images_per_second", self.images_per_second)
         now = time.perf_counter()
         self._since += now - self._last_end
         self._last_end = now

@@ -38,7 +38,7 @@ from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.guards import FiniteGuard, Monitors
-from glow_app.training.loggers import make_loggers
+from glow_app.training.loggers import conclude, make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
@@ -194,12 +194,14 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
     reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     if trainer.is_global_zero:
         _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+    tested: dict[str, float] = {}
     if run.test is None:
         say(run.console, "there is no test split: the last validation, if any, is the figure of this run")
     else:
-        reached |= _test(run, run.test, device)
+        tested = _test(run, run.test, device)
         if trainer.is_global_zero:
-            _export(run, trainer.global_step, reached)
+            _export(run, trainer.global_step, reached | tested)
+    conclude(trainer.loggers, tested, trainer.global_step, run.folder / "model")
     report.where(run.config, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
 
 

@@ -1,11 +1,12 @@
 """Sample grids while a model trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from glow_app import figures
@@ -13,11 +14,14 @@ from glow_app.durable import CannotWrite
 from glow_app.likelihood import quantize
 from glow_app.progress import say
 from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.loggers import log_picture
 from glow_app.training.module import GlowModule
 
 
 class SampleGrids(AfterUpdate):
     """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
+
+    The loggers are given the same pictures.
 
     Args:
         run_folder: folder of the run.
@@ -54,9 +58,9 @@ class SampleGrids(AfterUpdate):
             assert isinstance(pl_module, GlowModule)
             with self.weights(), pl_module.float32_evaluation():
                 for temperature in self.temperatures:
-                    self.draw(pl_module, step, temperature)
+                    self.draw(pl_module, step, temperature, trainer.loggers)
 
-    def draw(self, module: GlowModule, step: int, temperature: float) -> None:
+    def draw(self, module: GlowModule, step: int, temperature: float, loggers: Sequence[Logger]) -> None:
         """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""
         flow = module.flow
         cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
@@ -65,7 +69,9 @@ class SampleGrids(AfterUpdate):
             say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
             return
         path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
+        grid = figures.grid(quantize(x, module.n_bits), columns=8)
+        log_picture(loggers, f"samples/T{temperature:.2f}", grid, step)
         try:
-            figures.save_png(figures.grid(quantize(x, module.n_bits), columns=8), path)
+            figures.save_png(grid, path)
         except CannotWrite as error:  # no reason to stop training
             say(self.console, f"step {step:>7,}   {error}")

@@ -322,21 +322,6 @@ def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> N
     assert torch.isfinite(flow.sample(10, cond=torch.arange(10))).all()
 
 
-def test_a_wandb_that_fails_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any, **options: Any) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("pytorch_lightning.loggers.WandbLogger", fail)
-    output = train(smallest(tmp_path, "max_steps=2", "logger=wandb"), tmp_path / "run")
-    assert "wandb is not used: no route to host; the run goes on" in output
-
-
-def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    train(smallest(tmp_path, "max_steps=2", "logger=wandb"), tmp_path / "run")
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
-
-
 def _press_ctrl_c_at(step: int) -> Any:
     original = callbacks.LearningRate.on_before_optimizer_step
 
