@@ -45,7 +45,7 @@ class Wandb(Tracker):
         self._wandb = wandb
         self._config = config
         self._folder = run_folder
-        self._images_per_step = config.trainer.batch_size * config.trainer.accumulate * config.trainer.devices
+        self._images_per_step = config.trainer.batch_size * config.trainer.accumulate
         state = _read(run_folder / STATE)
         self._id = state["id"] if state else secrets.token_hex(4)
         self._steps: dict[str, int] = state["steps"] if state else {}

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from glow_app.training import metrics
 from glow_app.training.callbacks import AfterUpdate
-from glow_app.training.checkpoint import checkpoints_of, find_run
-from tests.training.runs import configure, smallest, train
+from glow_app.training.checkpoint import checkpoints_of
+from tests.training.runs import configure, find, smallest, train
 from tests.training.wandb_files import all_records, history, points
 from tests.training.wandb_server import wandb_server
 
@@ -63,7 +63,7 @@ def test_wandb_online_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         output = train(smallest(tmp_path, *settings), run)
-        train(smallest(tmp_path, *settings, "max_steps=12"), *find_run(str(checkpoints_of(run)[0])))
+        train(smallest(tmp_path, *settings, "max_steps=12"), *find(checkpoints_of(run)[0]))
     ((name, rows),) = server.rows.items()
     assert f"wandb     {server.url}/me/glow_app/runs/{name}\n" in output
     assert "wandb sync" not in output
@@ -98,9 +98,7 @@ def test_a_resumed_run_repeats_nothing(tmp_path: Path, logger: str) -> None:
     train(config, run)
     first, _ = checkpoints_of(run)
     ids = [r.run.run_id for r in all_records(run) if r.HasField("run")]
-    output = train(
-        smallest(tmp_path, f"logger={logger}", "max_steps=12", "optim.decay=constant"), *find_run(str(first))
-    )
+    output = train(smallest(tmp_path, f"logger={logger}", "max_steps=12", "optim.decay=constant"), *find(first))
     if logger == "wandb":
         logged = points(run)
         assert "wandb has figures up to step 8 already" in output
@@ -160,7 +158,7 @@ def test_a_damaged_memory_of_wandb_is_a_new_wandb_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(smallest(tmp_path, "logger=wandb", "max_steps=2"), run)
     (run / "wandb" / "glow_app.json").write_text("{")
-    train(smallest(tmp_path, "logger=wandb", "max_steps=4"), *find_run(str(run)))
+    train(smallest(tmp_path, "logger=wandb", "max_steps=4"), *find(run))
     assert len({record.run.run_id for record in all_records(run) if record.HasField("run")}) == 2
 
 
