@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from glow_app.config_data import DataConfig
 from glow_app.option import option
+from glow_app.published import PUBLISHED
 
 AUTO = "auto"
 """Value of ``resume``: go on with the newest run of the same name and kind, or start one."""
@@ -109,5 +110,7 @@ class TrainConfig:
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
     checkpoint_minutes: float = option("minutes between two checkpoints, whatever the steps", above=0)
+    published: str | None = option("run of the paper that is followed; departures are told", choices=tuple(PUBLISHED))
+    estimate: bool = option("measure 20 steps on made-up images, tell how long the run would take, and stop")
     resume: str | None = option("folder of a run, or a checkpoint, to go on from; auto: the newest like this one")
     debug: bool = option("show tracebacks")

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
@@ -87,6 +87,9 @@ def _prepare(composed: DictConfig) -> None:
 
 def _train(composed: DictConfig) -> None:
     console = Console()
+    if composed.estimate:
+        _estimate(composed, console)
+        return
     fresh = composed.resume in (None, AUTO)
     config = check(composed, TrainConfig) if fresh else None
     _require_one_process_in_a_sweep(composed)
@@ -99,6 +102,18 @@ def _train(composed: DictConfig) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fit(config, run_folder, checkpoint, console)
+
+
+def _estimate(composed: DictConfig, console: Console) -> None:
+    """No run, and so no folder of a run; the data need not be there."""
+    if composed.resume is not None:
+        raise UserError("estimate=true measures what a new run would take: leave resume out")
+    if OmegaConf.is_missing(composed.data, "root"):
+        composed.data.root = "."
+    config = check(composed, TrainConfig)
+    from glow_app.training.estimate import estimate
+
+    estimate(config, console)
 
 
 def _evaluate(composed: DictConfig) -> None:

@@ -30,6 +30,9 @@ How long it trains is not among them.
 GROUPS = ("model", "optim", "trainer", "logger")
 """Groups whose options are the same whichever file is chosen."""
 
+NEWER = ("checkpoint_minutes", "published", "estimate")
+"""Options outside of groups that the first runs did not have."""
+
 LARGEST_CONFIG = 1 << 20
 """Bytes: a configuration has a hundred lines."""
 
@@ -64,7 +67,8 @@ def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> D
         if not isinstance(own, dict | DictConfig):
             raise UserError(f"{path}: {group} is not a group of options; repair it to resume")
         saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), own)
-    saved.checkpoint_minutes = saved.get("checkpoint_minutes", composed.checkpoint_minutes)
+    for key in NEWER:
+        saved[key] = saved.get(key, composed[key])
     return saved
 
 

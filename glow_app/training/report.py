@@ -11,6 +11,7 @@ from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Glow
 from glow_app.progress import say
+from glow_app.published import PUBLISHED, departures
 
 CODEC_IMAGES = 1000
 """Images that are given to the lossless codecs, which are slow."""
@@ -27,24 +28,36 @@ def banner(
     console: Console,
 ) -> None:
     """What is about to be trained, on what, where."""
-    model, trainer = config.model, config.trainer
     channels, height, width = train.image_shape
-    n_parameters = sum(parameter.numel() for parameter in flow.parameters())
-    together = f", {n_processes} processes" if n_processes > 1 else ""
     lines = [
         f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation images, "
         f"{channels}x{height}x{width}, {config.data.n_bits} bits",
         f"pixels    {train.preprocessing}",
-        f"model     Glow, L={model.n_levels} K={model.n_steps} width={model.width}, {model.coupling} coupling, "
-        f"{model.permutation} permutation, {n_parameters / 1e6:.2f}M parameters",
-        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} images, "
-        f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
+        *intent(config, flow, n_processes),
         f"run       {run_folder}",
     ]
     if resumed_step:
         lines.append(f"resumed   at step {resumed_step:,}")
     for line in lines:
         say(console, line)
+
+
+def intent(config: TrainConfig, flow: Glow, n_processes: int) -> list[str]:
+    """Lines that tell which model is trained how, and how this departs from the published run that is followed."""
+    model, trainer = config.model, config.trainer
+    n_parameters = sum(parameter.numel() for parameter in flow.parameters())
+    together = f", {n_processes} processes" if n_processes > 1 else ""
+    lines = [
+        f"model     Glow, L={model.n_levels} K={model.n_steps} width={model.width}, {model.coupling} coupling, "
+        f"{model.permutation} permutation, {n_parameters / 1e6:.2f}M parameters",
+        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} images, "
+        f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
+    ]
+    if config.published is not None:
+        departs = departures(config)
+        lines.append(f"follows   the paper's {config.published}: {PUBLISHED[config.published].result}")
+        lines.append(f"departs   {', '.join(departs) if departs else 'in no option'}")
+    return lines
 
 
 def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console: Console) -> None:

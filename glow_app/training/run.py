@@ -37,6 +37,7 @@ from glow_app.training.callbacks import LearningRate
 from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
+from glow_app.training.exhausted import out_of_memory
 from glow_app.training.guards import FiniteGuard, Monitors
 from glow_app.training.loggers import conclude, make_loggers
 from glow_app.training.module import GlowModule
@@ -179,11 +180,9 @@ def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkp
             if checkpoint is not None and not checkpoints.restored:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            if (told := out_of_memory(error)) is None:
                 raise
-            raise UserError(
-                "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), or model.memory=reversible"
-            ) from error
+            raise told from error
 
 
 def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:

@@ -1,0 +1,140 @@
+"""How fast a configuration trains here, and how long all of it would take: measured before one commits to a week."""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_* is how averaged weights are kept; it has no public name.
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from glow_app.build import PRECISIONS, build_flow, forbid_tf32
+from glow_app.config import TrainConfig
+from glow_app.data.cache import Progress
+from glow_app.data.sampler import Batch
+from glow_app.flows import Glow, initialize
+from glow_app.likelihood import dequantize
+from glow_app.progress import counting, say
+from glow_app.training import report
+from glow_app.training.compiling import compile_flow
+from glow_app.training.exhausted import out_of_memory
+from glow_app.training.module import GlowModule
+from glow_app.training.optim import make_optimizer
+from glow_app.training.trainer import layout
+
+STEPS = 20
+"""Steps that are measured."""
+
+WARM_UP = 3
+"""Steps before: memory is allocated, algorithms are chosen, code is generated."""
+
+CLASSES = 10
+"""Of a conditional model, whose data are not read."""
+
+
+def estimate(config: TrainConfig, console: Console) -> float:
+    """Trains for 23 steps on made-up images, measures 20, says what they tell, and leaves nothing behind.
+
+    Nothing of what a step costs depends on what an image shows, and loading is left out: from the cache it is faster by
+    far than training. So the images are noise of the right shape, and the data need not be there. One process and one
+    device are measured, with its part of the batch.
+
+    Args:
+        config: all options.
+        console: where to write.
+
+    Returns:
+        images per second.
+
+    Raises:
+        UserError: there is no such device, or its memory does not suffice.
+    """
+    where = layout(config.trainer)
+    forbid_tf32()
+    torch.manual_seed(config.seed)
+    device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
+    shape = (getattr(config.data, "channels", 3), *config.data.size)
+    flow = build_flow(config.model, shape, CLASSES)
+    for line in report.intent(config, flow, where.world_size):
+        say(console, line)
+    n_images = config.trainer.batch_size // where.world_size
+    with _out_of_memory_explained(), counting(console, "measuring") as progress:
+        images = torch.randint(256, (n_images, *shape), dtype=torch.uint8, device=device)
+        seconds = _measure(config, flow.to(device), images, progress)
+        memory = _peak_gb(device)
+    per_second = n_images * where.world_size / seconds
+    total = config.max_steps * config.trainer.batch_size * config.trainer.accumulate
+    together = f" of each of {where.world_size} processes, if they lose nothing" if where.world_size > 1 else ""
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, threads: {torch.get_num_threads()}"
+    )
+    say(console, f"measured  {STEPS} steps of {n_images} made-up images on {name}{together}")
+    say(console, f"speed     {per_second:,.4g} images/s, {seconds:.3g} s a step")
+    say(console, f"memory    {memory:.2f} GB at most" + ("" if device.type == "cuda" else " (the whole process)"))
+    say(console, f"time      {_duration(total / per_second)} for {total:,} images; validation and samples come on top")
+    return per_second
+
+
+def _measure(config: TrainConfig, flow: Glow, images: Tensor, progress: Progress) -> float:
+    """Seconds of a step: forward, backward and update."""
+    device, n = images.device, len(images)
+    labels = torch.arange(n, device=device) % CLASSES
+    initialize(flow, dequantize(images, 0.5, config.data.n_bits), labels if flow.n_classes else None)
+    compile_flow(flow, config.trainer.compile)
+    images_per_step = config.trainer.batch_size * config.trainer.accumulate
+    precision = PRECISIONS[config.trainer.precision]
+    module = GlowModule(
+        flow.train(), config.data.n_bits, config.optim, images_per_step, config.max_steps, config.seed, precision
+    )
+    flow.set_conditioner_dtype(precision)
+    optimizer = make_optimizer(flow.parameters(), config.optim)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # noise is nothing to learn from, and the first steps of a run have hardly more
+    average = [p.detach().clone() for p in flow.parameters()] if config.optim.ema_decay else []
+    start = 0.0
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            start = _now(device)
+        positions = torch.arange(n, device=device) + step * n
+        module.bits_per_dim(Batch(images, positions, labels)).mean().backward()
+        gradients = [p.grad for p in flow.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)  # every run looks at it
+        if config.optim.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(flow.parameters(), config.optim.clip_norm, norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if average:
+            torch._foreach_lerp_(average, [p.detach() for p in flow.parameters()], 1 - config.optim.ema_decay)
+        progress(step + 1, WARM_UP + STEPS)
+    return (_now(device) - start) / STEPS
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _peak_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.1f} hours" if hours < 48 else f"{hours:,.0f} hours ({hours / 24:,.1f} days)"
+
+
+@contextmanager
+def _out_of_memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if (told := out_of_memory(error)) is None:
+            raise
+        raise told from error

@@ -1,0 +1,67 @@
+"""The estimate before a long run."""
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from glow_app.errors import UserError
+from glow_app.training import estimate as module
+from glow_app.training.estimate import estimate
+from tests.training.runs import smallest
+
+TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
+CUT = ["trainer=cpu", "trainer.batch_size=2", "model.n_steps=1", "model.width=8"]
+
+
+def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_an_estimate_needs_no_data_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    result = call(tmp_path, "experiment=paper_cifar10", "estimate=true", *CUT)
+    assert result.returncode == 0, result.stderr
+    assert "Glow, L=3 K=1 width=8" in result.stdout
+    assert "model.width=8 (published: 512)" in result.stdout
+    speed = re.search(r"speed     ([\d,.]+) images/s", result.stdout)
+    time = re.search(r"time      ([\d,.]+) hours .*for ([\d,]+) images", result.stdout)
+    assert speed is not None and time is not None
+    per_second, hours, images = (float(text.replace(",", "")) for text in (speed[1], time[1], time[2]))
+    assert images == 250_000 * 2 * 2
+    assert hours == pytest.approx(images / per_second / 3600, rel=0.1, abs=0.06)
+    assert re.search(r"memory    \d+\.\d\d GB", result.stdout)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_estimate_of_a_resumed_run_is_refused(tmp_path: Path) -> None:
+    result = call(tmp_path, "resume=auto", "estimate=true")
+    assert result.returncode == 2
+    assert result.stderr == "error: estimate=true measures what a new run would take: leave resume out\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["optim=adamax", "model.memory=checkpoint", "trainer.precision=bf16", "optim.ema_decay=0"],
+        ["model.class_conditional=true", "model.memory=reversible", "optim.clip_norm=null", "data.n_bits=5"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_options_are_estimated(tmp_path: Path, options: list[str]) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    assert estimate(smallest(tmp_path, *options), console) > 0
+
+
+def test_a_memory_that_does_not_suffice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "_measure", fail)
+    with pytest.raises(UserError, match=r"out of memory; try a smaller trainer\.batch_size"):
+        estimate(smallest(tmp_path), Console(quiet=True))
