@@ -1,7 +1,7 @@
 """The contract that every layer of a flow keeps, and the chain of several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -85,9 +85,15 @@ class Chain(Bijection):
         return cast(list[Bijection], list(self.children()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.memory != "reversible" or not torch.is_grad_enabled():
+            return execution.run(self.prepared(), x, cond, self.memory)
         check = self._passes % execution.CHECK_EVERY == 0
-        self._passes += torch.is_grad_enabled()
-        return execution.run(self.steps, x, cond, self.memory, self.anchor_every, check)
+        self._passes += 1
+        return execution.run_reversible(self.steps, x, cond, self.anchor_every, check)
+
+    def prepared(self) -> Sequence[execution.Step]:
+        """The steps, with whatever can be computed for all of them at once."""
+        return self.steps
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in reversed(self.steps):
@@ -148,9 +154,15 @@ def deinterleave(answer: Tensor) -> tuple[Tensor, Tensor]:
     return even, odd
 
 
+def interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """The reverse of :func:`deinterleave`: twice (B, C, H, W) -> (B, 2C, H, W), laid out channels_last."""
+    pairs = torch.stack([even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)], 4)
+    return pairs.flatten(3).permute(0, 3, 1, 2)
+
+
 def sum_per_sample(values: Tensor) -> Tensor:
     """Sums (B, ...) over everything but the batch: (B,)."""
-    return values.flatten(1).sum(1)
+    return values.sum(tuple(range(1, values.dim())))
 
 
 def zero_logdet(x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """What a coupling asks for its shift and scale: three convolutions, the last of which starts at zero.
 
 Every convolution here is followed by a learned bias and scale per channel, ``(conv(x) + bias) * exp(3 * logs)``, and is
-computed as ONE convolution with scaled weights.
+computed as ONE convolution with scaled weights, gradients included: see ``flows.convolutions``.
 
 Border channel: the authors' code pads the input of a 3x3 convolution with zeros and adds one input channel that is 1 on
 the padding and 0 inside, so that the network knows where the image ends. That channel is the same for every image:
-its convolution is computed once, for a batch of one, and added as a bias map.
+its convolution is computed once and added as a bias map.
 """
 
 from typing import cast
@@ -14,22 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.pixel_affine import LOGS_FACTOR, standardizing
-
-
-def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
-    """What the border channel contributes to a 3x3 convolution: its kernels applied to a frame of ones around zeros.
-
-    Args:
-        kernel: (out, 1, 3, 3), the weights that the border channel has.
-        height: rows of the image.
-        width: columns of the image.
-
-    Returns:
-        (1, out, height, width), zero except along the edge.
-    """
-    inside = torch.zeros(1, 1, height, width, dtype=kernel.dtype, device=kernel.device)
-    return F.conv2d(F.pad(inside, (1, 1, 1, 1), value=1.0), kernel)
+from glow_app.flows.cache import WhileUnchanged
+from glow_app.flows.convolutions import LOGS_FACTOR, Folded, Layer, apply_folded, convolutions, fold_all
+from glow_app.flows.pixel_affine import standardizing
 
 
 class ScaledConv2d(nn.Module):
@@ -53,15 +40,11 @@ class ScaledConv2d(nn.Module):
         self.logs = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.exp(LOGS_FACTOR * self.logs)
-        # The layout is that of `weight`: channels_last once the model is.
-        weight = (self.weight * scale[:, None, None, None]).to(x.dtype)
-        bias = self.bias * scale
-        padding = weight.shape[-1] // 2
-        if self.border is None:
-            return F.conv2d(x, weight, bias.to(x.dtype), padding=padding)
-        edge = border_map(self.border * scale[:, None, None, None], x.shape[2], x.shape[3])
-        return F.conv2d(x, weight, padding=padding).add_((edge + bias[:, None, None]).to(x.dtype))
+        return convolutions(x, [self.layer()])
+
+    def layer(self) -> Layer:
+        """The parameters, as :func:`convolutions` takes them."""
+        return Layer(self.weight, self.border, self.bias, self.logs)
 
 
 class ActNormConv2d(ScaledConv2d):
@@ -100,6 +83,8 @@ class ZeroConv2d(ScaledConv2d):
 class ConvNet(nn.Module):
     """The published conditioner: 3x3 -> ActNorm -> ReLU -> 1x1 -> ActNorm -> ReLU -> zero-initialised 3x3.
 
+    In evaluation, without gradients, the scaled weights are kept while no parameter changes.
+
     Args:
         n_in: channels of what conditions.
         n_out: channels of the answer.
@@ -115,12 +100,21 @@ class ConvNet(nn.Module):
         self.conv2 = ActNormConv2d(width, width, kernel_size=1, border=False)
         self.conv3 = ZeroConv2d(width, n_out, border)
         self.compute_dtype = compute_dtype
+        self._folded: WhileUnchanged[list[Folded]] = WhileUnchanged()
 
     def forward(self, x: Tensor) -> Tensor:
+        layers = [self.conv1.layer(), self.conv2.layer(), self.conv3.layer()]
         h = x.to(self.compute_dtype or x.dtype)
-        h = F.relu_(self.conv1(h))
-        h = F.relu_(self.conv2(h))
-        return self.conv3(h).to(x.dtype)
+        if self.training or torch.is_grad_enabled():
+            return convolutions(h, layers).to(x.dtype)
+        parameters = [parameter for layer in layers for parameter in layer if parameter is not None]
+        height, width = h.shape[2:]
+        folded = self._folded(parameters, (height, width, h.dtype), lambda: fold_all(layers, height, width, h.dtype))
+        return apply_folded(h, folded).to(x.dtype)
+
+    def train(self, mode: bool = True) -> "ConvNet":
+        self._folded.drop()
+        return super().train(mode)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises both ActNorms on the batch ``x``, in its own dtype, and returns the answer (zeros at first)."""

@@ -1,13 +1,14 @@
 """Coupling layers: half of the channels decides what happens to the other half."""
 
-from collections.abc import Callable
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample, zero_logdet
+from glow_app.flows.bijection import Bijection, deinterleave, interleave, sum_per_sample, zero_logdet
 
 SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""
@@ -24,21 +25,42 @@ class Conditioner(Protocol):
     def initialize(self, x: Tensor) -> Tensor: ...
 
 
-def sigmoid_log_scale(raw: Tensor) -> Tensor:
+class ScaleMap(ABC):
+    """How the raw answer of a conditioner becomes the log-scale of an affine coupling."""
+
+    @abstractmethod
+    def log_scale(self, raw: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def derivative(self, log_scale: Tensor) -> Tensor:
+        """d log_scale / d raw, as a function of the log-scale."""
+
+
+class SigmoidScale(ScaleMap):
     """``log sigmoid(raw + 2)``, as published: scales in (0, 1), not bounded away from 0.
 
     The floor keeps the inverse finite where the published map would divide by 0; the log-determinant counts the
     floored value, so the likelihood stays exact.
     """
-    return F.logsigmoid(raw + 2.0).clamp(min=SIGMOID_LOG_FLOOR)
+
+    def log_scale(self, raw: Tensor) -> Tensor:
+        return F.logsigmoid(raw + 2.0).clamp(min=SIGMOID_LOG_FLOOR)
+
+    def derivative(self, log_scale: Tensor) -> Tensor:
+        return torch.where(log_scale > SIGMOID_LOG_FLOOR, -torch.expm1(log_scale), 0.0)
 
 
-def bounded_log_scale(raw: Tensor) -> Tensor:
+class BoundedScale(ScaleMap):
     """``a tanh(raw / a)`` with a = 2: about ``raw`` near 0, and no step can stretch or shrink by more than e^2."""
-    return BOUNDED_LIMIT * torch.tanh(raw / BOUNDED_LIMIT)
+
+    def log_scale(self, raw: Tensor) -> Tensor:
+        return BOUNDED_LIMIT * torch.tanh(raw / BOUNDED_LIMIT)
+
+    def derivative(self, log_scale: Tensor) -> Tensor:
+        return 1.0 - (log_scale / BOUNDED_LIMIT).square_()
 
 
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
+SCALES: dict[str, ScaleMap] = {"sigmoid": SigmoidScale(), "bounded": BoundedScale()}
 
 
 class AffineCoupling(Bijection):
@@ -58,52 +80,84 @@ class AffineCoupling(Bijection):
         if scale not in SCALES:
             raise ValueError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
         self.conditioner = cast(nn.Module, conditioner)
-        self.log_scale = SCALES[scale]
-
-    def _transform(self, x1: Tensor, x2: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(answer)
-        return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), sum_per_sample(log_scale)
-
-    def _shift_and_log_scale(self, answer: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = deinterleave(answer)
-        return shift, self.log_scale(raw)
+        self.scale_map = SCALES[scale]
 
     def scales(self, x: Tensor) -> Tensor:
         """By what ``x2`` is multiplied, (B, C/2, H, W)."""
-        return self._shift_and_log_scale(self.conditioner(x.chunk(2, 1)[0]))[1].exp()
+        _, raw = deinterleave(self.conditioner(x.chunk(2, 1)[0]))
+        return self.scale_map.log_scale(raw).exp()
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x1, x2 = x.chunk(2, 1)
         return self._transform(x1, x2, self.conditioner(x1))
 
+    def _transform(self, x1: Tensor, x2: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+        return cast(tuple[Tensor, Tensor], _Affine.apply(x1, x2, answer, self.scale_map))
+
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)
-        shift, log_scale = self._shift_and_log_scale(self.conditioner(z1))
-        return torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
+        shift, raw = deinterleave(self.conditioner(z1))
+        return torch.cat([z1, z2 * torch.exp(-self.scale_map.log_scale(raw)) - shift], 1)
 
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """The conditioner answers once: what it says to the unchanged half inverts the layer and carries gradients."""
         z1, z2 = z.chunk(2, 1)
-        grad_z1, grad_z2 = grad_z.chunk(2, 1)
-        parameters = [p for p in self.conditioner.parameters() if p.requires_grad]
         with torch.enable_grad():
             x1 = z1.detach().requires_grad_()
-            shift, log_scale = self._shift_and_log_scale(self.conditioner(x1))
+            answer = self.conditioner(x1)
         with torch.no_grad():
-            scale = log_scale.exp()
-            shifted = z2 / scale
-            grad_x2 = grad_z2 * scale
-            # z2 = shifted * scale, and each log-scale is also a term of the log-determinant.
-            grad_log_scale = grad_z2 * z2 + grad_logdet[:, None, None, None]
-        grad_x1, *found = torch.autograd.grad([shift, log_scale], [x1, *parameters], [grad_x2, grad_log_scale])
-        x, grad_x = torch.cat([z1, shifted - shift], 1), torch.cat([grad_z1 + grad_x1, grad_x2], 1)
-        return x.detach(), grad_x, dict(zip(parameters, found, strict=True))
+            shift, raw = deinterleave(answer)
+            log_scale = self.scale_map.log_scale(raw)
+            x = torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
+            grad_z1, grad_z2 = grad_z.chunk(2, 1)
+            grad_x2, grad_answer = _affine_gradients(z2, log_scale, self.scale_map, grad_z2, grad_logdet)
+        grad_x1, of_conditioner = _through_conditioner(self.conditioner, x1, answer, grad_answer)
+        return x, torch.cat([grad_z1 + grad_x1, grad_x2], 1), of_conditioner
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)
         return self._transform(x1, x2, cast(Conditioner, self.conditioner).initialize(x1))[0]
+
+
+class _Affine(torch.autograd.Function):
+    """(x1, x2, answer) -> (z, logdet), keeping no more than the gradient needs: ``z`` and the log-scale."""
+
+    @staticmethod
+    def forward(ctx: Any, x1: Tensor, x2: Tensor, answer: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
+        shift, raw = deinterleave(answer)
+        log_scale = scale.log_scale(raw)
+        z = torch.cat([x1, (x2 + shift).mul_(log_scale.exp())], 1)
+        ctx.scale = scale
+        ctx.save_for_backward(z, log_scale)
+        return z, sum_per_sample(log_scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_logdet: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        z, log_scale = ctx.saved_tensors
+        grad_z1, grad_z2 = grad_z.chunk(2, 1)
+        return grad_z1, *_affine_gradients(z.chunk(2, 1)[1], log_scale, ctx.scale, grad_z2, grad_logdet), None
+
+
+def _affine_gradients(
+    z2: Tensor, log_scale: Tensor, scale: ScaleMap, grad_z2: Tensor, grad_logdet: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to ``x2`` and to the conditioner's answer."""
+    grad_x2 = log_scale.exp().mul_(grad_z2)
+    # z2 = (x2 + shift) * scale, and each log-scale is also a term of the log-determinant.
+    grad_log_scale = (grad_z2 * z2).add_(grad_logdet[:, None, None, None])
+    return grad_x2, interleave(grad_x2, grad_log_scale.mul_(scale.derivative(log_scale)))
+
+
+def _through_conditioner(
+    conditioner: nn.Module, x1: Tensor, answer: Tensor, grad_answer: Tensor
+) -> tuple[Tensor, dict[Tensor, Tensor]]:
+    """The answer's gradient with respect to what was asked, ``x1``, and to the parameters."""
+    parameters = [p for p in conditioner.parameters() if p.requires_grad]
+    grad_x1, *found = torch.autograd.grad(answer, [x1, *parameters], grad_answer)
+    return grad_x1, dict(zip(parameters, found, strict=True))
 
 
 class AdditiveCoupling(Bijection):
@@ -130,14 +184,13 @@ class AdditiveCoupling(Bijection):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """As for the affine coupling: the conditioner answers once."""
         z1, z2 = z.chunk(2, 1)
-        grad_z1, grad_z2 = grad_z.chunk(2, 1)
-        parameters = [p for p in self.conditioner.parameters() if p.requires_grad]
         with torch.enable_grad():
             x1 = z1.detach().requires_grad_()
             shift = self.conditioner(x1)
-        grad_x1, *found = torch.autograd.grad(shift, [x1, *parameters], grad_z2)
+        grad_z1, grad_z2 = grad_z.chunk(2, 1)
+        grad_x1, of_conditioner = _through_conditioner(self.conditioner, x1, shift, grad_z2)
         x = torch.cat([z1, z2 - shift.detach()], 1)
-        return x, torch.cat([grad_z1 + grad_x1, grad_z2], 1), dict(zip(parameters, found, strict=True))
+        return x, torch.cat([grad_z1 + grad_x1, grad_z2], 1), of_conditioner
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)

@@ -38,6 +38,10 @@ class Step(Protocol):
 
     def __call__(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]: ...
 
+
+class ReversibleStep(Step, Protocol):
+    """What it needs of one whose input it computes from its output."""
+
     def parameters(self) -> Any: ...
 
     def backpropagate(
@@ -45,17 +49,20 @@ class Step(Protocol):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]: ...
 
 
-def run(
-    steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str, anchor_every: int, check: bool
-) -> tuple[Tensor, Tensor]:
-    """Applies ``steps`` in order; returns ``z`` and the sum of the log-determinants (B,).
+def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
+    """Applies ``steps`` in order, ``plain`` or with ``checkpoint``; returns ``z`` and the sum of the log-determinants.
 
-    With ``check``, the backward pass of ``reversible`` compares the states that it computes with kept ones.
+    The sum is (B,). What needs no gradient runs ``plain``.
     """
-    if not torch.is_grad_enabled() or memory == "plain":
-        return _run_plain(steps, x, cond)
-    if memory == "checkpoint":
+    if memory == "checkpoint" and torch.is_grad_enabled():
         return _run_checkpoint(steps, x, cond)
+    return _run_plain(steps, x, cond)
+
+
+def run_reversible(
+    steps: Sequence[ReversibleStep], x: Tensor, cond: Tensor | None, anchor_every: int, check: bool
+) -> tuple[Tensor, Tensor]:
+    """As :func:`run`; with ``check``, the backward pass compares the states that it computes with kept ones."""
     parameters = [parameter for step in steps for parameter in step.parameters()]
     return cast(tuple[Tensor, Tensor], _Reversible.apply(steps, anchor_every, check, cond, x, *parameters))
 
@@ -85,7 +92,7 @@ class _Reversible(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        steps: Sequence[Step],
+        steps: Sequence[ReversibleStep],
         anchor_every: int,
         check: bool,
         cond: Tensor | None,

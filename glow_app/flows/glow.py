@@ -7,16 +7,19 @@ x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_s
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from glow_app import noise
+from glow_app.flows import execution
 from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients, sum_per_sample
+from glow_app.flows.cache import WhileUnchanged
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
-from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing
+from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -33,10 +36,11 @@ class FlowStep(Bijection):
         self.actnorm = actnorm
         self.permutation = permutation
         self.coupling = coupling
-        self._cached_inverse: tuple[tuple[object, ...], PixelMap] | None = None
+        self._inverse: WhileUnchanged[PixelMap] = WhileUnchanged()
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, mixing_logdet = self._mixing()(x)
+    def forward(self, x: Tensor, cond: Tensor | None = None, mixing: PixelMap | None = None) -> tuple[Tensor, Tensor]:
+        """As every bijection; ``mixing`` is ActNorm and permutation as one map, if it has been assembled already."""
+        y, mixing_logdet = (self._mixing() if mixing is None else mixing)(x)
         z, coupling_logdet = self.coupling(y, cond)
         return z, mixing_logdet + coupling_logdet
 
@@ -61,7 +65,7 @@ class FlowStep(Bijection):
         return decompose_in_turn((self.actnorm, self.permutation, self.coupling), x, cond)
 
     def train(self, mode: bool = True) -> "FlowStep":
-        self._cached_inverse = None
+        self._inverse.drop()
         return super().train(mode)
 
     def _mixing(self) -> PixelMap:
@@ -73,13 +77,19 @@ class FlowStep(Bijection):
         if self.training or torch.is_grad_enabled():
             return self._solve_inverse_mixing(dtype)
         tensors = [*self.actnorm.parameters(), *self.permutation.parameters()]
-        key = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
-        if self._cached_inverse is None or self._cached_inverse[0] != key:
-            self._cached_inverse = (key, self._solve_inverse_mixing(dtype))
-        return self._cached_inverse[1]
+        return self._inverse(tensors, dtype, lambda: self._solve_inverse_mixing(dtype))
 
     def _solve_inverse_mixing(self, dtype: torch.dtype) -> PixelMap:
         return self.permutation.inverse_map().then(self.actnorm.inverse_map()).to(dtype)
+
+
+class FlowSteps(Chain):
+    """The steps of flow of one level, whose 1x1 convolutions are assembled from their factors all at once."""
+
+    def prepared(self) -> Sequence[execution.Step]:
+        steps = cast(list[FlowStep], self.steps)
+        mixings = joint_map([step.actnorm for step in steps]).then(joint_map([step.permutation for step in steps]))
+        return [partial(step, mixing=mixing) for step, mixing in zip(steps, mixings.unbind(), strict=True)]
 
 
 class Level(Bijection):
@@ -175,7 +185,7 @@ class Glow(nn.Module):
         for level in range(1, n_levels + 1):
             n_channels *= 4
             shape = (n_channels, height >> level, width_pixels >> level)
-            chain = Chain([step(n_channels) for _ in range(n_steps)], memory, anchor_every)
+            chain = FlowSteps([step(n_channels) for _ in range(n_steps)], memory, anchor_every)
             if level < n_levels:
                 self.levels.append(Level(chain, Split(n_channels, border)))
                 n_channels //= 2

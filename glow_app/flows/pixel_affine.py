@@ -5,26 +5,24 @@ matrix product, forward and back, and so do their inverses.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows.bijection import Bijection
-
-LOGS_FACTOR = 3.0
-"""Log-scales are stored divided by this, as in the authors' code, which lets them learn three times faster."""
+from glow_app.flows.convolutions import LOGS_FACTOR
 
 
-@dataclass(frozen=True)
-class PixelMap:
-    """``y = matrix @ x + bias`` at every pixel.
+class PixelMap(NamedTuple):
+    """``y = matrix @ x + bias`` at every pixel; or, with a leading dimension, one such map for each of K layers.
 
     Attributes:
-        matrix: (C, C).
-        bias: (C,).
-        logdet: (), log|det matrix|: what one pixel adds to the log-determinant, in nats.
+        matrix: (C, C), or (K, C, C).
+        bias: (C,), or (K, C).
+        logdet: (), or (K,): log|det matrix|, what one pixel adds to the log-determinant, in nats.
     """
 
     matrix: Tensor
@@ -42,9 +40,14 @@ class PixelMap:
         """The one map that equals this one followed by ``other``."""
         return PixelMap(
             matrix=other.matrix @ self.matrix,
-            bias=other.matrix @ self.bias + other.bias,
+            bias=(other.matrix @ self.bias[..., None])[..., 0] + other.bias,
             logdet=self.logdet + other.logdet,
         )
+
+    def unbind(self) -> "list[PixelMap]":
+        """The single maps of K layers."""
+        parts = zip(self.matrix.unbind(), self.bias.unbind(), self.logdet.unbind(), strict=True)
+        return [PixelMap(*of_one) for of_one in parts]
 
     def to(self, dtype: torch.dtype) -> "PixelMap":
         return PixelMap(self.matrix.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
@@ -53,9 +56,16 @@ class PixelMap:
 class PixelAffine(Bijection):
     """A bijection that is a :class:`PixelMap`."""
 
+    assemble: Callable[..., PixelMap]
+    """The map, differentiable, from :meth:`tensors`, or from those of K layers stacked: a static method."""
+
     @abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What :meth:`assemble` makes the map from."""
+
     def pixel_map(self) -> PixelMap:
         """The map, in the parameters' dtype, differentiable."""
+        return self.assemble(*self.tensors())
 
     @abstractmethod
     def inverse_map(self) -> PixelMap:
@@ -83,10 +93,14 @@ class ActNorm(PixelAffine):
         self.bias = nn.Parameter(torch.zeros(n_channels))
         self.logs = nn.Parameter(torch.zeros(n_channels))
 
-    def pixel_map(self) -> PixelMap:
-        log_scale = LOGS_FACTOR * self.logs
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.bias, self.logs
+
+    @staticmethod
+    def assemble(bias: Tensor, logs: Tensor) -> PixelMap:
+        log_scale = LOGS_FACTOR * logs
         scale = log_scale.exp()
-        return PixelMap(torch.diag(scale), self.bias * scale, log_scale.sum())
+        return PixelMap(torch.diag_embed(scale), bias * scale, log_scale.sum(-1))
 
     def inverse_map(self) -> PixelMap:
         log_scale = LOGS_FACTOR * self.logs.double()
@@ -147,21 +161,26 @@ class InvConv1x1(PixelAffine):
         self.upper = nn.Parameter(upper.triu(1).float())
         self.log_s = nn.Parameter(diagonal.abs().log().float())
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        identity = torch.eye(len(self.log_s), dtype=self.lower.dtype, device=self.lower.device)
-        lower = self.lower.tril(-1) + identity
-        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
-        return lower, upper
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.p, self.lower, self.upper, self.sign, self.log_s
 
-    def pixel_map(self) -> PixelMap:
-        lower, upper = self._factors()
-        return PixelMap(self.p @ lower @ upper, torch.zeros_like(self.log_s), self.log_s.sum())
+    @staticmethod
+    def assemble(p: Tensor, lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> PixelMap:
+        lower, upper = _factors(lower, upper, sign, log_s)
+        return PixelMap(p @ lower @ upper, torch.zeros_like(log_s), log_s.sum(-1))
 
     def inverse_map(self) -> PixelMap:
-        lower, upper = (factor.double() for factor in self._factors())
+        factors = _factors(self.lower, self.upper, self.sign, self.log_s)
+        lower, upper = (factor.double() for factor in factors)
         p_lower_inverse = torch.linalg.solve_triangular(lower, self.p.double().T, upper=False, unitriangular=True)
         matrix = torch.linalg.solve_triangular(upper, p_lower_inverse, upper=True)
         return PixelMap(matrix, torch.zeros_like(self.log_s, dtype=torch.float64), -self.log_s.double().sum())
+
+
+def _factors(lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
+    """L and U + diag(sign * exp(log_s))."""
+    identity = torch.eye(log_s.shape[-1], dtype=lower.dtype, device=lower.device)
+    return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(sign * log_s.exp())
 
 
 class FullInvConv1x1(PixelAffine):
@@ -177,8 +196,12 @@ class FullInvConv1x1(PixelAffine):
         super().__init__()
         self.weight = nn.Parameter(random_rotation(n_channels).float())
 
-    def pixel_map(self) -> PixelMap:
-        return PixelMap(self.weight, torch.zeros_like(self.weight[0]), torch.linalg.slogdet(self.weight).logabsdet)
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
+
+    @staticmethod
+    def assemble(weight: Tensor) -> PixelMap:
+        return PixelMap(weight, torch.zeros_like(weight[..., 0]), torch.linalg.slogdet(weight).logabsdet)
 
     def inverse_map(self) -> PixelMap:
         matrix = torch.linalg.inv(self.weight.double())
@@ -205,12 +228,22 @@ class ChannelPermutation(PixelAffine):
         identity = torch.eye(len(self.index), dtype=self._zeros.dtype, device=self.index.device)
         return identity[self.index]
 
-    def pixel_map(self) -> PixelMap:
-        return PixelMap(self._matrix(), self._zeros, self._zeros.sum())
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self._matrix(), self._zeros
+
+    @staticmethod
+    def assemble(matrix: Tensor, zeros: Tensor) -> PixelMap:
+        return PixelMap(matrix, zeros, zeros.sum(-1))
 
     def inverse_map(self) -> PixelMap:
         zeros = self._zeros.double()
         return PixelMap(self._matrix().double().T, zeros, zeros.sum())
+
+
+def joint_map(layers: Sequence[PixelAffine]) -> PixelMap:
+    """The maps of K layers of one class and size, assembled together: a few large operations in place of many small."""
+    tensors = zip(*(layer.tensors() for layer in layers), strict=True)
+    return type(layers[0]).assemble(*(torch.stack(of_all) for of_all in tensors))
 
 
 def random_rotation(n_channels: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample
-from glow_app.flows.conditioner import ZeroConv2d, border_map
-from glow_app.flows.pixel_affine import LOGS_FACTOR
+from glow_app.flows.conditioner import ZeroConv2d
+from glow_app.flows.convolutions import LOGS_FACTOR, border_map
 
 
 def whiten(y: Tensor, mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:

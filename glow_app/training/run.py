@@ -165,6 +165,8 @@ def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkp
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
         # torch 2.15's code generator calls what torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
+        # torch's compiler looks at the base of a view that is no leaf.
+        warnings.filterwarnings("ignore", message=".*grad attribute of a Tensor that is not a leaf.*")
         try:
             yield
         except Drift as error:

@@ -2,17 +2,22 @@
 
 import itertools
 import math
+from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from glow_app.flows import ActNorm, AffineCoupling, Chain, ConvNet, FlowStep, Glow, InvConv1x1, TopPrior, initialize
-from glow_app.flows.conditioner import ActNormConv2d
 from glow_app.flows.glow import normal_log_prob
-from glow_app.flows.pixel_affine import channel_mixing
+from glow_app.flows.pixel_affine import channel_mixing, joint_map
 from tests.contracts.bijections import perturb
 from tests.flows.models import small_glow
+
+TRUNK = {torch.ops.aten.addmm, torch.ops.aten.tanh, torch.ops.aten.exp, torch.ops.aten.cat, torch.ops.aten.sum}
+"""Operations that only the trunk, and the scaling of weights, may use."""
 
 VARIANTS = [
     {"coupling": coupling, "permutation": permutation, "scale": scale, "border": border}
@@ -132,8 +137,9 @@ def test_initialisation_normalises_every_actnorm() -> None:
     for module in glow.modules():
         if isinstance(module, FlowStep):
             module.register_forward_pre_hook(lambda step, args: outputs.append(step.actnorm(args[0])[0]))
-        if isinstance(module, ActNormConv2d):
-            module.register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
+        if isinstance(module, ConvNet):
+            module.register_forward_pre_hook(lambda net, args: outputs.append(net.conv1(args[0])))
+            module.register_forward_pre_hook(lambda net, args: outputs.append(net.conv2(net.conv1(args[0]).relu())))
     with torch.no_grad():
         glow(x)
     assert len(outputs) == 2 * 3 * 3
@@ -246,14 +252,27 @@ def test_bfloat16_conditioners_keep_a_float32_trunk() -> None:
     x = torch.rand(2, 3, 8, 8) - 0.5
     exact = glow.log_prob(x)
     glow.set_conditioner_dtype(torch.bfloat16)
-    seen: dict[str, set[torch.dtype]] = {"trunk": set(), "conditioner": set()}
+    trunk: set[torch.dtype] = set()
+    convolutions: Counter[torch.dtype] = Counter()
     for module in glow.modules():
-        if isinstance(module, FlowStep | InvConv1x1 | ActNorm):
-            module.register_forward_hook(lambda _, __, output: seen["trunk"].update(o.dtype for o in output))
-        if isinstance(module, ActNormConv2d):
-            module.register_forward_hook(lambda _, __, output: seen["conditioner"].add(output.dtype))
-    latents, _ = glow(x)
-    assert seen == {"trunk": {torch.float32}, "conditioner": {torch.bfloat16}}
+        if isinstance(module, FlowStep):
+            module.register_forward_hook(lambda _, __, output: trunk.update(o.dtype for o in output))
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            answer = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten.convolution.default:
+                convolutions[answer.dtype] += 1
+            elif func.overloadpacket in TRUNK:
+                trunk.add(answer.dtype)
+            return answer
+
+    with Watch():
+        latents, _ = glow(x)
+    n_conditioners = sum(isinstance(module, ConvNet) for module in glow.modules())
+    n_splits = len(glow.levels) - 1
+    assert convolutions == {torch.bfloat16: 3 * n_conditioners, torch.float32: n_splits}
+    assert trunk == {torch.float32}
     assert (glow.inverse(latents) - x).abs().max() < 1e-4  # the same rounding both ways
     assert ((glow.log_prob(x) - exact) / (glow.n_dims * math.log(2))).abs().max() < 0.01
 
@@ -293,3 +312,14 @@ def test_variants_are_all_different() -> None:
 def test_unknown_options_are_named(option: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_glow(**option)
+
+
+def test_maps_assembled_together_are_those_of_each_layer() -> None:
+    for kind in ("lu", "full", "shuffle", "reverse"):
+        torch.manual_seed(0)
+        layers = [channel_mixing(kind, 6).double() for _ in range(3)]
+        for layer in layers:
+            perturb(layer, 0.1)
+        for layer, joint in zip(layers, joint_map(layers).unbind(), strict=True):
+            for one, other in zip(layer.pixel_map(), joint, strict=True):
+                assert torch.allclose(one, other, rtol=0, atol=1e-12)

@@ -17,7 +17,7 @@ from glow_app.training.guards import Monitors
 from glow_app.training.module import GlowModule
 from tests.training.runs import find, smallest, train
 
-CONVOLUTION = "levels.1.steps.0.coupling.conditioner.conv2"
+CONDITIONER = "levels.1.steps.0.coupling.conditioner"
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
@@ -30,7 +30,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
                 return output
             return output.index_fill(0, torch.tensor([2]), float("nan"))
 
-        pl_module.flow.get_submodule(CONVOLUTION).register_forward_hook(spoil)
+        pl_module.flow.get_submodule(CONDITIONER).register_forward_hook(spoil)
         on_fit_start(self, trainer, pl_module)
 
     monkeypatch.setattr(WeightAverage, "on_fit_start", hooked)
@@ -40,7 +40,7 @@ def test_the_error_names_the_layer_and_the_sample(tmp_path: Path, monkeypatch: p
     poison(monkeypatch, 5, 5)
     with pytest.raises(
         UserError,
-        match=rf"step 5: loss nan.*; samples at positions 42: not finite from {CONVOLUTION} \(ActNormConv2d\) on",
+        match=rf"step 5: loss nan.*; samples at positions 42: not finite from {CONDITIONER} \(ConvNet\) on",
     ):
         train(smallest(tmp_path), tmp_path / "run")
 

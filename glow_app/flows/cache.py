@@ -1,0 +1,29 @@
+"""What evaluation computes from parameters once and uses for every batch."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class WhileUnchanged(Generic[T]):
+    """Keeps one value, computed from tensors, until one of them changes or is replaced."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Hashable, T] | None = None
+
+    def __call__(self, tensors: Sequence[Tensor], key: Hashable, compute: Callable[[], T]) -> T:
+        """The value kept for ``tensors`` as they are and for ``key``, or else what ``compute`` gives."""
+        state = (key, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, compute())
+        return self._kept[1]
+
+    def drop(self) -> None:
+        """Frees what is kept."""
+        self._kept = None
+
+    def __deepcopy__(self, memo: object) -> "WhileUnchanged[T]":
+        return WhileUnchanged()

@@ -1,0 +1,209 @@
+"""Scaled convolutions with ReLUs in between: the answer and, written out, the gradients.
+
+A layer computes ``y = conv(x, s w) + s (border map + bias)`` with ``s = exp(3 logs)`` per output channel. Autograd
+would find the same gradients; written out they take fewer passes over the activations, which are large: a ReLU's
+gradient overwrites the one that came in, bias and border channel share one sum over the batch, taken in the order in
+which the numbers lie, and the scales' gradients come from those of the weights, which are small.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+LOGS_FACTOR = 3.0
+"""Log-scales are stored divided by this, as in the authors' code, which lets them learn three times faster."""
+
+GROUPS = 16
+"""With fewer images torch gives a 1x1 convolution on one CPU thread to a library that takes twice as long."""
+
+
+class Layer(NamedTuple):
+    """What one convolution learns.
+
+    Attributes:
+        weight: (out, in, k, k), with k = 1 or 3.
+        border: (out, 1, 3, 3), the kernels of the border channel; None without one.
+        bias: (out,).
+        logs: (out,), the log-scales divided by 3.
+    """
+
+    weight: Tensor
+    border: Tensor | None
+    bias: Tensor
+    logs: Tensor
+
+
+def convolutions(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """Applies ``layers`` in order, with a ReLU between two: stride 1, zero padding that keeps the size.
+
+    Args:
+        x: (B, in, H, W); everything is computed in its dtype, with weights that are scaled in their own.
+        layers: the parameters.
+
+    Returns:
+        (B, out, H, W), laid out channels_last.
+    """
+    return cast(Tensor, _Convolutions.apply(x, *(parameter for layer in layers for parameter in layer)))
+
+
+class Folded(NamedTuple):
+    """A layer with its scale multiplied in, for images of one size.
+
+    Attributes:
+        weight: (out, in, k, k), in the dtype of the convolution.
+        bias: (out,), or, with a border channel, the bias at every pixel (1, out, H, W).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+def fold(layer: Layer, scale: Tensor, height: int, width: int, dtype: torch.dtype) -> Folded:
+    """``s w`` and ``s (border map + bias)`` with ``s = scale``, (out,)."""
+    if layer.border is None:
+        bias = layer.bias * scale
+    else:
+        edge = torch.addmm(layer.bias, _frame(height, width, layer.border), layer.border.flatten(1).T).mul_(scale)
+        bias = edge.view(1, height, width, -1).permute(0, 3, 1, 2)
+    return Folded(_scaled(layer.weight, scale, dtype), bias.to(dtype))
+
+
+def fold_all(layers: Sequence[Layer], height: int, width: int, dtype: torch.dtype) -> list[Folded]:
+    """What :func:`apply_folded` takes."""
+    return [fold(layer, torch.exp(LOGS_FACTOR * layer.logs), height, width, dtype) for layer in layers]
+
+
+def apply_folded(x: Tensor, layers: Sequence[Folded]) -> Tensor:
+    """As :func:`convolutions`, without gradients."""
+    for number, layer in enumerate(layers):
+        x = _convolve(x.relu_() if number else x.contiguous(memory_format=torch.channels_last), layer)
+    return x
+
+
+def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
+    """What the border channel contributes to a 3x3 convolution: its kernels applied to a frame of ones around zeros.
+
+    Args:
+        kernel: (out, 1, 3, 3), the weights that the border channel has.
+        height: rows of the image.
+        width: columns of the image.
+
+    Returns:
+        (1, out, height, width), zero except along the edge.
+    """
+    return (kernel.flatten(1) @ _frame(height, width, kernel).T).unflatten(1, (height, width))[None]
+
+
+class _Convolutions(torch.autograd.Function):
+    """Keeps the input of each layer; where that is 0, the ReLU before it lets no gradient pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor | None) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        inputs: list[Tensor] = []
+        scales: list[Tensor] = []
+        for layer in _layers(parameters):
+            if inputs:
+                x = x.relu_()
+            inputs.append(x)
+            scales.append(torch.exp(LOGS_FACTOR * layer.logs))
+            x = _convolve(x, fold(layer, scales[-1], *x.shape[2:], x.dtype))
+        ctx.save_for_backward(*inputs, *scales, *parameters)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        saved = ctx.saved_tensors  # asked for once: checkpointing hands them out only once
+        n = len(saved) // (2 + len(Layer._fields))
+        inputs, scales, layers = saved[:n], saved[n : 2 * n], _layers(saved[2 * n :])
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_layers: list[Tensor | None] = []
+        for x, scale, layer in reversed(list(zip(inputs, scales, layers, strict=True))):
+            first = x is inputs[0]
+            grad_x, of_layer = _backpropagate(x, layer, scale, grad, wants_x=not first or ctx.needs_input_grad[0])
+            of_layers[:0] = of_layer
+            if not first:
+                # In place: this gradient is nobody else's.
+                torch.ops.aten.threshold_backward.grad_input(grad_x, x, 0, grad_input=grad_x)
+            grad = grad_x
+        return grad, *of_layers
+
+
+def _layers(parameters: Sequence[Any]) -> list[Layer]:
+    size = len(Layer._fields)
+    return [Layer(*parameters[start : start + size]) for start in range(0, len(parameters), size)]
+
+
+def _convolve(x: Tensor, layer: Folded) -> Tensor:
+    padding = layer.weight.shape[-1] // 2
+    if layer.bias.dim() == 1:
+        return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
+    return F.conv2d(x, layer.weight, padding=padding).add_(layer.bias)
+
+
+def _backpropagate(
+    x: Tensor, layer: Layer, scale: Tensor, grad: Tensor, wants_x: bool
+) -> tuple[Any, tuple[Tensor | None, ...]]:
+    """Gradients with respect to ``x``, None unless wanted, and to the parameters, given that of the layer's output."""
+    weight = _scaled(layer.weight, scale, x.dtype)
+    padding = [weight.shape[-1] // 2] * 2
+    mask = [wants_x, True, False]
+    grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        _regrouped(grad, weight), _regrouped(x, weight), weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
+    )
+    of_weight = of_weight.to(scale.dtype).mul_(scale[:, None, None, None])
+    of_logs = (of_weight * layer.weight).sum((1, 2, 3))
+    if layer.border is None:
+        of_border = None
+        of_bias = grad.sum((0, 2, 3), dtype=scale.dtype).mul_(scale)
+    else:
+        per_pixel = _pixels(grad).flatten(1).sum(0, dtype=scale.dtype).view(-1, len(scale)).mul_(scale)
+        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).view_as(layer.border)
+        of_bias = per_pixel.sum(0)
+        of_logs += (of_border * layer.border).sum((1, 2, 3))
+    of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
+    return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
+
+
+def _scaled(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """``s w``. Made again for the gradient rather than kept: kept, it would be a second copy of the model."""
+    return (weight * scale[:, None, None, None]).to(dtype)
+
+
+_FRAMES: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+
+
+def _frame(height: int, width: int, like: Tensor) -> Tensor:
+    """The 3x3 surroundings of each pixel in the border channel, 1 outside of the image and 0 inside: (H * W, 9)."""
+    key = height, width, like.dtype, like.device
+    if key not in _FRAMES:
+        inside = torch.zeros(1, 1, height, width, dtype=like.dtype, device=like.device)
+        _FRAMES[key] = F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
+    return _FRAMES[key]
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) as (B, H, W, C), the order in which the numbers lie."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
+    """For a 1x1 convolution on a CPU, few images as :data:`GROUPS` rows of pixels; anything else as it is."""
+    n_images, _, height, width = x.shape
+    if n_images >= GROUPS or weight.shape[-1] > 1 or x.device.type != "cpu":
+        return x
+    n_pixels = n_images * height * width
+    if n_pixels < 8 * GROUPS or n_pixels % GROUPS:
+        return x
+    return _pixels(x).reshape(GROUPS, 1, n_pixels // GROUPS, -1).permute(0, 3, 1, 2)
+
+
+def _ungrouped(y: Tensor, like: Tensor) -> Tensor:
+    """Undoes :func:`_regrouped`: ``y`` with the images, rows and columns of ``like``."""
+    n_images, _, height, width = like.shape
+    return y if len(y) == n_images else _pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)

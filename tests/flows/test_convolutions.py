@@ -1,0 +1,105 @@
+"""Scaled convolutions: the written-out gradients are those of the plain formula, however torch computes it."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glow_app.flows import ConvNet
+from glow_app.flows.convolutions import border_map
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread is where torch chooses another library for few images."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def plain(net: ConvNet, x: Tensor) -> Tensor:
+    """The network as its formula says, with a real border channel, for autograd."""
+    for number, layer in enumerate((net.conv1, net.conv2, net.conv3)):
+        weight, padding = layer.weight, layer.weight.shape[-1] // 2
+        if layer.border is not None:
+            outside = F.pad(torch.zeros_like(x[:, :1]), (1, 1, 1, 1), value=1.0)
+            x, weight, padding = (
+                torch.cat([F.pad(x, (1, 1, 1, 1)), outside], 1),
+                torch.cat([weight, layer.border], 1),
+                0,
+            )
+        y = F.conv2d(x, weight, padding=padding) + layer.bias[:, None, None]
+        x = y * torch.exp(3 * layer.logs)[:, None, None]
+        x = x.relu() if number < 2 else x
+    return x
+
+
+def random_net(border: bool, dtype: torch.dtype) -> ConvNet:
+    net = ConvNet(3, 6, width=16, border=border, compute_dtype=None).to(dtype)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("shape", [(17, 3, 8, 8), (4, 3, 8, 8), (3, 3, 5, 7), (1, 3, 2, 2)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_answer_and_gradients_are_those_of_the_plain_formula(
+    border: bool, shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    net = random_net(border, torch.float64)
+    x = torch.randn(shape, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    answer, expected = net(x), plain(net, x)
+    assert (answer - expected).abs().max() < 1e-11
+    gradient = torch.randn_like(expected)
+    found = torch.autograd.grad(answer, [x, *net.parameters()], gradient)
+    wanted = torch.autograd.grad(expected, [x, *net.parameters()], gradient)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape and (one - other).abs().max() < 1e-9
+
+
+def test_gradients_do_not_touch_what_came_in() -> None:
+    torch.manual_seed(0)
+    net = random_net(True, torch.float32)
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    answer = net(x)
+    gradient = torch.randn_like(answer).contiguous(memory_format=torch.channels_last)
+    before = gradient.clone()
+    answer.backward(gradient)
+    assert torch.equal(gradient, before)
+
+
+def test_an_input_without_gradient_gets_none() -> None:
+    net = random_net(True, torch.float32)
+    answer = net(torch.randn(2, 3, 4, 4))
+    answer.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@torch.no_grad()
+def test_evaluation_keeps_folded_weights_until_a_parameter_changes() -> None:
+    torch.manual_seed(0)
+    net = random_net(True, torch.float32).eval()
+    x = torch.randn(4, 3, 8, 8)
+    first = net(x)
+    assert torch.equal(first, net.train()(x))  # the same arithmetic
+    net.eval()(x)
+    for parameter in net.parameters():
+        parameter.mul_(1.5)
+        assert torch.allclose(net(x), plain(net, x), rtol=1e-4, atol=1e-3)
+    net.compute_dtype = torch.bfloat16
+    assert not torch.equal(net(x), plain(net, x)) and torch.allclose(net(x), plain(net, x), rtol=0.1, atol=10)
+    net.compute_dtype = None
+    smaller = x[:, :, :5, :6]
+    assert torch.allclose(net(smaller), plain(net, smaller), rtol=1e-4, atol=1e-3)
+
+
+def test_border_map_is_the_convolution_of_a_frame() -> None:
+    kernel = torch.randn(4, 1, 3, 3)
+    frame = F.pad(torch.zeros(1, 1, 5, 6), (1, 1, 1, 1), value=1.0)
+    assert torch.allclose(border_map(kernel, 5, 6), F.conv2d(frame, kernel), atol=1e-6)
