@@ -10,17 +10,23 @@ METHODS = ("mean_difference", "balanced", "discriminant")
 
 
 @dataclass
-class UseConfig:
-    """What every command has that uses a trained model. ``data`` is what the model was trained on, unless chosen."""
+class OpenConfig:
+    """What every command has that opens a trained model. ``data`` is what the model was trained on, unless chosen."""
 
     data: DataConfig
     checkpoint: str | None = option("folder of a run, or of an exported model")
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
-    batch_size: int = option("images that are computed together", at_least=1)
     seed: int = option("of the noise", at_least=0, at_most=2**63 - 1)
-    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
     debug: bool = option("show tracebacks")
+
+
+@dataclass
+class UseConfig(OpenConfig):
+    """What every command has besides that computes many images and leaves files."""
+
+    batch_size: int = option("images that are computed together", at_least=1)
+    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
 
 
 @dataclass
@@ -123,3 +129,16 @@ class JudgeConfig(UseConfig):
     edit_first: int = option("number of the first image that is edited", at_least=0)
     n_images: int = option("images that are edited; 0: all from the first on", at_least=0)
     amount: float = option("of every edit; 1 is the distance between the two class means", above=0)
+
+
+@dataclass
+class DemoConfig(OpenConfig):
+    """All options of ``glow-demo``."""
+
+    directions: str | None = option("folder left by glow-directions; null: the run's own")
+    method: str = option("which kind of direction", choices=METHODS)
+    split: str = option("which part of the data set one can choose from", choices=("train", "val", "test"))
+    pictures: int = option("images to begin with", at_least=2, at_most=100)
+    port: int | None = option("of the page; null: the first free one from 7860 on", at_least=1024, at_most=65535)
+    browser: bool = option("open the page in a browser")
+    upload_mb: int = option("largest file that may be opened, megabytes", at_least=1, at_most=1000)

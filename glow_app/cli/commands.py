@@ -24,18 +24,19 @@ from glow_app.cli.run import run
 from glow_app.config import AUTO, PrepareConfig, TrainConfig
 from glow_app.config_check import check
 from glow_app.config_use import (
+    DemoConfig,
     DirectionsConfig,
     EditConfig,
     EvaluateConfig,
     InterpolateConfig,
     JudgeConfig,
+    OpenConfig,
     SampleConfig,
-    UseConfig,
 )
 from glow_app.errors import UserError
 from glow_app.place import place
 
-U = TypeVar("U", bound=UseConfig)
+U = TypeVar("U", bound=OpenConfig)
 
 
 def prepare() -> None:
@@ -76,6 +77,11 @@ def edit() -> None:
 def judge() -> None:
     """``glow-judge``: measures edits with a classifier of its own."""
     run("judge", _judge, _model_arguments("attributes", "methods"))
+
+
+def demo() -> None:
+    """``glow-demo``: a page on which sliders change pictures."""
+    run("demo", _demo, _model_arguments())
 
 
 def _prepare(composed: DictConfig) -> None:
@@ -163,6 +169,13 @@ def _judge(composed: DictConfig) -> None:
     from glow_app.commands.judge import judge
 
     judge(config, Console())
+
+
+def _demo(composed: DictConfig) -> None:
+    config = _with_model(composed, DemoConfig)
+    from glow_app.commands.demo import demo
+
+    demo(config, Console())
 
 
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:

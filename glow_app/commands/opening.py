@@ -17,7 +17,7 @@ from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.card import Card
 from glow_app.config_check import did_you_mean
 from glow_app.config_data import DataConfig
-from glow_app.config_use import UseConfig
+from glow_app.config_use import OpenConfig, UseConfig
 from glow_app.data.picture import open_picture, picture_files
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
@@ -26,7 +26,7 @@ from glow_app.progress import say
 from glow_app.sources import open_split
 
 
-def open_model(config: UseConfig, path: str | None = None) -> Model:
+def open_model(config: OpenConfig, path: str | None = None) -> Model:
     """The model of ``config.checkpoint`` (or ``path``), on the device and in the precision that are asked for.
 
     Raises:
@@ -37,7 +37,7 @@ def open_model(config: UseConfig, path: str | None = None) -> Model:
     return model
 
 
-def device_of(config: UseConfig) -> torch.device:
+def device_of(config: OpenConfig) -> torch.device:
     """Where to compute.
 
     Raises:

@@ -13,6 +13,7 @@ from glow_app.cli.arguments import with_brackets
 from glow_app.config import PrepareConfig, TrainConfig
 from glow_app.config_check import check
 from glow_app.config_use import (
+    DemoConfig,
     DirectionsConfig,
     EditConfig,
     EvaluateConfig,
@@ -24,6 +25,7 @@ from glow_app.config_use import (
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SCHEMAS = {
+    "glow-demo": DemoConfig,
     "glow-prepare": PrepareConfig,
     "glow-train": TrainConfig,
     "glow-evaluate": EvaluateConfig,

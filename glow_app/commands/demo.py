@@ -1,0 +1,72 @@
+"""``glow-demo``: the model as a web page on this machine."""
+
+import os
+import tempfile
+import threading
+
+from rich.console import Console
+
+from glow_app.build import open_source
+from glow_app.card import Card
+from glow_app.commands.edit import open_directions
+from glow_app.commands.opening import directions_folder, open_model
+from glow_app.config_use import DemoConfig
+from glow_app.data.source import ImageSource
+from glow_app.demo.studio import Studio
+from glow_app.errors import UserError
+from glow_app.evaluation.directions import ACCOUNT, Directions
+from glow_app.model import Model
+from glow_app.progress import say
+
+
+def demo(config: DemoConfig, console: Console) -> None:
+    """Serves the page on the loopback interface until Ctrl-C.
+
+    Raises:
+        UserError: gradio is not installed; the model, its directions or the port are not to be had.
+    """
+    # Before gradio is imported: it tells nobody who uses it, and keeps what it is sent in a place that goes away.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with tempfile.TemporaryDirectory(prefix="glow_demo_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            from glow_app.demo import page
+        except ModuleNotFoundError as error:
+            raise UserError(f"glow-demo needs {error.name}: install it with pip install 'glow_app[demo]'") from error
+        studio = open_studio(config, console)
+        blocks = page.build(studio, config.pictures)
+        say(console, f"look at {page.launch(blocks, config.port, config.upload_mb, config.browser)}")
+        say(console, "only this machine can see it; Ctrl-C ends it")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            blocks.close(verbose=False)
+
+
+def open_studio(config: DemoConfig, console: Console) -> Studio:
+    """The model with its directions and its data set; says which of the latter two are not there.
+
+    Raises:
+        UserError: there is no such model, or what was asked for by name is not there.
+    """
+    model = open_model(config)
+    return Studio(model, _directions(config, model, console), _source(config, model.card, console), config.seed)
+
+
+def _directions(config: DemoConfig, model: Model, console: Console) -> Directions | None:
+    if config.directions is None and not (directions_folder(None, model) / ACCOUNT).is_file():
+        say(console, f"no attribute sliders: glow-directions checkpoint={config.checkpoint} finds directions for them")
+        return None
+    return open_directions(config.directions, config.method, model)
+
+
+def _source(config: DemoConfig, card: Card, console: Console) -> ImageSource | None:
+    """Without the cache: a few images are wanted, and soon."""
+    try:
+        source = open_source(config.data, config.split)
+    except UserError as error:
+        say(console, f"samples stand for images of the data set: {error}")
+        return None
+    if source.image_shape != card.image_shape:
+        raise UserError(f"images of data={config.data.name} have another shape than the model's: choose other data")
+    return source

@@ -1,0 +1,1 @@
+"""The page of ``glow-demo``: :mod:`~glow_app.demo.studio` makes the pictures, :mod:`~glow_app.demo.page` shows them."""

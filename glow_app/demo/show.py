@@ -1,0 +1,132 @@
+"""Pictures and facts as HTML. Everything that a person or a file could have named is escaped."""
+
+import base64
+import io
+import tempfile
+from html import escape
+from pathlib import Path
+
+import torch
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from glow_app.animation import save_gif
+from glow_app.card import Card
+from glow_app.demo.studio import Studio
+from glow_app.figures import grid, to_picture
+
+FRAME_MS = 70
+
+HOW_TO_GET_DIRECTIONS = "No directions: <code>glow-directions checkpoint=...</code> finds them for this page."
+
+
+def png(image: Tensor | Picture) -> str:
+    """A PNG of a picture or of an image, uint8 (C, H, W), pixel by pixel, as an address that holds its own content."""
+    file = io.BytesIO()
+    picture = to_picture(image) if isinstance(image, Tensor) else image
+    picture.save(file, format="PNG", compress_level=1)
+    return _address("image/png", file.getvalue())
+
+
+def gif(frames: Tensor) -> str:
+    """An animation, there and back, of uint8 (N, C, H, W), as an address that holds its own content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "film.gif")
+        save_gif(frames, path, FRAME_MS)
+        return _address("image/gif", path.read_bytes())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def stage(name: str, before: Tensor, after: Tensor, done: str) -> str:
+    """The large picture; while the mouse is held down on it, what it was before."""
+    old, new, what = png(before), png(after), escape(name)
+    return f"""<figure class="stage">
+<div class="frame" title="Hold to see the original">
+<img class="after" alt="{what}, changed" src="{new}" decoding="sync" draggable="false">
+<img class="before" alt="{what}" src="{old}" decoding="sync" draggable="false">
+</div>
+<figcaption><img class="small" alt="{what}" src="{old}" decoding="sync">
+<span><b>{what}</b><br>{escape(done)}</span>
+<a class="save" download="glow.png" href="{new}">Save PNG</a></figcaption>
+</figure>"""
+
+
+def film(frames: Tensor) -> str:
+    """An animation with a way to keep it."""
+    address = gif(frames)
+    return f"""<figure class="film"><img alt="from before to after" src="{address}">
+<figcaption><a class="save" download="glow.gif" href="{address}">Save GIF</a></figcaption></figure>"""
+
+
+def side_by_side(before: Tensor, after: Tensor) -> str:
+    """Before and after, with a way to keep both in one file."""
+    picture = png(grid(torch.stack([before, after]), 2, column_labels=["before", "after"]))
+    return f"""<figure class="film"><img alt="before" src="{png(before)}"><img alt="after" src="{png(after)}">
+<figcaption><a class="save" download="glow_before_after.png" href="{picture}">Save PNG</a></figcaption></figure>"""
+
+
+def thumbnail(name: str, image: Tensor) -> str:
+    """A small picture with its name."""
+    what = escape(name)
+    return f'<figure class="towards"><img alt="{what}" src="{png(image)}"><figcaption>{what}</figcaption></figure>'
+
+
+def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
+    """What each level adds, coarsest first; ``shapes`` are those of the latents, finest first."""
+    cells = []
+    for number, image in enumerate(images):
+        level = len(images) - number
+        c, h, w = shapes[level - 1]
+        plus = "level" if number == 0 else "+ level"
+        cells.append(
+            f'<figure><img alt="down to level {level}" src="{png(image)}">'
+            f"<figcaption><b>{plus} {level}</b><br>{c}&thinsp;×&thinsp;{h}&thinsp;×&thinsp;{w} numbers</figcaption>"
+            "</figure>"
+        )
+    return f'<div class="levels">{"".join(cells)}</div>'
+
+
+def head(card: Card, n_parameters: int) -> str:
+    """Which model this is, and how good, in one line; and whether pixels are shown as squares."""
+    _, height, width = card.image_shape
+    model = card.model
+    parts = [
+        f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits",
+        f"L={model.n_levels} K={model.n_steps} width {model.width}",
+        f"{n_parameters / 1e6:.2f}M parameters",
+        f"step {card.step:,}",
+    ]
+    for split, words in (("test", "test"), ("val", "validation")):
+        bits = card.metrics.get(f"{split}/bits_per_dim")
+        if bits is not None:
+            error = card.metrics.get(f"{split}/standard_error")
+            parts.append(f"<b>{bits:.3f}{'' if error is None else f' ± {error:.3f}'}</b> bits/dim ({words})")
+            break
+    smooth = '<label><input type="checkbox" id="smooth"> smooth pixels</label>'
+    return f'<h1>Glow</h1><p class="facts">{" <i>·</i> ".join(parts)}{smooth}</p>'
+
+
+def limits(studio: Studio) -> str:
+    """What one should know before believing a picture."""
+    lines = [
+        "The model knows nothing but its training images. Any picture comes back exactly as it was opened (at the "
+        "model's size); how well it can be changed depends on how much it looks like them.",
+    ]
+    if studio.directions is None:
+        lines.append(HOW_TO_GET_DIRECTIONS)
+    else:
+        images = studio.directions.account.get("images")
+        known = f" of {images:,} labelled images" if isinstance(images, int) else ""
+        lines.append(
+            f"Directions are means{known}: what often occurs together moves together, and rare attributes rest on few "
+            "images. Beyond 1 an edit exaggerates."
+        )
+    return f'<p class="limits">{" ".join(lines)}</p>'
+
+
+def label_of(attribute: str) -> str:
+    """``Mouth_Slightly_Open`` as a person would write it."""
+    return attribute.replace("_", " ").capitalize()

@@ -1,0 +1,6 @@
+"""Shows a model as a web page on this machine: the same as the command ``glow-demo``."""
+
+from glow_app.cli import demo
+
+if __name__ == "__main__":
+    demo()

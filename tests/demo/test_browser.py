@@ -1,0 +1,217 @@
+"""The page in a real browser: Chromium, without a screen."""
+
+import base64
+import io
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import glow_app
+from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.image import decode_image
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+# As a hand does it: the element's own setter, which the page cannot tell from a drag, and the event of a drag.
+DRAG = """
+const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
+set.call(arguments[0], arguments[1]);
+arguments[0].dispatchEvent(new Event('input', {bubbles: true}));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(address: str) -> Iterator[Any]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no chromium and chromedriver on this machine: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    # No sandbox: as root, in a container, Chromium has none, and the page is ours.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1500,1100"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get(address)
+    yield driver
+    driver.quit()
+
+
+def wait(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if isinstance(found, Tensor) or found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+def one(browser: Any, selector: str) -> Any:
+    return wait(lambda: browser.find_elements("css selector", selector), selector)[0]
+
+
+def shown(browser: Any, selector: str = ".stage .after") -> Tensor:
+    """The pixels of an image on the page, which it holds as they are."""
+    address = browser.execute_script("return document.querySelector(arguments[0])?.src", selector)
+    return decode_image(base64.b64decode(address.partition(",")[2]))
+
+
+def until_changed(browser: Any, before: Tensor) -> Tensor:
+    one(browser, ".stage .after")
+    return wait(lambda: None if torch.equal(now := shown(browser), before) else now, "another picture")
+
+
+def drag(browser: Any, selector: str, value: float) -> None:
+    browser.execute_script(DRAG, one(browser, f"{selector} input[type=range]"), value)
+
+
+@pytest.fixture
+def fresh(browser: Any) -> Tensor:
+    """The picture before anything is done to it."""
+    faces = DrawnFaces("test", image_size=16, n_images=64)
+    one(browser, ".stage .after")
+    for number in (1, 0):  # another one first: the page begins with 0, and one could not see that it has been chosen
+        wait(lambda: browser.find_elements("css selector", "#subject-gallery button"), "pictures")[number].click()
+        wait(lambda number=number: torch.equal(shown(browser), faces[number]), f"picture {number}")
+    return faces[0]
+
+
+def test_a_slider_moves_the_picture_in_the_right_direction(browser: Any, fresh: Tensor, run: Path, found: Path) -> None:
+    model, directions = glow_app.load(run), glow_app.load_directions(found)
+
+    def smile(image: Tensor) -> float:
+        return directions.measure(model.encode(image))[0, directions.column("Smiling")].item()
+
+    drag(browser, "#attribute-Smiling", 1.5)
+    more = until_changed(browser, fresh)
+    assert torch.equal(more, model.edit(fresh, directions, {"Smiling": 1.5})[0])
+    drag(browser, "#attribute-Smiling", -1.5)
+    less = until_changed(browser, more)
+    assert smile(less) < smile(fresh) < smile(more)
+    assert torch.equal(shown(browser, ".stage .before"), fresh)
+    assert "Smiling -1.50" in one(browser, ".stage figcaption").text
+
+
+def test_a_hand_on_the_keyboard_moves_it_too(browser: Any, fresh: Tensor) -> None:
+    one(browser, "#attribute-Smiling input[type=range]").send_keys("\ue014" * 12)  # arrow right
+    until_changed(browser, fresh)
+    one(browser, "#attribute-Smiling .reset-button").click()
+    wait(lambda: torch.equal(shown(browser), fresh), "the picture as it was")
+
+
+def test_every_step_of_a_drag_ends_where_the_hand_ends(browser: Any, fresh: Tensor, run: Path, found: Path) -> None:
+    for step in range(1, 31):
+        drag(browser, "#attribute-Young", round(0.05 * step, 2))
+    expected = glow_app.load(run).edit(fresh, glow_app.load_directions(found), {"Young": 1.5})[0]
+    wait(lambda: torch.equal(shown(browser), expected), "the last of 30 moves")
+
+
+def test_how_long_a_move_takes(browser: Any, fresh: Tensor, record_property: Callable[[str, object], None]) -> None:
+    times: list[float] = []
+    picture = fresh
+    for step in range(1, 11):
+        start = time.perf_counter()
+        drag(browser, "#attribute-Smiling", 2 * (-1) ** step)
+        picture = until_changed(browser, picture)
+        times.append(1000 * (time.perf_counter() - start))
+    record_property("milliseconds of a move, end to end", statistics.median(times))
+    print(f"a slider's move, end to end: median {statistics.median(times):.0f} ms, longest {max(times):.0f} ms")
+
+
+def test_surprise_temperature_and_reset(browser: Any, fresh: Tensor) -> None:
+    one(browser, "#subject-surprise").click()
+    sample = until_changed(browser, fresh)
+    wait(lambda: "sample" in one(browser, ".stage figcaption").text, "a sample")
+    drag(browser, "#temperature", 0.2)
+    until_changed(browser, sample)
+    one(browser, "#reset").click()
+    wait(lambda: torch.equal(shown(browser), sample), "the sample as it was")
+
+
+def test_interpolation(browser: Any, fresh: Tensor) -> None:
+    tab(browser, "Interpolate")
+    wait(lambda: len(browser.find_elements("css selector", "#other-gallery button")) >= 4, "pictures to choose from")
+    browser.find_elements("css selector", "#other-gallery button")[3].click()
+    until_changed(browser, fresh)
+    drag(browser, "#position", 1)
+    other = DrawnFaces("test", image_size=16, n_images=64)[3]
+    wait(lambda: torch.equal(shown(browser), other), "the other picture")
+    tab(browser, "Attributes")
+
+
+def test_levels_before_and_after_and_a_film(browser: Any, fresh: Tensor) -> None:
+    tab(browser, "Levels")
+    wait(lambda: len(browser.find_elements("css selector", ".levels img")) == 2, "two levels")
+    assert torch.equal(shown(browser, ".levels figure:last-child img"), fresh)
+    tab(browser, "Attributes")
+    drag(browser, "#attribute-Smiling", 2)
+    after = until_changed(browser, fresh)
+    one(browser, "#pair").click()
+    one(browser, "#made a[download='glow_before_after.png']")
+    assert torch.equal(shown(browser, "#made img:last-of-type"), after)
+    one(browser, "#film").click()
+    address = one(browser, "#made a[download='glow.gif']").get_attribute("href")
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as film:
+        assert film.format == "GIF"
+        assert film.n_frames > 10  # type: ignore[attr-defined]
+
+
+def tab(browser: Any, name: str) -> None:
+    next(one for one in browser.find_elements("css selector", "button[role=tab]") if one.text == name).click()
+
+
+def open_file(browser: Any, path: Path) -> None:
+    browser.find_element("css selector", "#choose input[type=file]").send_keys(str(path))
+
+
+def test_files_good_and_bad(browser: Any, fresh: Tensor, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("this is not a picture")
+    open_file(browser, tmp_path / "bad.png")
+    message = wait(lambda: one(browser, ".toast-body, [data-testid=toast-body]").text, "a message")
+    assert "bad.png: not a sound image of a known format" in message
+    assert "/tmp" not in message
+    assert torch.equal(shown(browser), fresh)
+    Image.new("RGB", (40, 30), (200, 30, 60)).save(tmp_path / "good.png")
+    open_file(browser, tmp_path / "good.png")
+    picture = until_changed(browser, fresh)
+    assert torch.equal(picture, torch.tensor([200, 30, 60], dtype=torch.uint8)[:, None, None].expand(3, 16, 16))
+
+
+def test_two_people_do_not_disturb_each_other(browser: Any, fresh: Tensor, address: str) -> None:
+    first = browser.current_window_handle
+    browser.switch_to.new_window("window")
+    try:
+        browser.get(address)
+        one(browser, "#subject-surprise").click()
+        until_changed(browser, fresh)
+    finally:
+        browser.close()
+        browser.switch_to.window(first)
+    assert torch.equal(shown(browser), fresh)
+    drag(browser, "#attribute-Smiling", 0.0)
+    time.sleep(0.5)
+    assert torch.equal(shown(browser), fresh)
+
+
+def test_a_screenshot_and_nothing_from_elsewhere(browser: Any, fresh: Tensor, address: str, tmp_path: Path) -> None:
+    assert browser.save_screenshot(str(tmp_path / "page.png"))
+    with Image.open(tmp_path / "page.png") as picture:
+        assert len(picture.convert("RGB").getcolors(maxcolors=10**7) or []) > 100
+    requests = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {r["params"]["request"]["url"] for r in requests if r["method"] == "Network.requestWillBeSent"}
+    assert {url for url in urls if not url.startswith((address, "data:", "blob:"))} == set()
+    # The browser's own start page is not the page's affair.
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

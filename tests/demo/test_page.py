@@ -1,0 +1,131 @@
+"""The page as it is served: to this machine alone, nothing but what it needs, and nobody's pictures but one's own."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+pytest.importorskip("gradio", reason="gradio is not installed: pip install 'glow_app[demo]'")
+
+from glow_app.demo import page, show
+from glow_app.demo.studio import Studio
+from glow_app.errors import UserError
+from tests.demo.conftest import SCRIPT
+from tests.demo.studios import small_model, small_studio
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "temporary"))
+
+
+def built(studio: Studio, n_pictures: int) -> page._Page:
+    """Inside of an event loop: outside, gradio makes one itself and never closes it."""
+
+    async def build() -> page._Page:
+        return page._Page(studio, n_pictures)
+
+    return asyncio.run(build())
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return answer.read()
+
+
+def upload(address: str, content: bytes, name: str) -> list[str]:
+    lines = [
+        b"--x",
+        f'Content-Disposition: form-data; name="files"; filename="{name}"'.encode(),
+        b"",
+        content,
+        b"--x--",
+    ]
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{address}gradio_api/upload", b"\r\n".join([*lines, b""]), headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def test_only_this_machine_can_see_it(address: str) -> None:
+    assert address.startswith("http://127.0.0.1:")
+    port = int(address.rsplit(":", 1)[1].strip("/"))
+    assert b"glow-demo" in get(address)
+    with socket.socket() as other:  # an address that is this machine's own, but not the one that is listened to
+        other.settimeout(5)
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+def test_no_script_font_or_picture_comes_from_elsewhere(address: str) -> None:
+    config = json.loads(get(f"{address}config"))
+    assert "fonts.googleapis" not in json.dumps(config)
+    assert "cdn" not in get(f"{address}theme.css").decode().lower()
+
+
+def test_attributes_are_sliders_the_strongest_first(tmp_path: Path) -> None:
+    one = built(small_studio(tmp_path), 4)
+    assert [slider.elem_id for slider in one.sliders] == ["attribute-Strong", "attribute-Weak", "attribute-Rare"]
+
+
+def test_nothing_can_be_called_but_what_the_page_calls(address: str) -> None:
+    assert json.loads(get(f"{address}gradio_api/info"))["named_endpoints"] == {}
+
+
+def test_files_of_this_machine_are_not_served(address: str, run: Path) -> None:
+    for path in ("/etc/passwd", str(run / "model" / "model.json"), str(Path(__file__))):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(f"{address}gradio_api/file={path}")
+
+
+def test_large_files_are_refused(address: str) -> None:
+    assert upload(address, bytes(900_000), "a.png")
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        upload(address, bytes(1_200_000), "a.png")
+
+
+def test_what_is_opened_is_not_kept(tmp_path: Path) -> None:
+    one = built(small_studio(tmp_path / "model"), 2)
+    file = tmp_path / "me.png"
+    file.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"me\.png: not a sound image"):
+        one._open(str(file))
+    assert not file.exists()
+
+
+def test_a_port_that_is_taken(address: str, run: Path, tmp_path: Path) -> None:
+    taken = address.rsplit(":", 1)[1].strip("/")
+    command = [sys.executable, str(SCRIPT), f"checkpoint={run}", f"port={taken}", "browser=false"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: port={taken} is taken")
+    assert result.stderr.count("\n") == 1
+    assert "no attribute sliders: glow-directions checkpoint=" in result.stdout
+
+
+def test_without_directions_and_data(tmp_path: Path) -> None:
+    one = built(Studio(small_model(tmp_path), None, None, 0), 3)
+    assert [picture.name for picture in one.pictures] == ["sample 0", "sample 1", "sample 2"]
+    assert one.sliders == []
+
+
+def test_a_conditional_model_asks_for_the_class(tmp_path: Path) -> None:
+    one = built(Studio(small_model(tmp_path, n_classes=2), None, None, 0), 2)
+    assert one._surprise(1).label == 1
+    assert "class 1" in str(one.blocks.get_config_file())
+
+
+def test_names_are_text() -> None:
+    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    html = show.stage("<script>alert(1)</script>", image, image, "<b>")
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in show.thumbnail("<script>", image)

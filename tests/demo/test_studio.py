@@ -1,0 +1,138 @@
+"""What the demo page does, without the page."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.demo.studio import BLEND_STEPS, FILM_STEPS, SAMPLED_AT, Moves, Studio
+from glow_app.errors import UserError
+from glow_app.evaluation.strength import strengths
+from glow_app.evaluation.tempering import built_up
+from tests.demo.studios import small_model, small_studio, some_directions
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return small_studio(tmp_path)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format=kind)
+    return file.getvalue()
+
+
+def test_the_strongest_come_first_and_chance_does_not_count(studio: Studio) -> None:
+    assert studio.attributes == ("Strong", "Weak", "Rare")
+    assert studio.directions is not None
+    # In 768 dimensions, means of 2 and of 1,000 images are 19.6 apart by chance, and 10 is nothing.
+    expected = [0, (1 - 768 * 2 / 5000) ** 0.5, (9 - 768 * 2 / 5000) ** 0.5]
+    assert strengths(studio.directions).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_picture_comes_back_exactly(studio: Studio) -> None:
+    face = studio.of_data_set(3)
+    assert studio.source is not None
+    assert torch.equal(face.pixels, studio.source[3])
+    assert torch.equal(studio.after(face, Moves(1.0)), studio.source[3])
+    assert torch.equal(studio.after(face, Moves(1.0, {"Strong": 0.0})), studio.source[3])
+    picture = Image.fromarray(studio.source[3].permute(1, 2, 0).numpy())
+    assert torch.equal(studio.opened(encoded(picture), "me.png").pixels, studio.source[3])
+
+
+def test_a_sample_is_that_of_the_model(studio: Studio) -> None:
+    expected = studio.model.sample(1, SAMPLED_AT, seed=0, first=5)[0]
+    assert (studio.sampled(5).pixels.int() - expected.int()).abs().max() <= 1
+    assert torch.equal(studio.sampled(5).pixels, studio.sampled(5).pixels)
+    assert not torch.equal(studio.sampled(5).pixels, studio.sampled(6).pixels)
+
+
+def test_an_edit_is_that_of_the_model(studio: Studio) -> None:
+    face = studio.of_data_set(0)
+    assert studio.directions is not None
+    assert studio.source is not None
+    amounts = {"Strong": 1.5, "Weak": -0.5}
+    latents = studio.model.encode(studio.source[0], positions=torch.tensor([0]))
+    expected = studio.model.decode(studio.directions.edit(latents, amounts))[0]
+    assert torch.equal(studio.after(face, Moves(1.0, amounts)), expected)
+
+
+def test_temperature(studio: Studio) -> None:
+    typical = studio.model.sample(1, temperature=0.0)[0]
+    for subject in (studio.of_data_set(0), studio.sampled(0)):
+        assert torch.equal(studio.after(subject, Moves(0.0)), typical)
+        assert not torch.equal(studio.after(subject, Moves(0.5)), typical)
+
+
+@pytest.mark.parametrize("path", ["linear", "spherical"])
+def test_between_two_pictures(studio: Studio, path: str) -> None:
+    one, two = studio.of_data_set(0), studio.of_data_set(1)
+    at = [studio.after(one, Moves(1.0, {}, two, position, path)) for position in (0.0, 0.5, 1.0)]
+    assert torch.equal(at[0], one.pixels)
+    assert torch.equal(at[2], two.pixels)
+    expected = studio.model.interpolate(one.pixels, two.pixels, BLEND_STEPS, path)[BLEND_STEPS // 2]
+    assert (at[1].int() - expected.int()).abs().float().mean() < 1  # another draw of the dequantization noise
+
+
+def test_a_film_goes_from_before_to_after(studio: Studio) -> None:
+    subject, moves = studio.sampled(1), Moves(0.4, {"Strong": 1.0})
+    frames = studio.film(subject, moves)
+    assert frames.shape == (FILM_STEPS, 3, 16, 16)
+    assert torch.equal(frames[0], subject.pixels)
+    assert torch.equal(frames[-1], studio.after(subject, moves))
+
+
+def test_built_up_level_by_level(studio: Studio) -> None:
+    subject, moves = studio.of_data_set(2), Moves(1.0, {"Strong": 0.5})
+    images = studio.built_up(subject, moves)
+    assert torch.equal(images[-1], studio.after(subject, moves))
+    fine, coarse = built_up(subject.latents)
+    assert torch.equal(fine, torch.cat([torch.zeros_like(subject.latents[0]), subject.latents[0]]))
+    assert torch.equal(coarse, torch.cat([subject.latents[1], subject.latents[1]]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "me.png: the file is empty"),
+        (b"nothing of the kind", "me.png: not a sound image of a known format"),
+        (b"<!doctype html><p>no", "me.png: a web page, not an image"),
+        (encoded(Image.new("RGB", (64, 64), "red"))[:100], "me.png: truncated or damaged"),
+    ],
+)
+def test_what_is_not_an_image(studio: Studio, content: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message) as told:
+        studio.opened(content, "/secret/folder/me.png")
+    assert "secret" not in str(told.value)
+
+
+def test_what_is_not_there(studio: Studio) -> None:
+    for index in (-1, 8):
+        with pytest.raises(UserError, match="drawn_faces test has 0 to 7"):
+            studio.of_data_set(index)
+    alone = Studio(studio.model, None, None, 0)
+    assert alone.attributes == ()
+    with pytest.raises(UserError, match="the data set of this model is not on this machine"):
+        alone.of_data_set(0)
+    assert torch.equal(alone.after(alone.sampled(0), Moves(SAMPLED_AT)), studio.sampled(0).pixels)
+
+
+def test_directions_of_another_model(studio: Studio, tmp_path: Path) -> None:
+    other = small_model(tmp_path / "other", n_steps=1)
+    with pytest.raises(UserError, match="belong to another model"):
+        Studio(other, some_directions(studio.model), None, 0)
+
+
+def test_class_conditional_models(tmp_path: Path) -> None:
+    studio = Studio(small_model(tmp_path, n_classes=2), None, None, 0)
+    one, two = studio.sampled(0), studio.sampled(1)
+    assert (one.label, two.label, studio.sampled(0, label=1).label) == (0, 1, 1)
+    with pytest.raises(UserError, match="of different classes"):
+        studio.after(one, Moves(0.7, {}, two, 0.5))
+    picture = encoded(Image.new("RGB", (20, 20), "red"))
+    with pytest.raises(UserError, match="class-conditional: give a label"):
+        studio.opened(picture, "me.png")
+    assert studio.opened(picture, "me.png", label=1).label == 1
