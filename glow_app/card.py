@@ -8,6 +8,7 @@ from typing import Any
 from glow_app.config import ModelConfig
 from glow_app.config_check import check_ranges
 from glow_app.errors import UserError
+from glow_app.hub import local
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -46,12 +47,12 @@ def model_folder(path: str | Path) -> Path:
     """The folder of an exported model.
 
     Args:
-        path: that folder, or the folder of the run which contains it.
+        path: that folder, or the folder of the run which contains it; or ``hf://owner/name``.
 
     Raises:
         UserError: there is no such model.
     """
-    folder = Path(path).expanduser()
+    folder = local(path)
     if (folder / "model" / CARD).is_file():
         folder = folder / "model"
     if (folder / CARD).is_file():

@@ -14,7 +14,7 @@ class OpenConfig:
     """What every command has that opens a trained model. ``data`` is what the model was trained on, unless chosen."""
 
     data: DataConfig
-    checkpoint: str | None = option("folder of a run, or of an exported model")
+    checkpoint: str | None = option("folder of a run, or of an exported model; or hf://owner/name")
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     seed: int = option("of the noise", at_least=0, at_most=2**63 - 1)
@@ -129,6 +129,18 @@ class JudgeConfig(UseConfig):
     edit_first: int = option("number of the first image that is edited", at_least=0)
     n_images: int = option("images that are edited; 0: all from the first on", at_least=0)
     amount: float = option("of every edit; 1 is the distance between the two class means", above=0)
+
+
+@dataclass
+class ExportConfig(OpenConfig):
+    """All options of ``glow-export``."""
+
+    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
+    format: str = option(
+        "folder: weights, card and directions; torch, onnx: the decoder alone", choices=("folder", "torch", "onnx")
+    )
+    directions: str | None = option("folder left by glow-directions; null: the run's own, if there are any")
+    temperature: float = option("of the samples on the card", at_least=0, at_most=100)
 
 
 @dataclass

@@ -217,7 +217,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """A trained model.
 
     Args:
-        path: the folder of a run, or of an exported model.
+        path: the folder of a run, or of an exported model, or ``hf://owner/name`` on the Hugging Face hub.
         device: where to compute.
 
     Raises:

@@ -1,6 +1,6 @@
 """The commands: one function each, which is what a console command or a script calls."""
 
-from glow_app.cli.commands import demo, directions, edit, evaluate, interpolate, judge, prepare, sample, train
+from glow_app.cli.commands import demo, directions, edit, evaluate, export, interpolate, judge, prepare, sample, train
 from glow_app.cli.run import conf_folder
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "directions",
     "edit",
     "evaluate",
+    "export",
     "interpolate",
     "judge",
     "prepare",

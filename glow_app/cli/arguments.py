@@ -31,11 +31,12 @@ def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
     key, equals, value = argument.partition("=")
     if key not in lists or not equals or not value or value == "null" or value[0] in "[\"'":
         return argument
-    items = [item if NUMBER.fullmatch(item) else _quoted(item) for item in value.split(",")]
+    items = [item if NUMBER.fullmatch(item) else quoted(item) for item in value.split(",")]
     return f"{key}=[{comma.join(items)}]"
 
 
-def _quoted(item: str) -> str:
+def quoted(item: str) -> str:
+    """A text that Hydra takes as it is, whatever is in it."""
     return "'" + item.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

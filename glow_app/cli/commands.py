@@ -20,6 +20,7 @@ from rich.console import Console
 
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
 from glow_app.cli.resume import resumed, runs_like
+from glow_app.cli.retrace import training_command
 from glow_app.cli.run import run
 from glow_app.config import AUTO, PrepareConfig, TrainConfig
 from glow_app.config_check import check
@@ -28,6 +29,7 @@ from glow_app.config_use import (
     DirectionsConfig,
     EditConfig,
     EvaluateConfig,
+    ExportConfig,
     InterpolateConfig,
     JudgeConfig,
     OpenConfig,
@@ -82,6 +84,11 @@ def judge() -> None:
 def demo() -> None:
     """``glow-demo``: a page on which sliders change pictures."""
     run("demo", _demo, _model_arguments())
+
+
+def export() -> None:
+    """``glow-export``: a model as others can use it."""
+    run("export", _export, _model_arguments())
 
 
 def _prepare(composed: DictConfig) -> None:
@@ -176,6 +183,14 @@ def _demo(composed: DictConfig) -> None:
     from glow_app.commands.demo import demo
 
     demo(config, Console())
+
+
+def _export(composed: DictConfig) -> None:
+    config = _with_model(composed, ExportConfig)
+    made_by = training_command(Path(str(config.checkpoint)).expanduser())
+    from glow_app.commands.export import export
+
+    export(config, made_by, Console())
 
 
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:

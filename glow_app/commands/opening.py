@@ -77,8 +77,11 @@ def run_folder(model: Model) -> Path:
 
 
 def directions_folder(path: str | None, model: Model) -> Path:
-    """``directions=``, or where glow-directions leaves them for this model."""
-    return Path(path) if path is not None else run_folder(model) / "directions"
+    """``directions=``, or those that came with the model, or where glow-directions leaves them for it."""
+    if path is not None:
+        return Path(path)
+    own = model.folder / "directions"
+    return own if own.is_dir() else run_folder(model) / "directions"
 
 
 def images_between(source: ImageSource, key: str, first: int, n: int) -> range:

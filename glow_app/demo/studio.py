@@ -156,14 +156,6 @@ class Studio:
         start = tempered(subject.latents, subject.temperature)
         return self._decode(between(start, self._moved(subject, moves), FILM_STEPS, moves.path), subject)
 
-    def measured(self, subject: Subject) -> dict[str, float]:
-        """How much of each attribute the subject has: 0 and 1 are the means of images without and with it."""
-        if self.directions is None:
-            return {}
-        amounts = self.directions.measure(tempered(subject.latents, subject.temperature))[0].tolist()
-        found = dict(zip(self.directions.names, amounts, strict=True))
-        return {name: found[name] for name in self.attributes}
-
     def _moved(self, subject: Subject, moves: Moves) -> Sequence[Tensor]:
         latents = tempered(subject.latents, moves.temperature)
         if self.directions is not None:

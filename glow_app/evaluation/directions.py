@@ -36,6 +36,7 @@ from glow_app.data.annotations import attribute_column
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.moments import Moments, flat, unflat
+from glow_app.hub import local
 
 FORMAT = 1
 VECTORS, ACCOUNT = "directions.safetensors", "directions.json"
@@ -293,7 +294,7 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
     Raises:
         UserError: they are not there, damaged, or not of this method.
     """
-    folder = Path(path).expanduser()
+    folder = local(path)
     if (folder / "directions" / ACCOUNT).is_file():
         folder = folder / "directions"
     if not (folder / ACCOUNT).is_file():

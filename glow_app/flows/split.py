@@ -83,7 +83,7 @@ class TopPrior(Bijection):
             if cond is None:
                 raise ValueError(f"this model is conditional: it needs cond, a label in 0 ... {len(self.classes) - 1}")
             answer = answer + self.classes[cond][:, :, None, None]
-        mean, log_std = answer.expand(len(like), -1, *like.shape[2:]).chunk(2, 1)
+        mean, log_std = answer.expand(like.shape[0], -1, *like.shape[2:]).chunk(2, 1)
         return mean, log_std
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,7 @@ def upload(address: str, content: bytes, name: str) -> list[str]:
         return json.loads(answer.read())
 
 
+@pytest.mark.slow
 def test_only_this_machine_can_see_it(address: str) -> None:
     assert address.startswith("http://127.0.0.1:")
     port = int(address.rsplit(":", 1)[1].strip("/"))
@@ -65,6 +66,7 @@ def test_only_this_machine_can_see_it(address: str) -> None:
         assert other.connect_ex(("127.0.0.2", port)) != 0
 
 
+@pytest.mark.slow
 def test_no_script_font_or_picture_comes_from_elsewhere(address: str) -> None:
     config = json.loads(get(f"{address}config"))
     assert "fonts.googleapis" not in json.dumps(config)
@@ -76,16 +78,19 @@ def test_attributes_are_sliders_the_strongest_first(tmp_path: Path) -> None:
     assert [slider.elem_id for slider in one.sliders] == ["attribute-Strong", "attribute-Weak", "attribute-Rare"]
 
 
+@pytest.mark.slow
 def test_nothing_can_be_called_but_what_the_page_calls(address: str) -> None:
     assert json.loads(get(f"{address}gradio_api/info"))["named_endpoints"] == {}
 
 
+@pytest.mark.slow
 def test_files_of_this_machine_are_not_served(address: str, run: Path) -> None:
     for path in ("/etc/passwd", str(run / "model" / "model.json"), str(Path(__file__))):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             get(f"{address}gradio_api/file={path}")
 
 
+@pytest.mark.slow
 def test_large_files_are_refused(address: str) -> None:
     assert upload(address, bytes(900_000), "a.png")
     with pytest.raises(urllib.error.HTTPError, match="413"):
@@ -101,6 +106,7 @@ def test_what_is_opened_is_not_kept(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken(address: str, run: Path, tmp_path: Path) -> None:
     taken = address.rsplit(":", 1)[1].strip("/")
     command = [sys.executable, str(SCRIPT), f"checkpoint={run}", f"port={taken}", "browser=false"]

@@ -57,6 +57,8 @@ def test_imports_follow_the_design(path: Path) -> None:
             assert any(name == word or name.startswith(f"{word}.") for word in allowed), name
         if name.split(".")[0] == "hydra":
             assert part(path) == "cli"
+        if name.split(".")[0] == "gradio":
+            assert path.relative_to(PACKAGE).as_posix() == "demo/page.py"
         if name.startswith("pytorch_lightning") and part(path) == "data":
             assert path.name == "module.py"
 

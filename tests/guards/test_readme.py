@@ -17,6 +17,7 @@ from glow_app.config_use import (
     DirectionsConfig,
     EditConfig,
     EvaluateConfig,
+    ExportConfig,
     InterpolateConfig,
     JudgeConfig,
     SampleConfig,
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SCHEMAS = {
     "glow-demo": DemoConfig,
+    "glow-export": ExportConfig,
     "glow-prepare": PrepareConfig,
     "glow-train": TrainConfig,
     "glow-evaluate": EvaluateConfig,

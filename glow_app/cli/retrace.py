@@ -1,0 +1,84 @@
+"""The command line that makes a run with the configuration of one that is there."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from glow_app.cli.arguments import quoted
+from glow_app.cli.run import conf_folder
+
+GROUPS = ("data", "model", "optim", "trainer", "logger")
+
+NOT_OF_THE_MODEL = ("resume", "debug", "data.cache", "data.cache_folder", "data.workers")
+"""Keys that say where and how something was done on one machine, and change no weight."""
+
+PLACES = ("data.root", "data.attributes")
+"""Keys that are paths: of these only the last part is told."""
+
+
+def training_command(run: Path) -> str | None:
+    """``glow-train ...`` with which the run was, or could have been, started; None if ``run`` is not a run's folder.
+
+    Of each group the choice is named that differs least from what was trained, then every value that still differs.
+    Paths are cut to their last part. Only to be called while Hydra runs a command.
+    """
+    try:
+        saved = OmegaConf.load(run / "config.yaml")
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return None
+    if not isinstance(saved, DictConfig) or not all(isinstance(saved.get(group), DictConfig) for group in GROUPS):
+        return None
+    wanted = {key: value for key, value in flat(saved).items() if key not in NOT_OF_THE_MODEL}
+    default = flat(compose("train"))
+    choices = [f"{group}={choice}" for group in GROUPS if (choice := _choice(group, wanted, default)) is not None]
+    composed = flat(compose("train", overrides=choices))
+    values = [f"{key}={_written(key, value)}" for key, value in wanted.items() if composed.get(key) != value]
+    return " ".join(["glow-train", *(shlex.quote(part) for part in [*choices, *values])])
+
+
+def flat(config: DictConfig) -> dict[str, Any]:
+    """``{"model.width": 64, ...}``: values by their path; lists are values, and what has none is ``???``."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {
+        f"{group}.{key}" if isinstance(value, dict) else str(group): inner
+        for group, value in container.items()
+        for key, inner in (value.items() if isinstance(value, dict) else [(group, value)])
+    }
+
+
+def _choice(group: str, wanted: Mapping[str, Any], default: Mapping[str, Any]) -> str | None:
+    """The nearest choice of a group; None if the default is as near."""
+    own = {key: value for key, value in wanted.items() if key.startswith(f"{group}.")}
+
+    def distance(choice: Mapping[str, Any]) -> int:
+        return sum(choice.get(key, "no such key") != value for key, value in own.items())
+
+    best, fewest = None, distance(default)
+    for path in sorted((conf_folder() / group).glob("*.yaml")):
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(content, dict)
+        found = distance({f"{group}.{key}": value for key, value in content.items()})
+        if found < fewest:
+            best, fewest = path.stem, found
+    return best
+
+
+def _written(key: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(_written(key, item) for item in value)}]"
+    if not isinstance(value, str):
+        return str(value)
+    text = Path(value).name if key in PLACES else value
+    return text if re.fullmatch(r"[\w.+-]+", text) else quoted(text)

@@ -1,0 +1,90 @@
+"""``glow-export``: a model as others can use it, without what concerns only this machine."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from glow_app import figures
+from glow_app.commands.opening import directions_folder, open_model, run_folder
+from glow_app.config_use import METHODS, ExportConfig
+from glow_app.durable import write_durably
+from glow_app.errors import UserError
+from glow_app.evaluation import directions as attribute_vectors
+from glow_app.evaluation.directions import ACCOUNT, Directions
+from glow_app.exported import export as export_model
+from glow_app.model import Model
+from glow_app.model_card import model_card
+from glow_app.portable import save_onnx, save_torch
+from glow_app.progress import say
+
+PLACES = ("root", "attributes")
+"""Options of the data that name places on one machine."""
+
+N_SAMPLES, COLUMNS = 32, 8
+
+
+def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
+    """Leaves a folder that :func:`glow_app.load` and the Hugging Face hub understand, or the decoder in one file.
+
+    Args:
+        config: of the command.
+        made_by: the command that trained the model, if that is known.
+        console: to speak to.
+
+    Raises:
+        UserError: the model or its directions are not there, a package is missing, or the disk refuses.
+    """
+    model = open_model(config)
+    folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / "export"
+    if config.format != "folder":
+        suffix, save = ("pt2", save_torch) if config.format == "torch" else ("onnx", save_onnx)
+        path = folder / f"decoder.{suffix}"
+        difference = save(model.flow.cpu(), path)
+        say(console, f"{path}: {difference:.1g} is its largest difference from the model in x, in [-0.5, 0.5]")
+        return
+    if folder.resolve() == model.folder.resolve():
+        raise UserError(f"output={folder} is where the model lies: choose another folder")
+    directions = _directions(config, model)
+    export_model(model.flow, dataclasses.replace(model.card, data=_portable(model.card.data)), folder)
+    if directions:
+        attribute_vectors.save(directions, folder / "directions")
+    samples = model.sample(N_SAMPLES, config.temperature, config.seed)
+    figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")
+    n_parameters = sum(parameter.numel() for parameter in model.flow.parameters())
+    first = directions[0] if directions else None
+    text = model_card(model.card, folder.resolve().name, n_parameters, made_by, first, config.temperature)
+    write_durably(folder / "README.md", lambda file: file.write(text.encode()))
+    say(console, f"exported to {folder}: read README.md, then")
+    say(console, f"  glow-sample checkpoint={folder}")
+    say(console, f"  hf upload OWNER/NAME {folder} .")
+
+
+def _directions(config: ExportConfig, model: Model) -> list[Directions]:
+    """By all methods that are there; none if there are no directions and none were asked for."""
+    folder = directions_folder(config.directions, model)
+    if config.directions is None and not (folder / ACCOUNT).is_file():
+        return []
+    found: list[Directions] = []
+    for method in METHODS:
+        try:
+            found.append(attribute_vectors.load(folder, method))
+        except UserError as error:
+            if not str(error).startswith(f"method={method}"):
+                raise
+    for one in found:
+        one.require(model.digest)
+    return [dataclasses.replace(one, account=_portable_account(one.account)) for one in found]
+
+
+def _portable_account(account: dict[str, Any]) -> dict[str, Any]:
+    data = account.get("data")
+    kept = {key: value for key, value in account.items() if key not in ("model", "data")}
+    return kept | ({"data": _portable(data)} if isinstance(data, dict) else {})
+
+
+def _portable(data: dict[str, Any]) -> dict[str, Any]:
+    """Options of the data with the last part of each place: where the data are is for the one to say who has them."""
+    known = {key: Path(value).name if key in PLACES and value else value for key, value in data.items()}
+    return known | ({"cache_folder": None} if "cache_folder" in known else {})

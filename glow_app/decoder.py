@@ -1,0 +1,75 @@
+"""The way back from latents to images as a module of its own, which ``torch.export`` and ONNX can carry elsewhere.
+
+The inverse of each step's ActNorm and 1x1 convolution is solved once, in float64, and stored: what is exported holds
+no factorisation, only products, convolutions and the couplings' arithmetic.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glow_app.flows import Glow
+from glow_app.flows.glow import FlowStep, Level
+
+
+class _StepBack(nn.Module):
+    """The inverse of a :class:`~glow_app.flows.glow.FlowStep` with its affine map of a pixel stored."""
+
+    matrix: Tensor
+    bias: Tensor
+
+    def __init__(self, step: FlowStep) -> None:
+        super().__init__()
+        inverse = step.permutation.inverse_map().then(step.actnorm.inverse_map()).to(torch.float32)
+        self.register_buffer("matrix", inverse.matrix.detach().clone())
+        self.register_buffer("bias", inverse.bias.detach().clone())
+        self.coupling = step.coupling
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.coupling.inverse(z).permute(0, 2, 3, 1)
+        return F.linear(x, self.matrix, self.bias).permute(0, 3, 1, 2)
+
+
+class _LevelBack(nn.Module):
+    """The inverse of a :class:`~glow_app.flows.glow.Level`."""
+
+    def __init__(self, level: Level) -> None:
+        super().__init__()
+        self.prior = level.prior
+        self.steps = nn.ModuleList(_StepBack(cast(FlowStep, step)) for step in reversed(level.steps.steps))
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.prior.inverse(z)
+        for step in self.steps:
+            x = step(x)
+        return F.pixel_shuffle(x, 2)
+
+
+class Decoder(nn.Module):
+    """``Glow.inverse`` of an unconditional model, for any number of images: latents, finest first, to ``x``.
+
+    ``x`` is (B, C, H, W) in [-1/2, 1/2) up to what the model gets wrong; a pixel is ``floor((x + 1/2) 2**n_bits)``.
+
+    Args:
+        flow: trained; its parameters are shared, not copied.
+
+    Raises:
+        ValueError: the flow is class-conditional.
+    """
+
+    def __init__(self, flow: Glow) -> None:
+        super().__init__()
+        if flow.n_classes:
+            raise ValueError("a class-conditional model has no decoder of latents alone")
+        self.latent_shapes = flow.latent_shapes
+        self.levels = nn.ModuleList(_LevelBack(cast(Level, level)) for level in flow.levels)
+
+    def forward(self, latents: Sequence[Tensor]) -> Tensor:
+        *finer, x = latents
+        x = self.levels[-1](x)
+        for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
+            x = level(torch.cat([x, latent], 1))
+        return x

@@ -1,0 +1,85 @@
+"""The decoder as one file for other programs: ``torch.export``'s format, or ONNX; each is checked against the model."""
+
+import copy
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glow_app.decoder import Decoder
+from glow_app.durable import write_durably
+from glow_app.errors import UserError
+from glow_app.flows import Glow
+
+CHECKED_IMAGES = (1, 3)
+"""Batches that are decoded by the file and by the model."""
+
+TOLERANCE = 1e-4
+"""Largest difference in ``x`` that counts as the same: a fortieth of a grey level of 256."""
+
+
+def save_torch(flow: Glow, path: Path) -> float:
+    """Writes a ``.pt2`` file, and gives the largest difference from the model in ``x``.
+
+    Raises:
+        UserError: the model is class-conditional, the disk refuses, or the file computes something else.
+    """
+    content = io.BytesIO()
+    torch.export.save(_program(flow), content)
+    write_durably(path, lambda file: file.write(content.getvalue()))
+    loaded = torch.export.load(path).module()
+    return _checked(flow, loaded, path)
+
+
+def save_onnx(flow: Glow, path: Path) -> float:
+    """As :func:`save_torch`, an ``.onnx`` file with the inputs ``latent_1`` (finest) ... and the output ``x``.
+
+    Raises:
+        UserError: besides, the packages of the extra ``onnx`` are missing.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch needs it
+    except ModuleNotFoundError as error:
+        raise UserError(f"format=onnx needs {error.name}: install it with pip install 'glow_app[onnx]'") from error
+    names = [f"latent_{level}" for level in range(1, len(flow.latent_shapes) + 1)]
+    program = torch.onnx.export(_program(flow), dynamo=True, input_names=names, output_names=["x"], verbose=False)
+    assert program is not None
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "decoder.onnx")
+        program.save(str(whole), external_data=False)
+        content = whole.read_bytes()
+    write_durably(path, lambda file: file.write(content))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def decode(latents: Sequence[Tensor]) -> Tensor:
+        inputs = {name: z.numpy() for name, z in zip(names, latents, strict=True)}
+        return torch.from_numpy(session.run(["x"], inputs)[0])
+
+    return _checked(flow, decode, path)
+
+
+def _program(flow: Glow) -> torch.export.ExportedProgram:
+    if flow.n_classes:
+        raise UserError("the model is class-conditional, and only decoders of latents alone are exported")
+    # A copy in the plain layout of memory: the file should not depend on what is fast here.
+    decoder = Decoder(copy.deepcopy(flow).cpu()).to(memory_format=torch.contiguous_format).eval()
+    for parameter in decoder.parameters():
+        parameter.requires_grad_(False)
+    batch = torch.export.Dim("batch")
+    latents = flow.sample_latents(2, 1.0, seed=0)
+    with torch.no_grad():
+        return torch.export.export(decoder, (latents,), dynamic_shapes=([{0: batch}] * len(latents),))
+
+
+@torch.no_grad()
+def _checked(flow: Glow, decode: Callable[[Sequence[Tensor]], Tensor], path: Path) -> float:
+    batches = [flow.sample_latents(n, 0.7, seed=1) for n in CHECKED_IMAGES]
+    differences = [(decode(latents) - flow.inverse(latents)).abs().max() for latents in batches]
+    worst = torch.stack(differences).max().item()  # not a number if one of them is none
+    if not worst <= TOLERANCE:
+        raise UserError(f"{path} differs from the model by {worst:.2g} in x, more than {TOLERANCE:g}: do not use it")
+    return worst

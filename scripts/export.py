@@ -1,0 +1,6 @@
+"""Makes a model ready to be given away: the same as the command ``glow-export``."""
+
+from glow_app.cli import export
+
+if __name__ == "__main__":
+    export()

@@ -1,0 +1,142 @@
+"""``glow-export``."""
+
+import io
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+
+import glow_app
+from glow_app.cli import conf_folder
+from glow_app.cli.retrace import flat, training_command
+from glow_app.commands.export import export
+from glow_app.config_use import ExportConfig
+from glow_app.errors import UserError
+from glow_app.evaluation.directions import Directions, save
+from glow_app.model import Model
+from tests.commands.using import configure
+
+PUBLIC = {"README.md", "model.json", "model.safetensors", "samples.png"}
+
+
+def directions_of(model: Model) -> Directions:
+    unit = torch.nn.functional.normalize(torch.randn(1, model.flow.n_dims))
+    account = {
+        "model": "/home/somebody/runs/x",
+        "data": {"name": "celeba", "root": "/home/somebody/celeba", "cache_folder": "/home/somebody/.cache"},
+        "images": 30,
+        "counts": {"Smiling": {"with": 10, "without": 20}},
+    }
+    return Directions(
+        ("Smiling",), unit, torch.zeros_like(unit), 9 * unit, torch.ones(1, 2, dtype=torch.float64),
+        tuple(model.flow.latent_shapes), "mean_difference", model.digest, account,
+    )  # fmt: skip
+
+
+def told(run: Path, folder: Path, *arguments: str, made_by: str | None = None) -> str:
+    output = io.StringIO()
+    config = configure("export", ExportConfig, f"checkpoint={run}", f"output={folder}", *arguments)
+    export(config, made_by, Console(file=output, width=200))
+    return output.getvalue()
+
+
+def test_a_folder_that_loads_as_the_run_does(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my_faces"
+    text = told(run, folder, made_by="glow-train model=tiny")
+    assert f"glow-sample checkpoint={folder}" in text
+    assert {path.name for path in folder.iterdir()} == PUBLIC
+    ours, theirs = glow_app.load(run), glow_app.load(folder)
+    assert ours.digest == theirs.digest
+    assert torch.equal(ours.sample(2), theirs.sample(2))
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: glow_app\n")
+    for part in ("# my_faces", "glow-train model=tiny", "drawn_faces", f"{ours.card.metrics['test/bits_per_dim']:.4f}"):
+        assert part in card
+    assert "## Attributes" not in card
+
+
+def test_directions_come_with_it_and_places_do_not(run: Path, tmp_path: Path) -> None:
+    model = glow_app.load(run)
+    own = tmp_path / "run"
+    shutil.copytree(run / "model", own / "model")
+    card = json.loads((own / "model" / "model.json").read_text())
+    card["data"] |= {"root": "/home/somebody/celeba", "cache_folder": "/home/somebody/.cache"}
+    (own / "model" / "model.json").write_text(json.dumps(card))
+    (own / "config.yaml").write_text("")
+    save([directions_of(model)], own / "directions")
+    told(own, tmp_path / "out")
+    assert torch.equal(
+        glow_app.load_directions(tmp_path / "out").vectors, glow_app.load_directions(own / "directions").vectors
+    )
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or b"somebody" not in path.read_bytes(), path
+    data = json.loads((tmp_path / "out" / "model.json").read_text())["data"]
+    assert (data["root"], data["cache_folder"]) == ("celeba", None)
+    assert "| Smiling | 10 | 20 |" in (tmp_path / "out" / "README.md").read_text()
+    told(tmp_path / "out", tmp_path / "again")  # what was exported can be exported
+    assert (tmp_path / "again" / "directions" / "directions.json").exists()
+
+
+def test_the_same_again_is_the_same(run: Path, tmp_path: Path) -> None:
+    for name in ("a/x", "b/x"):
+        told(run, tmp_path / name)
+    for name in PUBLIC:
+        assert (tmp_path / "a/x" / name).read_bytes() == (tmp_path / "b/x" / name).read_bytes()
+
+
+def test_mistakes(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is where the model lies: choose another folder"):
+        told(run, run / "model")
+    with pytest.raises(UserError, match="no directions at nowhere"):
+        told(run, tmp_path, "directions=nowhere")
+    with pytest.raises(UserError, match="format=pickle is not one of folder, torch, onnx"):
+        told(run, tmp_path, "format=pickle")
+
+
+@pytest.mark.slow
+def test_the_decoder_alone(run: Path, tmp_path: Path) -> None:
+    assert "decoder.pt2: " in told(run, tmp_path, "format=torch")
+    assert [path.name for path in tmp_path.iterdir()] == ["decoder.pt2"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["model=small", "optim.lr=0.0005", "max_steps=7", "temperatures=[0.7]"],
+        [
+            "data=cifar10",
+            "data.root='/data/cifar, mine'",
+            "model=glow",
+            "optim=adamax",
+            "model.n_levels=2",
+            "name=mine",
+        ],
+    ],
+)
+def test_the_command_that_made_it(tmp_path: Path, arguments: list[str]) -> None:
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        trained = compose("train", overrides=arguments)
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(trained, resolve=True))
+        command = training_command(tmp_path)
+        assert command is not None
+        first, *given = shlex.split(command)
+        assert first == "glow-train"
+        again = compose("train", overrides=given)
+    assert "/data" not in command
+    assert flat(again) == flat(trained) | ({"data.root": "cifar, mine"} if "data=cifar10" in arguments else {})
+    assert len(given) <= len(arguments)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    assert training_command(tmp_path) is None
+    for broken in ("a: [", "text", "a: 1"):
+        (tmp_path / "config.yaml").write_text(broken)
+        assert training_command(tmp_path) is None
