@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -16,6 +17,8 @@ class WhileUnchanged(Generic[T]):
 
     def __call__(self, tensors: Sequence[Tensor], key: Hashable, compute: Callable[[], T]) -> T:
         """The value kept for ``tensors`` as they are and for ``key``, or else what ``compute`` gives."""
+        if torch.compiler.is_compiling():
+            return compute()  # what is traced or exported has no memory to point to
         state = (key, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if self._kept is None or self._kept[0] != state:
             self._kept = (state, compute())

@@ -181,10 +181,17 @@ _FRAMES: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 def _frame(height: int, width: int, like: Tensor) -> Tensor:
     """The 3x3 surroundings of each pixel in the border channel, 1 outside of the image and 0 inside: (H * W, 9)."""
     key = height, width, like.dtype, like.device
+    if torch.compiler.is_compiling():
+        return _make_frame(*key)  # what is being traced is not to be kept
     if key not in _FRAMES:
-        inside = torch.zeros(1, 1, height, width, dtype=like.dtype, device=like.device)
-        _FRAMES[key] = F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
+        with torch.inference_mode(False):  # kept for training, whoever asks first
+            _FRAMES[key] = _make_frame(*key)
     return _FRAMES[key]
+
+
+def _make_frame(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    inside = torch.zeros(1, 1, height, width, dtype=dtype, device=device)
+    return F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -195,7 +202,8 @@ def _pixels(x: Tensor) -> Tensor:
 def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
     """For a 1x1 convolution on a CPU, few images as :data:`GROUPS` rows of pixels; anything else as it is."""
     n_images, _, height, width = x.shape
-    if n_images >= GROUPS or weight.shape[-1] > 1 or x.device.type != "cpu":
+    # A compiler chooses for itself, and an exported model takes any number of images.
+    if torch.compiler.is_compiling() or n_images >= GROUPS or weight.shape[-1] > 1 or x.device.type != "cpu":
         return x
     n_pixels = n_images * height * width
     if n_pixels < 8 * GROUPS or n_pixels % GROUPS:
@@ -206,4 +214,4 @@ def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
 def _ungrouped(y: Tensor, like: Tensor) -> Tensor:
     """Undoes :func:`_regrouped`: ``y`` with the images, rows and columns of ``like``."""
     n_images, _, height, width = like.shape
-    return y if len(y) == n_images else _pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)
+    return y if y.shape[0] == n_images else _pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glow_app.flows import ConvNet
+from glow_app.flows import ConvNet, Glow, initialize
 from glow_app.flows.convolutions import border_map
 
 
@@ -103,3 +103,20 @@ def test_border_map_is_the_convolution_of_a_frame() -> None:
     kernel = torch.randn(4, 1, 3, 3)
     frame = F.pad(torch.zeros(1, 1, 5, 6), (1, 1, 1, 1), value=1.0)
     assert torch.allclose(border_map(kernel, 5, 6), F.conv2d(frame, kernel), atol=1e-6)
+
+
+def test_evaluating_in_inference_mode_first_does_not_spoil_training() -> None:
+    glow = Glow((3, 12, 20), n_levels=1, n_steps=1, width=4)  # a size that no other test has
+    x = torch.rand(4, 3, 12, 20) - 0.5
+    initialize(glow, x)
+    with torch.inference_mode():
+        glow.eval().log_prob(x)
+    glow.train().log_prob(x).mean().backward()
+
+
+def test_exporting_leaves_nothing_behind() -> None:
+    net = random_net(True, torch.float32).eval()
+    x = torch.randn(2, 3, 11, 13)
+    with torch.no_grad():
+        program = torch.export.export(net, (x,)).module()
+        assert torch.allclose(program(x), net(x), atol=1e-5)
