@@ -1,0 +1,129 @@
+"""The README's tables of speed and memory, from what the benchmarks have written to ``results/``.
+
+    python -m benchmarks.summary            # prints them
+    python -m benchmarks.summary --write    # puts them between the README's two marks
+
+Nothing is measured here: a test compares the README with the results.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- benchmarks: python -m benchmarks.summary --write -->", "<!-- end of benchmarks -->"
+OURS = "glow_app "
+
+
+def summary(results: Path = RESULTS) -> str:
+    """Markdown of all tables."""
+    steps, samples, memory, accuracy = (
+        json.loads((results / f"{name}.json").read_text()) for name in ("train_step", "sample", "memory", "accuracy")
+    )
+    parts = [
+        f"CPU time on {machine(steps)}, over that of the fastest of the other implementations (1.00), median of "
+        f"{steps['repeats']} alternated repetitions, quartiles for ours; not measured on a GPU.",
+        "A training step (forward, backward, Adam):",
+        ratios(steps["shapes"]),
+        "Sampling, latents drawn inside:",
+        ratios(samples["shapes"]),
+        "What a training step allocates at most, beyond parameters and gradients, at 32x32, L=3, width 128, batch 16, "
+        "in MiB, counted from torch's own record of every allocation:",
+        depth(memory["points"]),
+        "What had to hold, and whether it does:",
+        verdicts([*steps["required"], *samples["required"], *memory["required"]], accuracy),
+    ]
+    return "\n\n".join(parts)
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """The machine that a result names."""
+    facts = content["machine"]
+    return f"{facts['threads']} of {facts['cores']} cores of an {facts['processor']}, torch {facts['torch']}"
+
+
+def ratios(shapes: Mapping[str, Any]) -> str:
+    """One line a shape, one column an implementation."""
+    names = list(dict.fromkeys(row["name"] for shape in shapes.values() for row in shape["rows"]))
+    lines = []
+    for title, shape in shapes.items():
+        cells = {row["name"]: ratio(row) for row in shape["rows"]}
+        lines.append([title, *(cells.get(name, "-") for name in names)])
+    return table(["", *names], lines)
+
+
+def ratio(row: Mapping[str, Any]) -> str:
+    """Of one implementation."""
+    found = row["against_fastest_peer"]
+    if row["name"].startswith(OURS):
+        return f"**{found['middle']:.2f}** ({found['low']:.2f} to {found['high']:.2f})"
+    return f"{found['middle']:.2f}"
+
+
+def depth(points: Mapping[str, Mapping[str, Any]]) -> str:
+    """Activations against K."""
+    depths = list(next(iter(points.values())))
+    lines = [
+        [name, *(f"{at[k]['activation_bytes'] / 2**20:.1f}" if k in at else "-" for k in depths)]
+        for name, at in points.items()
+    ]
+    return table(["K", *depths], lines)
+
+
+def verdicts(required: list[Mapping[str, Any]], accuracy: Mapping[str, Any]) -> str:
+    """What was required beside what was measured."""
+    lines = [
+        [one["what"], f"{shown(one)}", f"{one['must']:.3g}", f"{one['aim']:.3g}", one["reached"]] for one in required
+    ]
+    moved, errors = accuracy["bits_per_dim_moved_by_bf16"], accuracy["gradient_error"]
+    reached = "aim" if abs(moved) <= 0.0005 else "must" if abs(moved) <= 0.002 else "missed"
+    lines.append(["bits/dim moved by bfloat16 conditioners, K=32", f"{moved:+.5f}", "0.002", "0.0005", reached])
+    share = errors["reversible"] / errors["plain"]
+    reached = "aim" if share <= 1 else "must" if share <= 2 else "missed"
+    lines.append(
+        ["gradient error of `reversible` over that of `plain`, float32, K=32", f"{share:.2f}", "2", "1", reached]
+    )
+    return table(["", "measured", "must", "aim", "reached"], lines)
+
+
+def shown(one: Mapping[str, Any]) -> str:
+    """Median and quartiles, or the one value where nothing varies."""
+    found = one["measured"]
+    if found["low"] == found["high"]:
+        return f"{found['middle']:.3g}"
+    return f"{found['middle']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def table(heads: list[str], lines: list[list[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in _with_rule(heads, lines))
+
+
+def _with_rule(heads: list[str], lines: list[list[str]]) -> Iterator[list[str]]:
+    yield heads
+    yield ["---"] * len(heads)
+    yield from lines
+
+
+def put_into(readme: str, tables: str) -> str:
+    """The README's text with ``tables`` between the marks."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    """Prints, or writes."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--write", action="store_true", help="into the README")
+    if options.parse_args().write:
+        README.write_text(put_into(README.read_text(), summary()))
+    else:
+        print(summary())
+
+
+if __name__ == "__main__":
+    main()
