@@ -162,9 +162,12 @@ def _backpropagate(
         of_border = None
         of_bias = grad.sum((0, 2, 3), dtype=scale.dtype).mul_(scale)
     else:
-        per_pixel = _pixels(grad).flatten(1).sum(0, dtype=scale.dtype).view(-1, len(scale)).mul_(scale)
-        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).view_as(layer.border)
-        of_bias = per_pixel.sum(0)
+        per_image = _pixels(grad).flatten(1)
+        # Of a single image there is nothing to add up, and at 256x256 it would be copied for nothing.
+        per_pixel = per_image[0].to(scale.dtype) if len(grad) == 1 else per_image.sum(0, dtype=scale.dtype)
+        per_pixel = per_pixel.view(-1, len(scale))
+        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).mul_(scale[:, None]).view_as(layer.border)
+        of_bias = per_pixel.sum(0).mul_(scale)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
     return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
