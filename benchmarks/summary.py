@@ -1,9 +1,9 @@
-"""The README's tables of speed and memory, from what the benchmarks have written to ``results/``.
+"""Tables of speed and memory for the README, and of what had to hold, from what the benchmarks wrote to ``results/``.
 
     python -m benchmarks.summary            # prints them
-    python -m benchmarks.summary --write    # puts them between the README's two marks
+    python -m benchmarks.summary --write    # puts them between the marks in README.md and in benchmarks/README.md
 
-Nothing is measured here: a test compares the README with the results.
+Nothing is measured here: a test compares both files with the results.
 """
 
 import argparse
@@ -15,18 +15,22 @@ from typing import Any
 from benchmarks.report import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
+DETAILS = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- benchmarks: python -m benchmarks.summary --write -->", "<!-- end of benchmarks -->"
 OURS = "glow_app "
 
 
-def summary(results: Path = RESULTS) -> str:
-    """Markdown of all tables."""
-    steps, samples, memory, accuracy = (
-        json.loads((results / f"{name}.json").read_text()) for name in ("train_step", "sample", "memory", "accuracy")
-    )
+def load(name: str) -> dict[str, Any]:
+    """What a benchmark wrote."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def summary() -> str:
+    """Markdown for the README: time and memory beside the others'."""
+    steps, samples, memory = load("train_step"), load("sample"), load("memory")
     parts = [
-        f"CPU time on {machine(steps)}, over that of the fastest of the other implementations (1.00), median of "
-        f"{steps['repeats']} alternated repetitions, quartiles for ours; not measured on a GPU.",
+        f"CPU time on {machine(steps)}, over that of the fastest of the others (1.00): the median of "
+        f"{steps['repeats']} alternated repetitions, with quartiles for ours. Not measured on a GPU.\n\n"
         "A training step (forward, backward, Adam):",
         ratios(steps["shapes"]),
         "Sampling, latents drawn inside:",
@@ -34,10 +38,14 @@ def summary(results: Path = RESULTS) -> str:
         "What a training step allocates at most, beyond parameters and gradients, at 32x32, L=3, width 128, batch 16, "
         "in MiB, counted from torch's own record of every allocation:",
         depth(memory["points"]),
-        "What had to hold, and whether it does:",
-        verdicts([*steps["required"], *samples["required"], *memory["required"]], accuracy),
     ]
     return "\n\n".join(parts)
+
+
+def requirements() -> str:
+    """Markdown for the benchmarks' own README: what had to hold."""
+    required = [one for name in ("train_step", "sample", "memory") for one in load(name)["required"]]
+    return verdicts(required, load("accuracy"))
 
 
 def machine(content: Mapping[str, Any]) -> str:
@@ -118,11 +126,13 @@ def put_into(readme: str, tables: str) -> str:
 def main() -> None:
     """Prints, or writes."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--write", action="store_true", help="into the README")
-    if options.parse_args().write:
-        README.write_text(put_into(README.read_text(), summary()))
-    else:
-        print(summary())
+    options.add_argument("--write", action="store_true", help="into both files")
+    write = options.parse_args().write
+    for file, tables in ((README, summary()), (DETAILS, requirements())):
+        if write:
+            file.write_text(put_into(file.read_text(), tables))
+        else:
+            print(tables, end="\n\n")
 
 
 if __name__ == "__main__":
