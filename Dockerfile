@@ -35,7 +35,7 @@ COPY glow_app glow_app
 RUN pip install --no-deps .
 
 # Writable for whoever --user makes of the process, so that what it leaves belongs to the person who started it.
-RUN useradd --create-home glow && mkdir -p /home/glow/runs /cache/glow_app /data
+RUN useradd --create-home glow && mkdir -p /home/glow/runs /home/glow/outputs /cache/glow_app /data
 COPY checkpoints /home/glow/checkpoints
 RUN chmod -R a+rwX /home/glow /cache
 COPY --chmod=755 scripts/entrypoint /usr/local/bin/entrypoint
@@ -43,6 +43,6 @@ COPY --chmod=755 scripts/entrypoint /usr/local/bin/entrypoint
 USER glow
 ENV HOME=/home/glow
 WORKDIR /home/glow
-VOLUME ["/data", "/home/glow/runs", "/cache/glow_app"]
+VOLUME ["/data", "/home/glow/runs", "/home/glow/outputs", "/cache/glow_app"]
 ENTRYPOINT ["entrypoint"]
 CMD ["glow-train"]
