@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from glow_app.cli import help as pages
 from glow_app.cli.foreign import check_foreign_files
 from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
@@ -65,8 +66,11 @@ def run(
         sys.exit(_say(error))
     sys.argv[1:] = prepare(sys.argv[1:])
     try:
+        if pages.asked_for(sys.argv[1:]):
+            print(pages.text(config_name, sys.argv[1:], conf_folder()))
+            sys.exit(0)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, UserError) as error:
         if debug:
             raise
         status = _say(error)

@@ -50,9 +50,3 @@ def test_lists_need_no_brackets_and_the_data_are_those_of_the_model(run: Path, t
     assert result.returncode == 0, result.stderr
     assert "end points: 2 of 2 come back exactly" in result.stdout
     assert (tmp_path / "out" / "test_0-test_1_linear3.png").exists()
-
-
-def test_the_help_says_what_for(tmp_path: Path) -> None:
-    result = call(tmp_path, "edit", "--help")
-    assert result.returncode == 0
-    assert result.stdout.startswith("Changes attributes of pictures: glow-edit checkpoint=")

@@ -158,10 +158,3 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("error: cannot write runs/drawn_faces/")
     assert result.stderr.count("\n") == 1
-
-
-def test_help_names_the_groups(tmp_path: Path) -> None:
-    result = run(tmp_path, "--help")
-    assert result.returncode == 0
-    for word in ("drawn_faces", "folder", "tiny", "adamax", "experiment"):
-        assert word in result.stdout

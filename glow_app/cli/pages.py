@@ -1,0 +1,200 @@
+"""What ``--help`` says that the schema of a command's options does not: purpose, examples, what is used most."""
+
+from dataclasses import dataclass
+
+from glow_app.config import PrepareConfig, TrainConfig
+from glow_app.config_use import (
+    DemoConfig,
+    DirectionsConfig,
+    EditConfig,
+    EvaluateConfig,
+    ExportConfig,
+    InterpolateConfig,
+    JudgeConfig,
+    SampleConfig,
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One command's page.
+
+    Attributes:
+        schema: of the command's options.
+        purpose: one line.
+        more: what it needs and leaves.
+        examples: command lines, each with what it is for.
+        most_used: keys, in the order of their use.
+    """
+
+    schema: type
+    purpose: str
+    more: str
+    examples: tuple[tuple[str, str], ...]
+    most_used: tuple[str, ...]
+
+
+PAGES = {
+    "prepare": Page(
+        PrepareConfig,
+        "Decodes a data set once, in parallel, into a memory-mapped cache of pixels.",
+        "Training does so by itself if it was not done. What was interrupted goes on. Ends with a data card: "
+        "counts, attribute rates, what was left out, and a contact sheet of each split to look at.",
+        (
+            ("glow-prepare", "the default: 12,000 drawn faces, nothing to download"),
+            ("glow-prepare data=folder data.root=/data/pictures data.image_size=64", "any folder of pictures"),
+            ("glow-prepare data=celeba data.root=/data/celeba", "CelebA as it was downloaded, unpacked or not"),
+            ("glow-prepare data=lsun data.root=/data/lsun data.category=tower splits=train,test", "two splits only"),
+            ("glow-prepare data=celeba data.root=/data/celeba verify=true", "reads a cache again and compares digests"),
+        ),
+        ("data.root", "data.image_size", "data.n_bits", "data.cache_folder", "splits", "workers", "verify"),
+    ),
+    "train": Page(
+        TrainConfig,
+        "Trains a Glow; without any option on faces that it draws itself, in minutes on a laptop.",
+        "Leaves runs/<name>/<date_time>/ with the configuration, metrics.csv, curves, sample grids, checkpoints to "
+        "go on from, and model/, which all other commands take as checkpoint=. Ctrl-C ends it well.",
+        (
+            ("glow-train", "drawn faces, a tiny model, the CPU"),
+            ("glow-train data=folder data.root=/data/pictures model=small max_steps=20000", "your own pictures"),
+            ("glow-train experiment=celeba64 data.root=/data/celeba", "CelebA at 64x64 on a GPU of 24 GB"),
+            ("glow-train experiment=celeba64 data.root=/data/celeba estimate=true", "how long that will take"),
+            ("glow-train resume=auto checkpoint_minutes=5", "goes on with the newest run like this one, or starts it"),
+        ),
+        (
+            "data.root",
+            "data.image_size",
+            "max_steps",
+            "trainer.batch_size",
+            "trainer.precision",
+            "optim.lr",
+            "model.n_levels",
+            "model.n_steps",
+            "model.width",
+            "model.memory",
+            "validate_every",
+            "resume",
+            "estimate",
+            "seed",
+        ),
+    ),
+    "evaluate": Page(
+        EvaluateConfig,
+        "Bits per dimension of a trained model, with its error, and what tells whether to believe it.",
+        "By level and kind of layer; exactness of the inverse; conditioning; the gap to training images; lossless "
+        "codecs on the same pixels. Leaves evaluation.json and per_image.csv.",
+        (
+            ("glow-evaluate checkpoint=runs/...", "all test images, one draw of the noise"),
+            ("glow-evaluate checkpoint=runs/... split=val n_images=100", "a quick look"),
+            ("glow-evaluate checkpoint=runs/... importance_samples=10", "the tighter bound beside it"),
+            ("glow-evaluate checkpoint=runs/... worst=16", "and a picture of the images with the most bits"),
+            ("glow-evaluate compare=runs/a,runs/b", "the paired difference of two models"),
+        ),
+        ("checkpoint", "compare", "split", "n_images", "importance_samples", "batch_size", "precision", "output"),
+    ),
+    "sample": Page(
+        SampleConfig,
+        "New pictures from a trained model.",
+        "Image number i is a function of seed, i and temperature, whatever is drawn with it. Leaves a grid, or as "
+        "many PNG files or rows of an npz as one wants, in constant memory; goes on where it was interrupted.",
+        (
+            ("glow-sample checkpoint=runs/...", "64 pictures at temperature 0.7"),
+            ("glow-sample checkpoint=runs/... temperature=0,0.5,0.7,1", "one figure of several temperatures"),
+            ("glow-sample checkpoint=runs/... level_temperatures=1,0.7,0.5", "each level its own, the finest first"),
+            ("glow-sample checkpoint=runs/... n=50000 format=npz", "many, for statistics"),
+            ("glow-sample checkpoint=runs/... n=16 neighbours=true", "would copies of training images show?"),
+        ),
+        ("checkpoint", "n", "temperature", "level_temperatures", "format", "seed", "first", "label", "output"),
+    ),
+    "interpolate": Page(
+        InterpolateConfig,
+        "From one picture to another, through the latents.",
+        "A chain of pictures or a grid between four; they are files of any size, or numbers of images of the data "
+        "set. Leaves a PNG and a GIF, and an MP4 where ffmpeg is installed.",
+        (
+            ("glow-interpolate checkpoint=runs/... images=me.jpg,you.png", "two files"),
+            ("glow-interpolate checkpoint=runs/... images=0,1,2 steps=12", "a chain of three test images"),
+            ("glow-interpolate checkpoint=runs/... images=0,1,2,3 layout=grid", "between four corners"),
+            ("glow-interpolate checkpoint=runs/... images=me.jpg,17 path=spherical", "along the sphere"),
+            (
+                "glow-interpolate checkpoint=runs/... images=0,1 split=train frame_ms=60",
+                "training images, faster",
+            ),
+        ),
+        ("checkpoint", "images", "steps", "path", "layout", "split", "frame_ms", "output"),
+    ),
+    "directions": Page(
+        DirectionsConfig,
+        "The attribute vectors of a trained model: what glow-edit, glow-demo and glow-judge need.",
+        "All attributes of the data set in one pass, by three methods. Leaves directions/ in the run's folder. "
+        "Amount 1 is the distance between images without and with the attribute.",
+        (
+            ("glow-directions checkpoint=runs/...", "all training images"),
+            ("glow-directions checkpoint=runs/... n_images=10000", "the first 10,000"),
+            ("glow-directions checkpoint=runs/... orthogonal_to=Male,Young", "what leaves these two alone"),
+            ("glow-directions checkpoint=runs/... levels=2,3 output=coarse", "not the finest level"),
+            (
+                "glow-directions checkpoint=runs/... data=folder data.root=/data/mine data.attributes=/data/mine.csv",
+                "attributes of your own",
+            ),
+        ),
+        ("checkpoint", "split", "n_images", "calibration", "orthogonal_to", "levels", "batch_size", "output"),
+    ),
+    "edit": Page(
+        EditConfig,
+        "More or less of an attribute in a picture.",
+        "Needs what glow-directions leaves. Pictures are files, folders, or numbers of images of the data set. "
+        "Leaves the edited images, before and after, strips, grids and animations.",
+        (
+            ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
+            ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}'", "two at once"),
+            ("glow-edit checkpoint=runs/... images=0,1,2 sweep=Smiling,Eyeglasses gif=true", "strips of all amounts"),
+            ("glow-edit checkpoint=runs/... images=0 grid=Smiling,Young orthogonal_to=Male", "two against each other"),
+            ("glow-edit checkpoint=runs/... images=me.jpg measure=true", "how much of each attribute it has"),
+        ),
+        ("checkpoint", "images", "edit", "sweep", "amounts", "grid", "method", "orthogonal_to", "levels", "output"),
+    ),
+    "judge": Page(
+        JudgeConfig,
+        "Measures edits with a classifier that has seen neither the directions' images nor the edited ones.",
+        "Needs what glow-directions leaves. Counts how many edits change the classifier's mind, how much other "
+        "attributes drift, and, on drawn faces, how much changes where nothing should. Leaves judge.json.",
+        (
+            ("glow-judge checkpoint=runs/...", "all methods and attributes, 500 images"),
+            ("glow-judge checkpoint=runs/... attributes=Smiling,Eyeglasses", "two attributes"),
+            ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, further"),
+            ("glow-judge checkpoint=runs/... n_images=100 judge_examples=10000", "quick and rough"),
+            ("glow-judge checkpoint=runs/... directions=coarse output=coarse/judge", "other directions"),
+        ),
+        ("checkpoint", "attributes", "methods", "amount", "n_images", "judge_examples", "directions", "output"),
+    ),
+    "export": Page(
+        ExportConfig,
+        "Makes a model ready to be given away.",
+        "Leaves a folder of safetensors, JSON and a model card that every command takes as checkpoint= and that can "
+        "be uploaded to the Hugging Face hub; or the decoder alone for torch.export or ONNX.",
+        (
+            ("glow-export checkpoint=runs/... output=my_faces", "weights, card, samples, directions"),
+            ("glow-export checkpoint=runs/... output=my_faces temperature=0.9", "bolder samples on the card"),
+            ("glow-export checkpoint=runs/... output=my_faces directions=coarse", "other directions"),
+            ("glow-export checkpoint=runs/... output=my_faces format=onnx", "the decoder for onnxruntime"),
+            ("glow-export checkpoint=runs/... output=my_faces format=torch", "the decoder for torch.export.load"),
+        ),
+        ("checkpoint", "output", "format", "directions", "temperature", "seed"),
+    ),
+    "demo": Page(
+        DemoConfig,
+        "A page on which sliders change pictures.",
+        "Only this machine can see it; Ctrl-C ends it. Needs pip install 'glow_app[demo]', and for its sliders what "
+        "glow-directions leaves.",
+        (
+            ("glow-demo checkpoint=runs/...", "opens a browser"),
+            ("glow-demo checkpoint=runs/... browser=false port=8000", "says the address instead"),
+            ("glow-demo checkpoint=runs/... method=balanced", "another kind of direction"),
+            ("glow-demo checkpoint=runs/... pictures=30 split=val", "more pictures to begin with"),
+            ("glow-demo checkpoint=runs/... precision=bf16 device=cpu", "faster for a large model"),
+        ),
+        ("checkpoint", "directions", "method", "pictures", "port", "browser", "upload_mb", "device", "precision"),
+    ),
+}
+"""The page of every command, by the name of its file in ``conf/``."""
