@@ -14,7 +14,26 @@ __all__ = ["load", "load_directions"]
 
 
 def load(path: str | Path, device: str = "cpu") -> "Model":
-    """A trained model: see :func:`glow_app.model.load`."""
+    """A trained model.
+
+    >>> import glow_app
+    >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
+    >>> faces = model.sample(4, temperature=0.7, seed=0)  # here of a model of 16x16 pixels
+    >>> faces.dtype, tuple(faces.shape)
+    (torch.uint8, (4, 3, 16, 16))
+    >>> model.bits_per_dim(faces).shape
+    torch.Size([4])
+
+    Args:
+        path: the folder of a run, or of an exported model, or ``hf://owner/name`` on the Hugging Face hub.
+        device: where to compute, ``cpu`` or ``cuda``.
+
+    Returns:
+        a :class:`glow_app.model.Model`: ``help(model)`` tells what it can do.
+
+    Raises:
+        UserError: there is no such model, or its files are damaged.
+    """
     # Imported here: commands check their options before they load torch.
     from glow_app.model import load
 
@@ -22,7 +41,23 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
 
 
 def load_directions(path: str | Path, method: str = "mean_difference") -> "Directions":
-    """Attribute vectors: see :func:`glow_app.evaluation.directions.load`."""
+    """The attribute vectors of a model, as ``glow-directions`` has left them.
+
+    >>> import glow_app
+    >>> directions = glow_app.load_directions("runs/drawn_faces/2026-01-01_12-00-00", method="balanced")
+    >>> "Smiling" in directions.names
+    True
+
+    Args:
+        path: their folder, or that of the run which contains it as ``directions/``; or ``hf://owner/name``.
+        method: ``mean_difference``, ``balanced`` or ``discriminant``; see :mod:`glow_app.evaluation.directions`.
+
+    Returns:
+        a :class:`glow_app.evaluation.directions.Directions`, for :meth:`glow_app.model.Model.edit`.
+
+    Raises:
+        UserError: they are not there, damaged, or not of this method.
+    """
     from glow_app.evaluation.directions import load
 
     return load(path, method)

@@ -37,9 +37,29 @@ class Model:
     images it takes one or several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest
     first, each N(0, I) under the model. Nothing here keeps gradients; :attr:`flow` is the differentiable model.
 
+    >>> import glow_app
+    >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
+    >>> face = model.sample(1, seed=3)
+    >>> latents = model.encode(face)
+    >>> [tuple(z.shape) for z in latents]
+    [(1, 6, 8, 8), (1, 24, 4, 4)]
+    >>> bool((model.decode(latents) == face).all())
+    True
+    >>> tuple(model.interpolate(face, "me.jpg", steps=5).shape)
+    (5, 3, 16, 16)
+    >>> directions = glow_app.load_directions("runs/drawn_faces/2026-01-01_12-00-00")
+    >>> smiling = model.edit("me.jpg", directions, {"Smiling": 0.8, "Young": -0.5})
+
     Args:
         exported: the model.
         device: where to compute.
+
+    Attributes:
+        device: where it computes.
+        flow: the :class:`glow_app.flows.Glow`, in evaluation mode.
+        card: what it was trained on, and what it reached.
+        digest: SHA-256 of its weights: directions belong to the model with the same.
+        folder: where it was found.
     """
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:

@@ -129,6 +129,19 @@ class Glow(nn.Module):
     A new model has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before its use.
     The random parts of its parameters come from torch's global generator.
 
+    >>> import torch
+    >>> from glow_app.flows import Glow, initialize
+    >>> flow = Glow((3, 16, 16), n_levels=2, n_steps=4, width=32)
+    >>> x = torch.rand(32, 3, 16, 16) - 0.5
+    >>> initialize(flow, x)
+    >>> latents, logdet = flow(x)
+    >>> [tuple(z.shape) for z in latents], tuple(logdet.shape)
+    ([(32, 6, 8, 8), (32, 24, 4, 4)], (32,))
+    >>> torch.allclose(flow.inverse(latents), x, atol=1e-4)
+    True
+    >>> loss = -flow.log_prob(x).mean() / flow.n_dims
+    >>> loss.backward()
+
     Args:
         image_shape: (C, H, W); H and W divisible by ``2**n_levels``.
         n_levels: L.
