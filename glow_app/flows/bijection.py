@@ -82,6 +82,7 @@ class Chain(Bijection):
 
     @property
     def steps(self) -> list[Bijection]:
+        """In the order in which ``forward`` applies them."""
         return cast(list[Bijection], list(self.children()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,8 @@ class ScaleMap(ABC):
     """How the raw answer of a conditioner becomes the log-scale of an affine coupling."""
 
     @abstractmethod
-    def log_scale(self, raw: Tensor) -> Tensor: ...
+    def log_scale(self, raw: Tensor) -> Tensor:
+        """The logarithm of the scale, elementwise."""
 
     @abstractmethod
     def derivative(self, log_scale: Tensor) -> Tensor:

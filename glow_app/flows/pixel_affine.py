@@ -50,6 +50,7 @@ class PixelMap(NamedTuple):
         return [PixelMap(*of_one) for of_one in parts]
 
     def to(self, dtype: torch.dtype) -> "PixelMap":
+        """The same map in another dtype."""
         return PixelMap(self.matrix.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
 
 
