@@ -127,7 +127,7 @@ def test_ctrl_c_then_resume(tmp_path: Path) -> None:
     assert errors == ""
     (folder,) = tmp_path.glob("runs/drawn_faces/*")
     assert f"Go on with\n  glow-train resume={folder.relative_to(tmp_path)}\n" in output
-    stopped = int(output.split("stopped at step ")[1].split(";")[0].replace(",", ""))
+    stopped = int(output.split("everything up to step ")[1].split(" of ")[0].replace(",", ""))
 
     resume = f"resume={folder.relative_to(tmp_path)}"
     # A run that began before these options existed goes on with their defaults.
