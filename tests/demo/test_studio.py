@@ -82,7 +82,8 @@ def test_a_film_goes_from_before_to_after(studio: Studio) -> None:
     frames = studio.film(subject, moves)
     assert frames.shape == (FILM_STEPS, 3, 16, 16)
     assert torch.equal(frames[0], subject.pixels)
-    assert torch.equal(frames[-1], studio.after(subject, moves))
+    # A film is computed in one batch, which rounds differently than one image alone.
+    assert (frames[-1].int() - studio.after(subject, moves).int()).abs().max() <= 1
 
 
 def test_built_up_level_by_level(studio: Studio) -> None:
