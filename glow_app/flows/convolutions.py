@@ -95,7 +95,9 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (1, out, height, width), zero except along the edge.
     """
-    return (kernel.flatten(1) @ _frame(height, width, kernel).T).unflatten(1, (height, width))[None]
+    # Through a permutation, so that the gradient is laid out as the kernel is.
+    flat = kernel.permute(0, 2, 3, 1).flatten(1)
+    return (flat @ _frame(height, width, kernel).T).unflatten(1, (height, width))[None]
 
 
 class _Convolutions(torch.autograd.Function):
@@ -156,7 +158,9 @@ def _backpropagate(
     grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
         _regrouped(grad, weight), _regrouped(x, weight), weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
     )
-    of_weight = of_weight.to(scale.dtype).mul_(scale[:, None, None, None])
+    # Gradients are laid out as their parameters are: data parallelism would have to copy any others.
+    out = torch.empty_like(layer.weight)
+    of_weight = torch.mul(of_weight.to(scale.dtype), scale[:, None, None, None], out=out)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
     if layer.border is None:
         of_border = None
@@ -166,7 +170,8 @@ def _backpropagate(
         # Of a single image there is nothing to add up, and at 256x256 it would be copied for nothing.
         per_pixel = per_image[0].to(scale.dtype) if len(grad) == 1 else per_image.sum(0, dtype=scale.dtype)
         per_pixel = per_pixel.view(-1, len(scale))
-        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).mul_(scale[:, None]).view_as(layer.border)
+        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).mul_(scale[:, None])
+        of_border = of_border.view(-1, 3, 3, 1).permute(0, 3, 1, 2)
         of_bias = per_pixel.sum(0).mul_(scale)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)

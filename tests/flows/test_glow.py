@@ -323,3 +323,12 @@ def test_maps_assembled_together_are_those_of_each_layer() -> None:
         for layer, joint in zip(layers, joint_map(layers).unbind(), strict=True):
             for one, other in zip(layer.pixel_map(), joint, strict=True):
                 assert torch.allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_gradients_are_laid_out_as_their_parameters() -> None:
+    """Otherwise data parallelism warns, and copies them."""
+    glow = small_glow(dtype=torch.float32)
+    parameters = dict(glow.named_parameters())
+    found = torch.autograd.grad(glow.log_prob(torch.rand(2, 3, 8, 8) - 0.5).mean(), list(parameters.values()))
+    for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
+        assert gradient.stride() == parameter.stride(), name
