@@ -17,7 +17,9 @@ from tests.training.runs import configure, train
 NAMES = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 PAPER = [name for name in NAMES if name.startswith("paper_")]
 OWN = ["drawn_faces", "celeba64", "celeba64_80gb", "celeba_hq256", "celeba_hq256_80gb", "lsun_bedroom64"]
-OWN += ["lsun_bedroom64_80gb"]
+OWN += ["lsun_bedroom64_80gb", "faces64"]
+DRAWN = ["drawn_faces", "faces64"]
+"""Without files."""
 
 TABLE = {
     # name: data, size, bits, L, K, coupling, images per update, warm-up images
@@ -36,7 +38,7 @@ PARAMETERS = {"paper_cifar10": 44.62, "paper_celebahq256": 176.11, "celeba64": 7
 
 
 def compose(name: str, *overrides: str) -> TrainConfig:
-    root = [] if name == "drawn_faces" else ["data.root=/nowhere"]
+    root = [] if name in DRAWN else ["data.root=/nowhere"]
     return configure(f"experiment={name}", *root, *overrides)
 
 
