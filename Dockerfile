@@ -31,12 +31,12 @@ print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt 
 
 COPY README.md LICENSE ./
 COPY conf conf
+COPY checkpoints checkpoints
 COPY glow_app glow_app
 RUN pip install --no-deps .
 
 # Writable for whoever --user makes of the process, so that what it leaves belongs to the person who started it.
 RUN useradd --create-home glow && mkdir -p /home/glow/runs /home/glow/outputs /cache/glow_app /data
-COPY checkpoints /home/glow/checkpoints
 RUN chmod -R a+rwX /home/glow /cache
 COPY --chmod=755 scripts/entrypoint /usr/local/bin/entrypoint
 

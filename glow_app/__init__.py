@@ -25,7 +25,8 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
     torch.Size([4])
 
     Args:
-        path: the folder of a run, or of an exported model, or ``hf://owner/name`` on the Hugging Face hub.
+        path: the folder of a run, or of an exported model; or the name of a model that comes with the package; or
+            ``hf://owner/name`` on the Hugging Face hub.
         device: where to compute, ``cpu`` or ``cuda``.
 
     Returns:
@@ -49,7 +50,8 @@ def load_directions(path: str | Path, method: str = "mean_difference") -> "Direc
     True
 
     Args:
-        path: their folder, or that of the run which contains it as ``directions/``; or ``hf://owner/name``.
+        path: their folder, or that of the run which contains it as ``directions/``; or the name of a shipped model,
+            or ``hf://owner/name``.
         method: ``mean_difference``, ``balanced`` or ``discriminant``; see :mod:`glow_app.evaluation.directions`.
 
     Returns:

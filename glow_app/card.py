@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from glow_app.config import ModelConfig
-from glow_app.config_check import check_ranges
+from glow_app.config_check import check_ranges, did_you_mean
 from glow_app.errors import UserError
 from glow_app.hub import local
+from glow_app.shipped import models
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -47,7 +48,8 @@ def model_folder(path: str | Path) -> Path:
     """The folder of an exported model.
 
     Args:
-        path: that folder, or the folder of the run which contains it; or ``hf://owner/name``.
+        path: that folder, or the folder of the run which contains it; or the name of a model that comes with the
+            package; or ``hf://owner/name``.
 
     Raises:
         UserError: there is no such model.
@@ -59,7 +61,14 @@ def model_folder(path: str | Path) -> Path:
         return folder
     if folder.is_file():
         raise UserError(f"{path} is a file: give the folder of the run, or one that holds {CARD} and {WEIGHTS}")
-    raise UserError(f"no model at {path}: give the folder of a run, or one that holds {CARD} and {WEIGHTS}")
+    names = models()
+    if str(path) in names:
+        raise UserError(f"no model at {path}, a folder that hides the shipped model: name that one {names[str(path)]}")
+    known = f", or name a shipped model ({', '.join(names)})" if names else ""
+    near = did_you_mean(str(path), list(names))
+    raise UserError(
+        f"no model at {path}: give the folder of a run, or one that holds {CARD} and {WEIGHTS}{known}{near}"
+    )
 
 
 def read_card(folder: Path) -> tuple[Card, str]:

@@ -14,7 +14,9 @@ class OpenConfig:
     """What every command has that opens a trained model. ``data`` is what the model was trained on, unless chosen."""
 
     data: DataConfig
-    checkpoint: str | None = option("folder of a run, or of an exported model; or hf://owner/name")
+    checkpoint: str | None = option(
+        "folder of a run, or of an exported model; or a shipped model's name, or hf://owner/name"
+    )
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     seed: int = option("of the noise", at_least=0, at_most=2**63 - 1)
@@ -26,7 +28,9 @@ class UseConfig(OpenConfig):
     """What every command has besides that computes many images and leaves files."""
 
     batch_size: int = option("images that are computed together", at_least=1)
-    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
+    output: str | None = option(
+        "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
+    )
 
 
 @dataclass
@@ -98,7 +102,7 @@ class DirectionsConfig(UseConfig):
 class EditConfig(UseConfig):
     """All options of ``glow-edit``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the run's own")
+    directions: str | None = option("folder left by glow-directions; null: the model's own")
     method: str = option("which kind of direction", choices=METHODS)
     images: list[str] | None = option("files, folders, or numbers of images of the data set")
     split: str = option("which part of the data set the numbers mean", choices=("train", "val", "test"))
@@ -118,7 +122,7 @@ class EditConfig(UseConfig):
 class JudgeConfig(UseConfig):
     """All options of ``glow-judge``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the run's own")
+    directions: str | None = option("folder left by glow-directions; null: the model's own")
     methods: list[str] = option("kinds of direction to compare")
     attributes: list[str] | None = option("attributes to edit; null: all")
     judge_split: str = option("the classifier learns from this part of the data", choices=("train", "val", "test"))
@@ -135,11 +139,13 @@ class JudgeConfig(UseConfig):
 class ExportConfig(OpenConfig):
     """All options of ``glow-export``."""
 
-    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
+    output: str | None = option(
+        "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
+    )
     format: str = option(
         "folder: weights, card and directions; torch, onnx: the decoder alone", choices=("folder", "torch", "onnx")
     )
-    directions: str | None = option("folder left by glow-directions; null: the run's own, if there are any")
+    directions: str | None = option("folder left by glow-directions; null: the model's own, if there are any")
     temperature: float = option("of the samples on the card", at_least=0, at_most=100)
 
 
@@ -147,7 +153,7 @@ class ExportConfig(OpenConfig):
 class DemoConfig(OpenConfig):
     """All options of ``glow-demo``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the run's own")
+    directions: str | None = option("folder left by glow-directions; null: the model's own")
     method: str = option("which kind of direction", choices=METHODS)
     split: str = option("which part of the data set one can choose from", choices=("train", "val", "test"))
     pictures: int = option("images to begin with", at_least=2, at_most=100)

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from glow_app import shipped
 from glow_app.errors import UserError
 
 SCHEME = "hf://"
@@ -15,12 +16,12 @@ _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
 def local(path: str | Path) -> Path:
-    """A folder on this machine: ``path`` itself, or where the model that it names on the hub has been put.
+    """A folder on this machine: ``path`` itself, or that of the shipped model, or of the one on the hub, that it names.
 
     Raises:
         UserError: the address is not one, the package ``huggingface_hub`` is missing, or the hub refuses.
     """
-    return _fetched(path) if isinstance(path, str) and path.startswith(SCHEME) else Path(path).expanduser()
+    return _fetched(path) if isinstance(path, str) and path.startswith(SCHEME) else shipped.found(path)
 
 
 @lru_cache(maxsize=8)

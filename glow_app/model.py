@@ -237,7 +237,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """A trained model.
 
     Args:
-        path: the folder of a run, or of an exported model, or ``hf://owner/name`` on the Hugging Face hub.
+        path: the folder of a run, or of an exported model; or the name of a shipped model, or ``hf://owner/name``.
         device: where to compute.
 
     Raises:

@@ -134,7 +134,7 @@ def _evaluate(composed: DictConfig) -> None:
     if compared is None:
         config = _with_model(composed, EvaluateConfig)
     else:
-        if composed.checkpoint is not None or len(compared) != 2:
+        if "checkpoint" in given_keys() or len(compared) != 2:
             raise UserError("compare takes two models and no checkpoint besides: compare=runs/a,runs/b")
         fill_in_data(composed, str(compared[0]), given_keys())
         config = check(composed, EvaluateConfig)
@@ -201,7 +201,7 @@ def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
 def _with_model(composed: DictConfig, schema: type[U]) -> U:
     """The checked configuration of a command that uses one trained model."""
     if composed.checkpoint is None:
-        raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
+        raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/..., or leave it out")
     fill_in_data(composed, str(composed.checkpoint), given_keys())
     return check(composed, schema)
 

@@ -84,7 +84,7 @@ PAGES = {
         "By level and kind of layer; exactness of the inverse; conditioning; the gap to training images; lossless "
         "codecs on the same pixels. Leaves evaluation.json and per_image.csv.",
         (
-            ("glow-evaluate checkpoint=runs/...", "all test images, one draw of the noise"),
+            ("glow-evaluate", "the shipped model, all test images, one draw of the noise"),
             ("glow-evaluate checkpoint=runs/... split=val n_images=100", "a quick look"),
             ("glow-evaluate checkpoint=runs/... importance_samples=10", "the tighter bound beside it"),
             ("glow-evaluate checkpoint=runs/... worst=16", "and a picture of the images with the most bits"),
@@ -98,7 +98,7 @@ PAGES = {
         "Image number i is a function of seed, i and temperature, whatever is drawn with it. Leaves a grid, or as "
         "many PNG files or rows of an npz as one wants, in constant memory; goes on where it was interrupted.",
         (
-            ("glow-sample checkpoint=runs/...", "64 pictures at temperature 0.7"),
+            ("glow-sample", "64 pictures from the shipped model, at temperature 0.7"),
             ("glow-sample checkpoint=runs/... temperature=0,0.5,0.7,1", "one figure of several temperatures"),
             ("glow-sample checkpoint=runs/... level_temperatures=1,0.7,0.5", "each level its own, the finest first"),
             ("glow-sample checkpoint=runs/... n=50000 format=npz", "many, for statistics"),
@@ -113,7 +113,7 @@ PAGES = {
         "set. Leaves a PNG and a GIF, and an MP4 where ffmpeg is installed.",
         (
             ("glow-interpolate checkpoint=runs/... images=me.jpg,you.png", "two files"),
-            ("glow-interpolate checkpoint=runs/... images=0,1,2 steps=12", "a chain of three test images"),
+            ("glow-interpolate images=0,1,2 steps=12", "a chain of three test images, by the shipped model"),
             ("glow-interpolate checkpoint=runs/... images=0,1,2,3 layout=grid", "between four corners"),
             ("glow-interpolate checkpoint=runs/... images=me.jpg,17 path=spherical", "along the sphere"),
             (
@@ -143,12 +143,12 @@ PAGES = {
     "edit": Page(
         EditConfig,
         "More or less of an attribute in a picture.",
-        "Needs what glow-directions leaves. Pictures are files, folders, or numbers of images of the data set. "
-        "Leaves the edited images, before and after, strips, grids and animations.",
+        "Needs what glow-directions leaves, or came with the model. Pictures are files, folders, or numbers of images "
+        "of the data set. Leaves the edited images, before and after, strips, grids and animations.",
         (
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}'", "two at once"),
-            ("glow-edit checkpoint=runs/... images=0,1,2 sweep=Smiling,Eyeglasses gif=true", "strips of all amounts"),
+            ("glow-edit images=0,1,2 sweep=Smiling,Eyeglasses gif=true", "the shipped model: strips of all amounts"),
             ("glow-edit checkpoint=runs/... images=0 grid=Smiling,Young orthogonal_to=Male", "two against each other"),
             ("glow-edit checkpoint=runs/... images=me.jpg measure=true", "how much of each attribute it has"),
         ),
@@ -163,7 +163,7 @@ PAGES = {
             ("glow-judge checkpoint=runs/...", "all methods and attributes, 500 images"),
             ("glow-judge checkpoint=runs/... attributes=Smiling,Eyeglasses", "two attributes"),
             ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, further"),
-            ("glow-judge checkpoint=runs/... n_images=100 judge_examples=10000", "quick and rough"),
+            ("glow-judge n_images=100 judge_examples=10000", "the shipped model, quick and rough"),
             ("glow-judge checkpoint=runs/... directions=coarse output=coarse/judge", "other directions"),
         ),
         ("checkpoint", "attributes", "methods", "amount", "n_images", "judge_examples", "directions", "output"),
@@ -186,9 +186,9 @@ PAGES = {
         DemoConfig,
         "A page on which sliders change pictures.",
         "Only this machine can see it; Ctrl-C ends it. Needs pip install 'glow_app[demo]', and for its sliders what "
-        "glow-directions leaves.",
+        "glow-directions leaves, which the shipped model has.",
         (
-            ("glow-demo checkpoint=runs/...", "opens a browser"),
+            ("glow-demo", "opens a browser, with the shipped model"),
             ("glow-demo checkpoint=runs/... browser=false port=8000", "says the address instead"),
             ("glow-demo checkpoint=runs/... method=balanced", "another kind of direction"),
             ("glow-demo checkpoint=runs/... pictures=30 split=val", "more pictures to begin with"),

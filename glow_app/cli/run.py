@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from glow_app import shipped
 from glow_app.cli import help as pages
 from glow_app.cli.foreign import check_foreign_files
 from glow_app.config_check import did_you_mean
@@ -25,10 +26,8 @@ PATIENCE = 15.0
 
 
 def conf_folder() -> Path:
-    """The configuration files: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    shipped = package / "conf"
-    return shipped if shipped.is_dir() else package.parent / "conf"
+    """The configuration files."""
+    return shipped.folder("conf")
 
 
 def run(

@@ -14,7 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import processes
-from glow_app.commands.opening import account_of, images_between, open_model, open_split_of, output_folder
+from glow_app.commands.opening import (
+    account_of,
+    directions_folder,
+    images_between,
+    open_model,
+    open_split_of,
+    output_folder,
+)
 from glow_app.config_use import DirectionsConfig
 from glow_app.data.annotations import attribute_column
 from glow_app.data.source import ImageSource
@@ -65,7 +72,7 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
             shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
-            where = "" if config.output is None else f" directions={folder}"
+            where = "" if directions_folder(None, model) == folder else f" directions={folder}"
             say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
 
 

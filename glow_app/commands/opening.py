@@ -23,6 +23,7 @@ from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.model import Model, load
 from glow_app.progress import say
+from glow_app.shipped import is_shipped
 from glow_app.sources import open_split
 
 
@@ -52,9 +53,7 @@ def device_of(config: OpenConfig) -> torch.device:
 
 
 def output_folder(config: UseConfig, model: Model, command: str) -> Path:
-    """Where the command leaves things: ``output=``, or ``<command>/`` in the run that the model belongs to.
-
-    A model without a run (shipped or sent) may lie where nobody should write: then ``outputs/<model>/<command>/``.
+    """Where the command leaves things: ``output=``, or ``<command>/`` in the folder that :func:`run_folder` gives.
 
     Raises:
         UserError: nothing can be written there, which is better known before the work than after it.
@@ -71,9 +70,15 @@ def output_folder(config: UseConfig, model: Model, command: str) -> Path:
 
 
 def run_folder(model: Model) -> Path:
-    """The run that a model belongs to; one of its own below ``outputs/`` if it belongs to none."""
-    run = model.folder.parent
-    return run if (run / "config.yaml").exists() else Path("outputs", f"{model.folder.name}-{model.digest[:8]}")
+    """The run that a model belongs to, or, of one without a run, which may lie where nobody should write, another.
+
+    That is ``outputs/<name>/`` for a shipped model, and ``outputs/<folder>-<digest>/`` for one that was sent: folders
+    of two of these may have the same name.
+    """
+    run, name = model.folder.parent, model.folder.name
+    if is_shipped(model.folder):
+        return Path("outputs", name)
+    return run if (run / "config.yaml").exists() else Path("outputs", f"{name}-{model.digest[:8]}")
 
 
 def directions_folder(path: str | None, model: Model) -> Path:

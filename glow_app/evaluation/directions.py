@@ -288,7 +288,7 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
     """Directions that :func:`save` wrote.
 
     Args:
-        path: the folder, or that of a run which contains it as ``directions/``.
+        path: the folder, or that of a run or model which contains it as ``directions/``; or a shipped model's name.
         method: which of them.
 
     Raises:

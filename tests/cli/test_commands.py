@@ -17,7 +17,7 @@ def call(folder: Path, command: str, *arguments: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("evaluate", [], "checkpoint has no value: name the folder of a run, checkpoint=runs/..."),
+        ("evaluate", ["checkpoint=null"], "checkpoint has no value: name the folder of a run, checkpoint=runs/..., or"),
         ("sample", ["checkpoint=nowhere"], "no model at nowhere: give the folder of a run"),
         ("evaluate", ["compare=a"], "compare takes two models and no checkpoint besides"),
         ("evaluate", ["checkpoint={run}", "splitt=val"], "unknown key splitt: did you mean split?"),

@@ -22,7 +22,7 @@ def configure(command: str, schema: type[U], *arguments: str) -> U:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         composed = compose(command, overrides=overrides)
     given = {argument.partition("=")[0] for argument in overrides}
-    fill_in_data(composed, composed.get("checkpoint") or composed.compare[0], given)
+    fill_in_data(composed, composed.compare[0] if composed.get("compare") else composed.checkpoint, given)
     return check(composed, schema)
 
 

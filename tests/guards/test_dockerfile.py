@@ -125,7 +125,7 @@ def test_the_user_is_not_root() -> None:
 
 def test_data_runs_and_cache_are_volumes() -> None:
     assert json.loads(values("VOLUME")[0]) == ["/data", "/home/glow/runs", "/home/glow/outputs", "/cache/glow_app"]
-    assert values("WORKDIR")[-1] == "/home/glow"  # where `runs/`, `outputs/` and `checkpoints/` are then
+    assert values("WORKDIR")[-1] == "/home/glow"  # where `runs/` and `outputs/` are then
     assert "XDG_CACHE_HOME=/cache" in values("ENV")[0]
 
 
