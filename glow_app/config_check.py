@@ -110,9 +110,23 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError(
             f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
         )
+    if config.trainer.cuda_graph:
+        _check_cuda_graph(config)
     if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
         raise UserError(f"temperatures={config.temperatures}: two are the same to two digits; leave one out")
     if not config.temperatures or not all(math.isfinite(t) and t >= 0 for t in config.temperatures):
         raise UserError(f"temperatures={config.temperatures}: give a list of numbers of at least 0, such as [0.7,1.0]")
     if not re.fullmatch(r"\w[\w.-]*", config.name):
         raise UserError(f"name={config.name!r} cannot name a folder: use letters, digits, _ and -")
+
+
+def _check_cuda_graph(config: TrainConfig) -> None:
+    if config.trainer.accelerator != "gpu":
+        raise UserError(
+            f"trainer.cuda_graph=true needs trainer.accelerator=gpu, not {config.trainer.accelerator}; set it to false"
+        )
+    if config.model.memory == "reversible":
+        raise UserError(
+            "trainer.cuda_graph=true: model.memory=reversible looks at values once in a while, for drift, which a "
+            "recorded step cannot; choose model.memory=plain or checkpoint"
+        )

@@ -88,7 +88,14 @@ def _measure(config: TrainConfig, flow: Glow, images: Tensor, progress: Progress
     images_per_step = config.trainer.batch_size * config.trainer.accumulate
     precision = PRECISIONS[config.trainer.precision]
     module = GlowModule(
-        flow.train(), config.data.n_bits, config.optim, images_per_step, config.max_steps, config.seed, precision
+        flow.train(),
+        config.data.n_bits,
+        config.optim,
+        images_per_step,
+        config.max_steps,
+        config.seed,
+        precision,
+        config.trainer.cuda_graph,
     )
     flow.set_conditioner_dtype(precision)
     optimizer = make_optimizer(flow.parameters(), config.optim)
@@ -100,7 +107,7 @@ def _measure(config: TrainConfig, flow: Glow, images: Tensor, progress: Progress
         if step == WARM_UP:
             start = _now(device)
         positions = torch.arange(n, device=device) + step * n
-        module.bits_per_dim(Batch(images, positions, labels)).mean().backward()
+        module.training_loss(Batch(images, positions, labels)).backward()
         gradients = [p.grad for p in flow.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)  # every run looks at it
         if config.optim.clip_norm is not None:

@@ -1,6 +1,6 @@
 """The Lightning module: one training step, one validation step, the optimizer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
 from glow_app.training.optim import learning_rate_factor, make_optimizer
+from glow_app.training.recorded import RecordedLoss
 
 CHECKED = 16
 """Validation images, the first ones, that are reconstructed."""
@@ -35,8 +36,10 @@ class GlowModule(pl.LightningModule):
         max_steps: updates of the whole run.
         seed: of the noise.
         conditioner_dtype: of the conditioners in training; None for float32.
+        cuda_graph: whether training steps are recorded and replayed, see :mod:`glow_app.training.recorded`.
 
     Attributes:
+        training_loss: mean bits per dimension of a batch; of this, gradients are taken.
         last_loss: of the last update, in bits per dimension, over all of its images; None before the first.
     """
 
@@ -49,6 +52,7 @@ class GlowModule(pl.LightningModule):
         max_steps: int,
         seed: int,
         conditioner_dtype: torch.dtype | None,
+        cuda_graph: bool,
     ) -> None:
         super().__init__()
         self.flow = flow
@@ -58,6 +62,9 @@ class GlowModule(pl.LightningModule):
         self.max_steps = max_steps
         self.seed = seed
         self.conditioner_dtype = conditioner_dtype
+        self.training_loss: Callable[[Batch], Tensor] = (
+            RecordedLoss(self.mean_bits_per_dim, flow.parameters()) if cuda_graph else self.mean_bits_per_dim
+        )
         self.last_loss: Tensor | None = None
         self._validated: list[Tensor] = []
         self._came_back: list[Tensor] = []
@@ -67,10 +74,14 @@ class GlowModule(pl.LightningModule):
         self._apply_optim_options()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.bits_per_dim(batch).mean()
+        loss = self.training_loss(batch)
         # The update that this batch leads to: Lightning would number updates from 0.
         self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
         return loss
+
+    def on_train_end(self) -> None:
+        if isinstance(self.training_loss, RecordedLoss):
+            self.training_loss.drop()
 
     def on_validation_start(self) -> None:
         self._validated, self._came_back = [], []
@@ -104,6 +115,10 @@ class GlowModule(pl.LightningModule):
         """(B,), with one draw of dequantization noise."""
         nats = log_prob(self.flow, batch.images, self.noise(batch), self.n_bits, self.cond(batch.labels))
         return bits_per_dim(nats, self.flow.n_dims)
+
+    def mean_bits_per_dim(self, batch: Batch) -> Tensor:
+        """A scalar."""
+        return self.bits_per_dim(batch).mean()
 
     def noise(self, batch: Batch) -> Tensor:
         """Of the dequantization, in the dtype of the flow."""

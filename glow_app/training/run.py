@@ -243,6 +243,7 @@ def _module(flow: Glow, config: TrainConfig) -> GlowModule:
         max_steps=config.max_steps,
         seed=config.seed,
         conditioner_dtype=PRECISIONS[config.trainer.precision],
+        cuda_graph=config.trainer.cuda_graph,
     )
 
 

@@ -47,13 +47,17 @@ def layout(trainer: TrainerConfig) -> Layout:
     """The processes that torchrun, srun or glow-train have started, or that the trainer will start.
 
     Raises:
-        UserError: the machine has no such devices, or the batch cannot be divided among them.
+        UserError: the machine has no such devices, or the batch or the options do not suit their number.
     """
     here = place()
     if here.world_size > 1:
         found = Layout(here.local_world_size, here.world_size // here.local_world_size)
     else:
         found = Layout(trainer.devices or (torch.cuda.device_count() if trainer.accelerator == "gpu" else 1), 1)
+    if trainer.cuda_graph and found.world_size > 1:
+        raise UserError(
+            f"trainer.cuda_graph=true is for one process, not {found.world_size}; set it to false, or trainer.devices=1"
+        )
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError(
             "trainer.accelerator=gpu: this machine has none; choose trainer=cpu, or trainer.accelerator=cpu"

@@ -1,0 +1,153 @@
+"""Training steps that are recorded and replayed: the wiring anywhere, CUDA graphs where there is a GPU."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from glow_app.data.sampler import Batch
+from glow_app.errors import UserError
+from glow_app.training import metrics, recorded
+from glow_app.training.estimate import estimate
+from glow_app.training.module import GlowModule
+from glow_app.training.recorded import RecordedLoss
+from glow_app.training.trainer import layout
+from tests.flows.models import small_glow
+from tests.training.runs import QUIET, configure, find, smallest, train
+
+Tensors = tuple[Tensor, ...]
+
+
+def record_on_cpu(compute: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+    """Keeps the promise of ``record``: replays compute from what lies in the same places, into the same tensors."""
+    results = compute()
+
+    def replay() -> None:
+        for mine, new in zip(results, compute(), strict=True):
+            mine.copy_(new)
+
+    return replay, results
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.accumulate=2", "optim.clip_norm=1", "model.permutation=full"],
+        pytest.param(
+            [
+                "model.memory=checkpoint",
+                "model.coupling=additive",
+                "model.permutation=shuffle",
+                "trainer.precision=bf16",
+            ],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_recorded_steps_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+    config = smallest(tmp_path, "max_steps=4", "validate_every=2", *overrides)
+    train(config, tmp_path / "plain")
+    monkeypatch.setattr(recorded, "record", record_on_cpu)
+    config.trainer.cuda_graph = True  # refused from outside: there is no graph on a CPU
+    train(config, tmp_path / "recorded")
+    of_run = [
+        [{k: v for k, v in row.items() if "speed" not in k} for row in metrics.read(tmp_path / name / "metrics.csv")]
+        for name in ("plain", "recorded")
+    ]
+    assert of_run[0] == of_run[1]
+    plain, again = (torch.load(find(tmp_path / name)[1], weights_only=True) for name in ("plain", "recorded"))
+    assert all(torch.equal(plain["state_dict"][key], value) for key, value in again["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_recorded_steps_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "record", record_on_cpu)
+    config = smallest(tmp_path, "model.class_conditional=true")
+    config.trainer.cuda_graph = True
+    assert estimate(config, QUIET) > 0
+
+
+def a_batch(seed: int, n: int = 4) -> Batch:
+    images = torch.randint(256, (n, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return Batch(images, torch.arange(n) + n * seed, None)
+
+
+def a_module(cuda_graph: bool) -> GlowModule:
+    flow = small_glow(dtype=torch.float32).train()
+    return GlowModule(flow, 8, configure().optim, 4, 4, seed=0, conditioner_dtype=None, cuda_graph=cuda_graph)
+
+
+def test_a_recording_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(recorded, "record", lambda compute: made.append(compute) or record_on_cpu(compute))
+    module = a_module(cuda_graph=True)
+    assert isinstance(module.training_loss, RecordedLoss)
+    losses = [module.training_loss(a_batch(seed)).item() for seed in (0, 1)]
+    assert losses == [module.mean_bits_per_dim(a_batch(seed)).item() for seed in (0, 1)]
+    assert len(made) == 1
+    with pytest.raises(AssertionError, match="batches of one size"):
+        module.training_loss(a_batch(0, n=1))
+    module.on_train_end()
+    module.training_loss(a_batch(0, n=1))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer=cpu"], r"^trainer\.cuda_graph=true needs trainer\.accelerator=gpu, not cpu; set it to false$"),
+        (["trainer=gpu", "model.memory=reversible"], "drift, which a recorded step cannot; choose model.memory=plain"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        configure("trainer.cuda_graph=true", *overrides)
+
+
+def test_several_processes_are_refused() -> None:
+    config = configure("trainer=ddp", "trainer.devices=2", "trainer.cuda_graph=true")
+    with pytest.raises(UserError, match=r"cuda_graph=true is for one process, not 2; set it to false, or trainer\.dev"):
+        layout(config.trainer)
+
+
+def test_a_step_that_waits_for_a_value_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    stand_ins = {"Stream": lambda: stream, "current_stream": lambda: stream, "stream": nullcontext}
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream, capture_error_mode: nullcontext())
+    runs = []
+
+    def compute() -> None:
+        runs.append(None)
+        if len(runs) > recorded.WARM_UP:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    with pytest.raises(UserError, match=r"cannot be recorded \(operation not .* capturing\); set it to false$"):
+        recorded.record(compute)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("memory", ["plain", "checkpoint"])
+def test_cuda_graphs_train_the_same_to_rounding(memory: str) -> None:
+    found: dict[bool, list[float]] = {}
+    for cuda_graph in (False, True):
+        module = a_module(cuda_graph).to("cuda")
+        for level in module.flow.levels:
+            level.steps.memory = memory  # type: ignore[union-attr]
+        optimizer = torch.optim.Adam(module.flow.parameters(), lr=1e-3, fused=True)
+        found[cuda_graph] = []
+        for seed in range(6):
+            batch = Batch(*(None if part is None else part.to("cuda") for part in a_batch(seed)))  # type: ignore[arg-type]
+            loss = module.training_loss(batch)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found[cuda_graph].append(loss.item())
+    assert found[True] == pytest.approx(found[False], abs=1e-4)
