@@ -31,7 +31,7 @@ from glow_app.data.lsun import Lsun, LsunSquares
 from glow_app.data.mnist import Mnist, Variant
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.flows import Glow
+from glow_app.flows import Flow, Glow
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """``trainer.precision`` -> the dtype of the conditioners."""
@@ -43,7 +43,7 @@ def forbid_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Glow:
+def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Flow:
     """A new Glow for images of ``image_shape``; ``n_classes`` counts only if the model is conditional."""
     return Glow(
         image_shape,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows import Glow
+from glow_app.flows import Bijection, Flow
 from glow_app.flows.glow import FlowStep, Level
 
 
@@ -48,8 +48,19 @@ class _LevelBack(nn.Module):
         return F.pixel_shuffle(x, 2)
 
 
+class _Back(nn.Module):
+    """The inverse of any other level, as it is."""
+
+    def __init__(self, level: Bijection) -> None:
+        super().__init__()
+        self.level = level
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.level.inverse(z)
+
+
 class Decoder(nn.Module):
-    """``Glow.inverse`` of an unconditional model, for any number of images: latents, finest first, to ``x``.
+    """``Flow.inverse`` of an unconditional model, for any number of images: latents, finest first, to ``x``.
 
     ``x`` is (B, C, H, W) in [-1/2, 1/2) up to what the model gets wrong; a pixel is ``floor((x + 1/2) 2**n_bits)``.
 
@@ -60,12 +71,14 @@ class Decoder(nn.Module):
         ValueError: the flow is class-conditional.
     """
 
-    def __init__(self, flow: Glow) -> None:
+    def __init__(self, flow: Flow) -> None:
         super().__init__()
         if flow.n_classes:
             raise ValueError("a class-conditional model has no decoder of latents alone")
         self.latent_shapes = flow.latent_shapes
-        self.levels = nn.ModuleList(_LevelBack(cast(Level, level)) for level in flow.levels)
+        self.levels = nn.ModuleList(
+            _LevelBack(level) if isinstance(level, Level) else _Back(cast(Bijection, level)) for level in flow.levels
+        )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         *finer, x = latents

@@ -17,7 +17,7 @@ from glow_app.build import build_flow
 from glow_app.card import CARD, FORMAT, WEIGHTS, Card, model_folder, read_card
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 
 
 class Exported(NamedTuple):
@@ -30,13 +30,13 @@ class Exported(NamedTuple):
         folder: where it lies.
     """
 
-    flow: Glow
+    flow: Flow
     card: Card
     digest: str
     folder: Path
 
 
-def export(flow: Glow, card: Card, folder: Path) -> None:
+def export(flow: Flow, card: Card, folder: Path) -> None:
     """Writes ``model.safetensors`` and ``model.json`` into ``folder``.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glow_app import noise
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 
 
 def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def quantize(x: Tensor, n_bits: int) -> Tensor:
     return ((x + 0.5) * n_bins).floor().clamp(0, n_bins - 1).to(torch.uint8) << (8 - n_bits)
 
 
-def log_prob(flow: Glow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | None = None) -> Tensor:
+def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | None = None) -> Tensor:
     """A lower bound on log P(image), in nats: ``log p_flow(x) - D ln(n_bins)``, with one draw ``u`` of the noise.
 
     Args:

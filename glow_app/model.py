@@ -17,7 +17,7 @@ from glow_app.evaluation import interpolation
 from glow_app.evaluation.sampling import Sampler
 from glow_app.exported import Exported
 from glow_app.exported import load as load_exported
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Model:
 
     Attributes:
         device: where it computes.
-        flow: the :class:`glow_app.flows.Glow`, in evaluation mode.
+        flow: the :class:`glow_app.flows.Flow`, in evaluation mode.
         card: what it was trained on, and what it reached.
         digest: SHA-256 of its weights: directions belong to the model with the same.
         folder: where it was found.
@@ -64,7 +64,7 @@ class Model:
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self.flow: Glow = exported.flow.to(self.device)
+        self.flow: Flow = exported.flow.to(self.device)
         self.card: Card = exported.card
         self.digest = exported.digest
         self.folder = exported.folder

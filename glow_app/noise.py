@@ -82,6 +82,16 @@ def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     return torch.sqrt(-2 * torch.log(radius_uniform)) * torch.cos(2 * math.pi * angle_uniform)
 
 
+def logistic(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
+    """Numbers of the logistic distribution of scale 1, ``ln(u / (1 - u))`` of a 32-bit uniform, in float64.
+
+    Returns:
+        float64 (B, n).
+    """
+    u = (_shift_right(random_bits(seed, stream, positions, n), 32).to(torch.float64) + 0.5) / 2**32
+    return torch.log(u) - torch.log1p(-u)
+
+
 def permutation(seed: int, stream: Stream, position: int, n: int) -> Tensor:
     """A random order of ``n`` items, a function of (seed, stream, position).
 

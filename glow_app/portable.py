@@ -12,7 +12,7 @@ from torch import Tensor
 from glow_app.decoder import Decoder
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 
 CHECKED_IMAGES = (1, 3)
 """Batches that are decoded by the file and by the model."""
@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 """Largest difference in ``x`` that counts as the same: a fortieth of a grey level of 256."""
 
 
-def save_torch(flow: Glow, path: Path) -> float:
+def save_torch(flow: Flow, path: Path) -> float:
     """Writes a ``.pt2`` file, and gives the largest difference from the model in ``x``.
 
     Raises:
@@ -34,7 +34,7 @@ def save_torch(flow: Glow, path: Path) -> float:
     return _checked(flow, loaded, path)
 
 
-def save_onnx(flow: Glow, path: Path) -> float:
+def save_onnx(flow: Flow, path: Path) -> float:
     """As :func:`save_torch`, an ``.onnx`` file with the inputs ``latent_1`` (finest) ... and the output ``x``.
 
     Raises:
@@ -62,7 +62,7 @@ def save_onnx(flow: Glow, path: Path) -> float:
     return _checked(flow, decode, path)
 
 
-def _program(flow: Glow) -> torch.export.ExportedProgram:
+def _program(flow: Flow) -> torch.export.ExportedProgram:
     if flow.n_classes:
         raise UserError("the model is class-conditional, and only decoders of latents alone are exported")
     # A copy in the plain layout of memory: the file should not depend on what is fast here.
@@ -76,7 +76,7 @@ def _program(flow: Glow) -> torch.export.ExportedProgram:
 
 
 @torch.no_grad()
-def _checked(flow: Glow, decode: Callable[[Sequence[Tensor]], Tensor], path: Path) -> float:
+def _checked(flow: Flow, decode: Callable[[Sequence[Tensor]], Tensor], path: Path) -> float:
     batches = [flow.sample_latents(n, 0.7, seed=1) for n in CHECKED_IMAGES]
     differences = [(decode(latents) - flow.inverse(latents)).abs().max() for latents in batches]
     worst = torch.stack(differences).max().item()  # not a number if one of them is none

@@ -9,7 +9,7 @@ from torch import Tensor
 from glow_app import processes
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import Progress, batches
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
 from glow_app.likelihood import dequantize, encoding_noise, quantize
 
@@ -32,7 +32,7 @@ class Reconstruction:
 
 @torch.no_grad()
 def reconstruct(
-    flow: Glow,
+    flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
     n_bits: int,
@@ -70,7 +70,7 @@ class Conditioning:
 
 
 @torch.no_grad()
-def conditioning(flow: Glow) -> list[Conditioning]:
+def conditioning(flow: Flow) -> list[Conditioning]:
     """All 1x1 convolutions of a flow; empty if its channels are only permuted."""
     found: list[Conditioning] = []
     for name, layer in flow.named_modules():

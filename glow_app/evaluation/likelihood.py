@@ -10,8 +10,7 @@ from torch import Tensor
 from glow_app import processes
 from glow_app.data.sampler import Batch, evaluation_loader
 from glow_app.data.source import ImageSource
-from glow_app.flows import Glow
-from glow_app.flows.glow import normal_log_prob
+from glow_app.flows import Base, Flow
 from glow_app.likelihood import dequantization_noise, dequantize, log_prob
 
 Progress = Callable[[int, int], None]
@@ -55,7 +54,7 @@ def standard_error(values: Tensor) -> float:
 
 @torch.no_grad()
 def evaluate(
-    flow: Glow,
+    flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
     n_bits: int,
@@ -70,13 +69,14 @@ def evaluate(
     on loader processes or on the number of processes that share the work. It is computed where the flow is.
 
     In bits per dimension, ``per_image`` is the sum of ``n_bits`` (``quantization``: the log of the number of bins), of
-    ``-log N(z; 0, I)`` of each level's latents, and of minus the log-determinants of each kind of layer at each level.
+    minus the base's log-density of each level's latents, and of minus the log-determinants of each kind of layer at
+    each level.
     """
     rows: list[Tensor] = []
     names: list[str] = []
     for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, progress):
         u = dequantization_noise(batch.images, seed, batch.positions)
-        parts = _nats(*flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
+        parts = _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
     # A process without a share knows no names.
@@ -88,7 +88,7 @@ def evaluate(
 
 @torch.no_grad()
 def importance_bound(
-    flow: Glow,
+    flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
     n_bits: int,
@@ -119,7 +119,7 @@ def importance_bound(
 
 
 def batches(
-    flow: Glow,
+    flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
     seed: int,
@@ -137,11 +137,11 @@ def batches(
         progress(done, len(indices))
 
 
-def _nats(latents: Sequence[Tensor], logdets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _nats(base: Base, latents: Sequence[Tensor], logdets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """What each part adds to -log p(x), level by level: (B,) each."""
     parts: dict[str, Tensor] = {}
     for level, (z, kinds) in enumerate(zip(latents, logdets, strict=True), 1):
-        parts[f"level {level} latents"] = -normal_log_prob([z])
+        parts[f"level {level} latents"] = -base.log_prob_of(z)
         for kind, logdet in kinds.items():
             parts[f"level {level} {kind}"] = -logdet
     return parts

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app import processes
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.likelihood import quantize
 
 GROUP = 16
@@ -54,7 +54,7 @@ class Sampler:
         label: class of a conditional model's images; None: image ``i`` is of class ``i mod n_classes``.
     """
 
-    flow: Glow
+    flow: Flow
     n_bits: int
     temperature: float | Sequence[float]
     seed: int

@@ -8,6 +8,7 @@ the padding and 0 inside, so that the network knows where the image ends. That c
 its convolution is computed once and added as a bias map.
 """
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -80,7 +81,24 @@ class ZeroConv2d(ScaledConv2d):
         super().__init__(n_in, n_out, kernel_size=3, border=border)
 
 
-class ConvNet(nn.Module):
+class Network(nn.Module, ABC):
+    """What a coupling asks: (B, n_in, H, W) -> (B, n_out, H, W).
+
+    Args:
+        compute_dtype: dtype of its products, e.g. ``torch.bfloat16``; None computes in the dtype of ``x``. The answer
+            always has the dtype of ``x``: the flow's trunk never leaves float32.
+    """
+
+    def __init__(self, compute_dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.compute_dtype = compute_dtype
+
+    @abstractmethod
+    def initialize(self, x: Tensor) -> Tensor:
+        """Sets what is initialised from data by the batch ``x``, in its own dtype, and returns the answer."""
+
+
+class ConvNet(Network):
     """The published conditioner: 3x3 -> ActNorm -> ReLU -> 1x1 -> ActNorm -> ReLU -> zero-initialised 3x3.
 
     In evaluation, without gradients, the scaled weights are kept while no parameter changes.
@@ -90,16 +108,14 @@ class ConvNet(nn.Module):
         n_out: channels of the answer.
         width: hidden channels (512 as published).
         border: border channel in both 3x3 convolutions.
-        compute_dtype: dtype of the convolutions, e.g. ``torch.bfloat16``; None computes in the dtype of ``x``. The
-            answer always has the dtype of ``x``: the flow's trunk never leaves float32.
+        compute_dtype: of the convolutions, see :class:`Network`.
     """
 
     def __init__(self, n_in: int, n_out: int, width: int, border: bool, compute_dtype: torch.dtype | None) -> None:
-        super().__init__()
+        super().__init__(compute_dtype)
         self.conv1 = ActNormConv2d(n_in, width, kernel_size=3, border=border)
         self.conv2 = ActNormConv2d(width, width, kernel_size=1, border=False)
         self.conv3 = ZeroConv2d(width, n_out, border)
-        self.compute_dtype = compute_dtype
         self._folded: WhileUnchanged[list[Folded]] = WhileUnchanged()
 
     def forward(self, x: Tensor) -> Tensor:

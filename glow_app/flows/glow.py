@@ -5,20 +5,19 @@ x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_s
                                           v  half of the channels leaves at each Split, whitened
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from glow_app import noise
 from glow_app.flows import execution
-from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients, sum_per_sample
+from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients
 from glow_app.flows.cache import WhileUnchanged
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.flow import Flow
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
@@ -121,7 +120,7 @@ class Level(Bijection):
         return decompose_in_turn((self.squeeze, self.steps, self.prior), x, cond)
 
 
-class Glow(nn.Module):
+class Glow(Flow):
     """The multi-scale flow of Kingma & Dhariwal 2018, sec. 3 and fig. 2b.
 
     ``forward`` gives the latents, finest first, every one of which is N(0, I) under the model.
@@ -159,8 +158,6 @@ class Glow(nn.Module):
         ValueError: the shape is not divisible, or an option is not one of those named.
     """
 
-    initialized: Tensor
-
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -175,17 +172,12 @@ class Glow(nn.Module):
         memory: str = "plain",
         anchor_every: int = 32,
     ) -> None:
-        super().__init__()
         n_channels, height, width_pixels = image_shape
         if height % 2**n_levels or width_pixels % 2**n_levels:
             raise ValueError(
                 f"{n_levels} levels halve the image {n_levels} times, but {height}x{width_pixels} "
                 f"is not divisible by {2**n_levels}"
             )
-        self.image_shape = (n_channels, height, width_pixels)
-        self.n_classes = n_classes
-        self.latent_shapes: list[tuple[int, int, int]] = []
-        """(C, H, W) of each latent, finest first."""
 
         def step(channels: int) -> FlowStep:
             return FlowStep(
@@ -194,141 +186,20 @@ class Glow(nn.Module):
                 make_coupling(coupling, channels, width, scale, border),
             )
 
-        self.levels = nn.ModuleList()
+        levels: list[Bijection] = []
+        latent_shapes: list[tuple[int, int, int]] = []
         for level in range(1, n_levels + 1):
             n_channels *= 4
             shape = (n_channels, height >> level, width_pixels >> level)
             chain = FlowSteps([step(n_channels) for _ in range(n_steps)], memory, anchor_every)
             if level < n_levels:
-                self.levels.append(Level(chain, Split(n_channels, border)))
+                levels.append(Level(chain, Split(n_channels, border)))
                 n_channels //= 2
                 shape = (n_channels, *shape[1:])
             else:
-                self.levels.append(Level(chain, TopPrior(n_channels, border, n_classes)))
-            self.latent_shapes.append(shape)
-
-        # uint8: some communication backends refuse bool.
-        self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
-        self._known_to_be_initialized = False
-        self.to(memory_format=torch.channels_last)
-
-    @property
-    def n_dims(self) -> int:
-        """D = C * H * W, the number of subpixels of an image and of numbers in its latents."""
-        return math.prod(self.image_shape)
-
-    def set_conditioner_dtype(self, dtype: torch.dtype | None) -> None:
-        """Computes the conditioners in ``dtype`` (``torch.bfloat16``), or, with None, in that of the trunk."""
-        for module in self.modules():
-            if isinstance(module, ConvNet):
-                module.compute_dtype = dtype
-
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Latents, finest first, and the log-determinant (B,) in nats.
-
-        Args:
-            x: (B, C, H, W) dequantized images in [-1/2, 1/2).
-            cond: int64 (B,) class labels of a conditional model.
-        """
-        self.check_initialized()
-        self._check_shape(x)
-        latents: list[Tensor] = []
-        logdet = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-        # The trunk stays in the parameters' dtype, whatever autocast a caller has switched on.
-        with torch.autocast(x.device.type, enabled=False):
-            for level in self.levels:
-                x, level_logdet = level(x, cond)
-                logdet = logdet + level_logdet
-                if len(latents) < len(self.levels) - 1:
-                    x, latent = x.chunk(2, 1)
-                    latents.append(latent)
-        latents.append(x)
-        return latents, logdet
-
-    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """Latents, and for each level the log-determinant (B,) of each kind of layer: what ``forward`` adds up."""
-        self.check_initialized()
-        self._check_shape(x)
-        latents: list[Tensor] = []
-        parts: list[dict[str, Tensor]] = []
-        with torch.autocast(x.device.type, enabled=False):
-            for level in self.levels:
-                x, level_parts = cast(Level, level).decompose(x, cond)
-                parts.append(level_parts)
-                if len(parts) < len(self.levels):
-                    x, latent = x.chunk(2, 1)
-                    latents.append(latent)
-        return [*latents, x], parts
-
-    def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
-        """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
-        self.check_initialized()
-        *finer, x = latents
-        with torch.autocast(x.device.type, enabled=False):
-            x = cast(Level, self.levels[-1]).inverse(x, cond)
-            for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
-                x = cast(Level, level).inverse(torch.cat([x, latent], 1), cond)
-        return x
-
-    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """log p(x) of continuous images, in nats: (B,)."""
-        latents, logdet = self(x, cond)
-        return normal_log_prob(latents) + logdet
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        temperature: float | Sequence[float] = 1.0,
-        seed: int = 0,
-        cond: Tensor | None = None,
-        first: int = 0,
-    ) -> Tensor:
-        """Images drawn from the model, with latents ``temperature * N(0, I)`` at every level.
-
-        Image number i is a function of (seed, i): asked for alone or among others, it is the same image.
-        Kingma & Dhariwal 2018, sec. 6.2 (temperature).
-
-        Args:
-            n: number of images.
-            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
-                finest first.
-            seed: of the noise.
-            cond: int64 (n,) class labels of a conditional model.
-            first: number of the first image.
-
-        Returns:
-            (n, C, H, W), in [-1/2, 1/2) up to what the model gets wrong.
-        """
-        return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
-
-    def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
-        """``temperature * N(0, I)`` latents of the images number ``first`` ... ``first + n - 1``, finest first."""
-        temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
-        parameter = next(self.parameters())
-        positions = torch.arange(first, first + n, device=parameter.device)
-        numbers = noise.normal(seed, noise.Stream.LATENTS, positions, self.n_dims)
-        parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
-        return [
-            (t * part).to(parameter.dtype).reshape(n, *shape)
-            for t, part, shape in zip(temperatures, parts, self.latent_shapes, strict=True)
-        ]
-
-    def check_initialized(self) -> None:
-        """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""
-        # Asked once per model, not once per step: reading the buffer makes a GPU wait.
-        if not self._known_to_be_initialized:
-            if not self.initialized.item():
-                raise RuntimeError(
-                    "this Glow is not initialised: call initialize(glow, images) or load a checkpoint first"
-                )
-            self._known_to_be_initialized = True
-
-    def _check_shape(self, x: Tensor) -> None:
-        if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}; this Glow takes (batch, {', '.join(map(str, self.image_shape))})"
-            )
+                levels.append(Level(chain, TopPrior(n_channels, border, n_classes)))
+            latent_shapes.append(shape)
+        super().__init__(image_shape, levels, latent_shapes, n_classes=n_classes)
 
 
 def make_coupling(kind: str, n_channels: int, width: int, scale: str, border: bool) -> Bijection:
@@ -340,11 +211,3 @@ def make_coupling(kind: str, n_channels: int, width: int, scale: str, border: bo
         case "additive":
             return AdditiveCoupling(ConvNet(half, half, width, border, compute_dtype=None))
     raise ValueError(f"coupling is {kind!r}; choose affine or additive")
-
-
-def normal_log_prob(latents: Sequence[Tensor]) -> Tensor:
-    """log N(z; 0, I) in nats, (B,), of a list of latents: ``-1/2 sum(z^2 + ln 2 pi)``."""
-    total = torch.zeros(len(latents[0]), dtype=latents[0].dtype, device=latents[0].device)
-    for z in latents:
-        total = total - 0.5 * (sum_per_sample(z.square()) + math.log(2 * math.pi) * z[0].numel())
-    return total

@@ -3,13 +3,13 @@
 import torch
 import torch._dynamo
 
-from glow_app.flows import FlowStep, Glow
+from glow_app.flows import Flow, FlowStep
 
 GRAPHS = 64
 """Compiled versions of one function that may be kept: steps of all levels share theirs, and shapes differ by level."""
 
 
-def compile_flow(flow: Glow, how: str) -> None:
+def compile_flow(flow: Flow, how: str) -> None:
     """Compiles what training calls, in place; parameters keep their names.
 
     Args:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.training.module import GlowModule
 
 
@@ -60,7 +60,7 @@ class WeightAverage(pl.Callback):
         self._swap_out(_flow(pl_module))
 
     @contextmanager
-    def averaged(self, flow: Glow) -> Iterator[None]:
+    def averaged(self, flow: Flow) -> Iterator[None]:
         """Inside, ``flow`` has the averaged weights."""
         self._swap_in(flow)
         try:
@@ -75,23 +75,23 @@ class WeightAverage(pl.Callback):
         self.n_updates = state_dict["n_updates"]
         self.average = state_dict["average"]
 
-    def _swap_in(self, flow: Glow) -> None:
+    def _swap_in(self, flow: Flow) -> None:
         if self.average and self._raw is None:
             self._raw = [parameter.detach().clone() for parameter in flow.parameters()]
             _copy_into(flow, self.average)
 
-    def _swap_out(self, flow: Glow) -> None:
+    def _swap_out(self, flow: Flow) -> None:
         if self._raw is not None:
             _copy_into(flow, self._raw)
             self._raw = None
 
 
-def _flow(module: pl.LightningModule) -> Glow:
+def _flow(module: pl.LightningModule) -> Flow:
     assert isinstance(module, GlowModule)
     return module.flow
 
 
 @torch.no_grad()
-def _copy_into(flow: Glow, values: list[Tensor]) -> None:
+def _copy_into(flow: Flow, values: list[Tensor]) -> None:
     for parameter, value in zip(flow.parameters(), values, strict=True):
         parameter.copy_(value)

@@ -16,7 +16,7 @@ from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.config import TrainConfig
 from glow_app.data.cache import Progress
 from glow_app.data.sampler import Batch
-from glow_app.flows import Glow, initialize
+from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
 from glow_app.progress import counting, say
 from glow_app.training import report
@@ -79,7 +79,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
     return per_second
 
 
-def _measure(config: TrainConfig, flow: Glow, images: Tensor, progress: Progress) -> float:
+def _measure(config: TrainConfig, flow: Flow, images: Tensor, progress: Progress) -> float:
     """Seconds of a step: forward, backward and update."""
     device, n = images.device, len(images)
     labels = torch.arange(n, device=device) % CLASSES

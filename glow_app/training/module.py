@@ -13,7 +13,7 @@ from glow_app import processes
 from glow_app.config import OptimConfig
 from glow_app.data.sampler import Batch
 from glow_app.evaluation.likelihood import Likelihood
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
 from glow_app.training.optim import learning_rate_factor, make_optimizer
 from glow_app.training.recorded import RecordedLoss
@@ -45,7 +45,7 @@ class GlowModule(pl.LightningModule):
 
     def __init__(
         self,
-        flow: Glow,
+        flow: Flow,
         n_bits: int,
         optim: OptimConfig,
         images_per_step: int,

@@ -9,7 +9,7 @@ from glow_app.data.sampler import InOrder
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.likelihood import Likelihood
-from glow_app.flows import Glow
+from glow_app.flows import Flow
 from glow_app.progress import say
 from glow_app.published import PUBLISHED, departures
 
@@ -19,7 +19,7 @@ CODEC_IMAGES = 1000
 
 def banner(
     config: TrainConfig,
-    flow: Glow,
+    flow: Flow,
     train: ImageSource,
     val: ImageSource | None,
     run_folder: Path,
@@ -42,7 +42,7 @@ def banner(
         say(console, line)
 
 
-def intent(config: TrainConfig, flow: Glow, n_processes: int) -> list[str]:
+def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
     """Lines that tell which model is trained how, and how this departs from the published run that is followed."""
     model, trainer = config.model, config.trainer
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())

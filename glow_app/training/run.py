@@ -27,7 +27,7 @@ from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.exported import export
-from glow_app.flows import Glow, initialize
+from glow_app.flows import Flow, initialize
 from glow_app.flows.execution import Drift
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
@@ -214,7 +214,7 @@ def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSour
         return None
 
 
-def _build(config: TrainConfig, train: ImageSource) -> Glow:
+def _build(config: TrainConfig, train: ImageSource) -> Flow:
     if config.model.class_conditional and train.classes is None:
         raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
     # Here and not earlier: a cache that has to be built draws from the same generator.
@@ -222,7 +222,7 @@ def _build(config: TrainConfig, train: ImageSource) -> Glow:
     return build_flow(config.model, train.image_shape, len(train.class_names))
 
 
-def _initialize(flow: Glow, train: ImageSource, config: TrainConfig) -> None:
+def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
     _, height, width = train.image_shape
     published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
     n = min(config.init_images or published, len(train))
@@ -234,7 +234,7 @@ def _initialize(flow: Glow, train: ImageSource, config: TrainConfig) -> None:
         raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
 
 
-def _module(flow: Glow, config: TrainConfig) -> GlowModule:
+def _module(flow: Flow, config: TrainConfig) -> GlowModule:
     return GlowModule(
         flow,
         n_bits=config.data.n_bits,

@@ -20,6 +20,7 @@ from glow_app.flows import (
     Split,
     Squeeze,
     TopPrior,
+    vector_coupling,
 )
 
 C, H, W = 4, 4, 2
@@ -43,10 +44,15 @@ def level(prior: Callable[[int], Split | TopPrior], memory: str = "plain") -> Le
     return Level(Chain([step(4 * C), step(4 * C)], memory), prior(4 * C))  # type: ignore[arg-type]
 
 
+def vector(n_dims: int, kind: str, partition: str, number: int = 1) -> Bijection:
+    return vector_coupling(kind, partition, number, n_dims, width=6, n_hidden=2)
+
+
 @dataclass(frozen=True)
 class Row:
     make: Callable[[], Bijection]
     n_classes: int = 0
+    shape: tuple[int, int, int] = (C, H, W)
 
 
 BIJECTIONS: dict[str, Row] = {
@@ -69,6 +75,11 @@ BIJECTIONS: dict[str, Row] = {
     "Chain checkpoint": Row(lambda: Chain([step(C), step(C)], memory="checkpoint")),
     "Chain reversible": Row(lambda: Chain([step(C), ActNorm(C), step(C)], memory="reversible", anchor_every=2)),
     "Chain of splits reversible": Row(lambda: Chain([Split(C, border=True), ActNorm(C)], memory="reversible")),
+    "vector_coupling affine": Row(lambda: vector(6, "affine", "even_odd"), shape=(6, 1, 1)),
+    "vector_coupling additive": Row(lambda: vector(5, "additive", "halves"), shape=(5, 1, 1)),
+    "Chain of vector couplings reversible": Row(
+        lambda: Chain([vector(5, "affine", "even_odd", i) for i in range(3)], memory="reversible"), shape=(5, 1, 1)
+    ),
     "Level": Row(lambda: level(lambda c: Split(c, border=True))),
     "Level at the top": Row(lambda: level(lambda c: TopPrior(c, border=True, n_classes=2)), n_classes=2),
 }

@@ -9,7 +9,7 @@ from jaxtyping import Float, jaxtyped
 from torch import Tensor
 
 from glow_app.flows import Bijection
-from tests.contracts.bijections import BIJECTIONS, C, H, W, perturb
+from tests.contracts.bijections import BIJECTIONS, perturb
 
 Case = tuple[Bijection, Tensor, Tensor | None]
 B = 3
@@ -27,7 +27,7 @@ def case(request: pytest.FixtureRequest, state: str) -> Case:
     bijection = row.make().double()
     if state == "perturbed":
         perturb(bijection)
-    x = torch.randn(B, C, H, W, dtype=torch.float64)
+    x = torch.randn(B, *row.shape, dtype=torch.float64)
     return bijection, x, torch.arange(B) % row.n_classes if row.n_classes else None
 
 

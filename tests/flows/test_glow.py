@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from glow_app.flows import ActNorm, AffineCoupling, Chain, ConvNet, FlowStep, Glow, InvConv1x1, TopPrior, initialize
-from glow_app.flows.glow import normal_log_prob
+from glow_app.flows.base import Normal
 from glow_app.flows.pixel_affine import channel_mixing, joint_map
 from tests.contracts.bijections import perturb
 from tests.flows.models import small_glow
@@ -103,7 +103,7 @@ def test_density_in_two_dimensions_integrates_to_one(permutation: str) -> None:
 
 def _density(flow: Chain, x: Tensor) -> Tensor:
     z, logdet = flow(x)
-    return torch.exp(normal_log_prob([z]) + logdet)
+    return torch.exp(Normal().log_prob([z]) + logdet)
 
 
 def test_log_prob_is_that_of_an_explicit_conditional_prior() -> None:

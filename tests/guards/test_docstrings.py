@@ -45,5 +45,5 @@ def test_everything_public_says_what_it_is(name: str) -> None:
 
 def test_there_is_something_to_read() -> None:
     found = {name for module in MODULES for name, _ in public(import_module(module))}
-    assert {"Model.edit", "Model.image_shape", "Glow.forward", "Bijection.inverse", "Directions.edit", "load"} <= found
+    assert {"Model.edit", "Model.image_shape", "Flow.forward", "Bijection.inverse", "Directions.edit", "load"} <= found
     assert {name for name, _ in public(glow_app)} == set(glow_app.__all__)

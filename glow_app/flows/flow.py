@@ -1,0 +1,172 @@
+"""A flow of levels, each of which lets some of the variables leave: what Glow and its relatives have in common."""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.flows.base import base_distribution
+from glow_app.flows.bijection import Bijection
+from glow_app.flows.conditioner import Network
+
+
+class Flow(nn.Module):
+    """x <-> a list of latents, one per level, finest first, every number of which has the base distribution.
+
+    Each level is a bijection. Of what it gives, the first half of the channels goes on to the next level and the second
+    half is its latent; what the last one gives is the last latent.
+
+    A new flow has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before its use.
+
+    Args:
+        image_shape: (C, H, W) of ``x``; vectors of D numbers are (D, 1, 1).
+        levels: in the order in which ``forward`` applies them.
+        latent_shapes: (C, H, W) of each level's latent.
+        base: ``normal`` or ``logistic``, see :mod:`glow_app.flows.base`.
+        n_classes: classes of ``cond``; 0 for an unconditional model.
+    """
+
+    initialized: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        levels: Sequence[Bijection],
+        latent_shapes: Sequence[tuple[int, int, int]],
+        base: str = "normal",
+        n_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        n_channels, height, width = image_shape
+        self.image_shape = (n_channels, height, width)
+        self.levels = nn.ModuleList(levels)
+        self.latent_shapes: list[tuple[int, int, int]] = list(latent_shapes)
+        """(C, H, W) of each latent, finest first."""
+        self.base = base_distribution(base)
+        self.n_classes = n_classes
+        # uint8: some communication backends refuse bool.
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
+        self._known_to_be_initialized = False
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def n_dims(self) -> int:
+        """D = C * H * W, the number of subpixels of an image and of numbers in its latents."""
+        return math.prod(self.image_shape)
+
+    def set_conditioner_dtype(self, dtype: torch.dtype | None) -> None:
+        """Computes the conditioners in ``dtype`` (``torch.bfloat16``), or, with None, in that of the trunk."""
+        for module in self.modules():
+            if isinstance(module, Network):
+                module.compute_dtype = dtype
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Latents, finest first, and the log-determinant (B,) in nats.
+
+        Args:
+            x: (B, C, H, W) dequantized images in [-1/2, 1/2).
+            cond: int64 (B,) class labels of a conditional model.
+        """
+        self.check_initialized()
+        self._check_shape(x)
+        latents: list[Tensor] = []
+        logdet = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        # The trunk stays in the parameters' dtype, whatever autocast a caller has switched on.
+        with torch.autocast(x.device.type, enabled=False):
+            for level in self.levels:
+                x, level_logdet = level(x, cond)
+                logdet = logdet + level_logdet
+                if len(latents) < len(self.levels) - 1:
+                    x, latent = x.chunk(2, 1)
+                    latents.append(latent)
+        latents.append(x)
+        return latents, logdet
+
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """Latents, and for each level the log-determinant (B,) of each kind of layer: what ``forward`` adds up."""
+        self.check_initialized()
+        self._check_shape(x)
+        latents: list[Tensor] = []
+        parts: list[dict[str, Tensor]] = []
+        with torch.autocast(x.device.type, enabled=False):
+            for level in self.levels:
+                x, level_parts = cast(Bijection, level).decompose(x, cond)
+                parts.append(level_parts)
+                if len(parts) < len(self.levels):
+                    x, latent = x.chunk(2, 1)
+                    latents.append(latent)
+        return [*latents, x], parts
+
+    def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
+        """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
+        self.check_initialized()
+        *finer, x = latents
+        with torch.autocast(x.device.type, enabled=False):
+            x = cast(Bijection, self.levels[-1]).inverse(x, cond)
+            for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
+                x = cast(Bijection, level).inverse(torch.cat([x, latent], 1), cond)
+        return x
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p(x) of continuous images, in nats: (B,)."""
+        latents, logdet = self(x, cond)
+        return self.base.log_prob(latents) + logdet
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        temperature: float | Sequence[float] = 1.0,
+        seed: int = 0,
+        cond: Tensor | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """Images drawn from the model, with latents ``temperature`` times those of the base at every level.
+
+        Image number i is a function of (seed, i): asked for alone or among others, it is the same image.
+        Kingma & Dhariwal 2018, sec. 6.2 (temperature).
+
+        Args:
+            n: number of images.
+            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
+                finest first.
+            seed: of the noise.
+            cond: int64 (n,) class labels of a conditional model.
+            first: number of the first image.
+
+        Returns:
+            (n, C, H, W), in [-1/2, 1/2) up to what the model gets wrong.
+        """
+        return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
+
+    def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
+        """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``."""
+        temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
+        parameter = next(self.parameters())
+        positions = torch.arange(first, first + n, device=parameter.device)
+        numbers = self.base.draw(seed, positions, self.n_dims)
+        parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
+        return [
+            (t * part).to(parameter.dtype).reshape(n, *shape)
+            for t, part, shape in zip(temperatures, parts, self.latent_shapes, strict=True)
+        ]
+
+    def check_initialized(self) -> None:
+        """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""
+        # Asked once per model, not once per step: reading the buffer makes a GPU wait.
+        if not self._known_to_be_initialized:
+            if not self.initialized.item():
+                raise RuntimeError(
+                    f"this {type(self).__name__} is not initialised: call initialize(flow, images), or load a "
+                    "checkpoint, first"
+                )
+            self._known_to_be_initialized = True
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; this {type(self).__name__} takes "
+                f"(batch, {', '.join(map(str, self.image_shape))})"
+            )
