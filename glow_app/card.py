@@ -30,6 +30,7 @@ class Card:
         weights: ``averaged`` or ``raw``.
         metrics: finite figures reached, such as ``test/bits_per_dim``.
         versions: of the libraries.
+        command: that trained it, if that is known.
     """
 
     model: ModelConfig
@@ -42,6 +43,7 @@ class Card:
     weights: str
     metrics: dict[str, float]
     versions: dict[str, str]
+    command: str | None = None
 
 
 def model_folder(path: str | Path) -> Path:

@@ -19,6 +19,10 @@ from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.flows import Flow
 
+STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""How kernels of convolutions are stored -> their dtype. All else, a small part, is float32: to round scales and the
+1x1 convolutions, which the log-determinant is made of, costs a hundred times as much in bits per dimension."""
+
 
 class Exported(NamedTuple):
     """An exported model as it was found.
@@ -28,16 +32,24 @@ class Exported(NamedTuple):
         card: what is known of it.
         digest: SHA-256 of the file of weights: the identity of the model.
         folder: where it lies.
+        storage: one of :data:`STORAGE`; the flow is float32 in any case.
     """
 
     flow: Flow
     card: Card
     digest: str
     folder: Path
+    storage: str
 
 
-def export(flow: Flow, card: Card, folder: Path) -> None:
+def export(flow: Flow, card: Card, folder: Path, storage: str = "fp32") -> None:
     """Writes ``model.safetensors`` and ``model.json`` into ``folder``.
+
+    Args:
+        flow: the model.
+        card: what is known of it.
+        folder: where to put it.
+        storage: one of :data:`STORAGE`. What ``bf16`` rounds makes another model, if one that hardly differs.
 
     Raises:
         UserError: a weight is not finite, or the disk refuses.
@@ -46,10 +58,11 @@ def export(flow: Flow, card: Card, folder: Path) -> None:
     for name, value in state.items():
         if not torch.isfinite(value).all():
             raise UserError(f"the model is not exported: {name} holds values that are not finite")
-    weights = safetensors.torch.save(state)
+    kernels = {name: value.to(STORAGE[storage]) for name, value in state.items() if value.dim() == 4}
+    weights = safetensors.torch.save(state | kernels)
     write_durably(folder / WEIGHTS, lambda file: file.write(weights))
-    content = {"format": FORMAT, "sha256": hashlib.sha256(weights).hexdigest(), **dataclasses.asdict(card)}
-    text = json.dumps(content, indent=1, allow_nan=False)
+    digest = hashlib.sha256(weights).hexdigest()
+    text = json.dumps({"format": FORMAT, "sha256": digest, **dataclasses.asdict(card)}, indent=1, allow_nan=False)
     write_durably(folder / CARD, lambda file: file.write(text.encode()))
 
 
@@ -72,8 +85,10 @@ def load(path: str | Path) -> Exported:
         weights = (folder / WEIGHTS).read_bytes()
         if hashlib.sha256(weights).hexdigest() != digest:
             raise UserError(f"{folder / WEIGHTS} is damaged, or not what {CARD} describes; export it again")
-        flow.load_state_dict(safetensors.torch.load(weights))
+        state = safetensors.torch.load(weights)
+        flow.load_state_dict(state)  # into float32, whatever it is stored in
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder / WEIGHTS} cannot be loaded ({reason}); export the model again") from error
-    return Exported(flow.eval(), card, digest, folder)
+    rounded = any(value.dtype == STORAGE["bf16"] for value in state.values())
+    return Exported(flow.eval(), card, digest, folder, "bf16" if rounded else "fp32")

@@ -60,6 +60,7 @@ class Model:
         card: what it was trained on, and what it reached.
         digest: SHA-256 of its weights: directions belong to the model with the same.
         folder: where it was found.
+        storage: how it is stored there, ``fp32`` or ``bf16``.
     """
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
@@ -68,6 +69,7 @@ class Model:
         self.card: Card = exported.card
         self.digest = exported.digest
         self.folder = exported.folder
+        self.storage = exported.storage
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

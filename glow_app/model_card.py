@@ -1,35 +1,80 @@
 """The page that stands before an exported model: ``README.md``, in the layout of the Hugging Face hub."""
 
+from dataclasses import dataclass
+
 from glow_app.card import Card
 from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.strength import strengths
+from glow_app.model import Model
 
 SPLITS = (("test", "test"), ("val", "validation"))
 
 
+@dataclass(frozen=True)
+class Turned:
+    """What edits of one attribute did in the eyes of the judge; None where there was nothing to count.
+
+    Attributes:
+        success: share of images whose attribute it then sees the other way round.
+        drift: mean change of its probability of the other attributes.
+    """
+
+    success: float | None
+    drift: float | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge has found.
+
+    Attributes:
+        images: how many were edited.
+        split: of the data, that they are from.
+        amount: of the edits.
+        means: method -> mean over the attributes.
+        attributes: method -> attribute -> what its edits did.
+    """
+
+    images: int
+    split: str
+    amount: float
+    means: dict[str, Turned]
+    attributes: dict[str, dict[str, Turned]]
+
+
 def model_card(
-    card: Card, name: str, n_parameters: int, made_by: str | None, directions: Directions | None, temperature: float
+    model: Model,
+    name: str,
+    licence: str | None,
+    directions: Directions | None,
+    judged: Judged | None,
+    temperature: float,
 ) -> str:
     """Markdown: what the model is, what it reached, how it was made, how to use it, and what not to expect of it.
 
     Args:
-        card: of the model.
+        model: as it is exported.
         name: of the folder.
-        n_parameters: of the model.
-        made_by: the command that trained it, if that is known.
+        licence: its identifier, if one is given.
         directions: that come with it, if any.
+        judged: what the judge has found of its edits, if it was asked.
         temperature: of the samples in ``samples.png``.
     """
-    parts = [_front(card), f"# {name}\n", _summary(card), f"![Samples at temperature {temperature:g}](samples.png)\n"]
-    parts += [_facts(card, n_parameters), _origin(card, made_by), _use(card, name, directions)]
+    card = model.card
+    parts = [_front(card, licence), f"# {name}\n", _summary(card)]
+    parts += [f"![Samples at temperature {temperature:g}](samples.png)\n", _facts(model), _origin(card)]
+    parts.append(_use(card, name, directions))
     if directions is not None:
-        parts.append(_attributes(directions))
-    return "\n".join([*parts, _limits(directions)])
+        parts.append(_attributes(directions, judged))
+    parts.append(_limits(directions))
+    return "\n".join([*parts, _licence(card, licence)])
 
 
-def _front(card: Card) -> str:
-    tags = "\n".join(f"- {tag}" for tag in ("glow", "normalizing-flow", "pytorch", str(card.data["name"])))
-    return f"---\nlibrary_name: glow_app\npipeline_tag: unconditional-image-generation\ntags:\n{tags}\n---\n"
+def _front(card: Card, licence: str | None) -> str:
+    lines = ["library_name: glow_app", "pipeline_tag: unconditional-image-generation"]
+    lines += [] if licence is None else [f"license: {licence}"]
+    tags = ("glow", "normalizing-flow", "pytorch", str(card.data["name"]))
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---", ""])
 
 
 def _summary(card: Card) -> str:
@@ -40,12 +85,14 @@ def _summary(card: Card) -> str:
     )
 
 
-def _facts(card: Card, n_parameters: int) -> str:
-    model = card.model
+def _facts(model: Model) -> str:
+    card, shape = model.card, model.card.model
+    n_parameters = sum(parameter.numel() for parameter in model.flow.parameters())
+    stored = ", kernels of convolutions stored in bfloat16" if model.storage == "bf16" else ""
     rows = [
-        ("levels L, steps K, width", f"{model.n_levels}, {model.n_steps}, {model.width}"),
-        ("coupling, scale, permutation", f"{model.coupling}, {model.scale}, {model.permutation}"),
-        ("parameters", f"{n_parameters:,}"),
+        ("levels L, steps K, width", f"{shape.n_levels}, {shape.n_steps}, {shape.width}"),
+        ("coupling, scale, permutation", f"{shape.coupling}, {shape.scale}, {shape.permutation}"),
+        ("parameters", f"{n_parameters:,}{stored}"),
         ("bits per subpixel", str(card.n_bits)),
         ("data", f"`{card.data['name']}`: {card.preprocessing}"),
         ("weights", f"{card.weights}, step {card.step:,}"),
@@ -53,15 +100,16 @@ def _facts(card: Card, n_parameters: int) -> str:
     if card.class_names:
         rows.append(("classes", ", ".join(card.class_names)))
     for split, words in SPLITS:
-        bits, error = card.metrics.get(f"{split}/bits_per_dim"), card.metrics.get(f"{split}/standard_error")
+        bits, error, n = (card.metrics.get(f"{split}/{key}") for key in ("bits_per_dim", "standard_error", "images"))
         if bits is not None:
-            rows.append((f"bits/dim, {words}", f"{bits:.4f}" + ("" if error is None else f" ± {error:.4f}")))
+            error, images = "" if error is None else f" ± {error:.4f}", "" if n is None else f" ({n:,.0f} images)"
+            rows.append((f"bits/dim, {words}", f"{bits:.4f}{error}{images}"))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""])
 
 
-def _origin(card: Card, made_by: str | None) -> str:
+def _origin(card: Card) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
-    how = "How it was trained is not known.\n" if made_by is None else f"```sh\n{made_by}\n```\n"
+    how = "How it was trained is not known.\n" if card.command is None else f"```sh\n{card.command}\n```\n"
     return f"## How it was made\n\n{how}\nWith {versions}.\n" if versions else f"## How it was made\n\n{how}"
 
 
@@ -82,7 +130,7 @@ def _use(card: Card, name: str, directions: Directions | None) -> str:
     return f"## Use\n\n```python\n{code}\n```\n\nOr `glow-demo checkpoint={name}`, a page with sliders.\n"
 
 
-def _attributes(directions: Directions) -> str:
+def _attributes(directions: Directions, judged: Judged | None) -> str:
     counts = directions.account.get("counts", {})
     found = strengths(directions).tolist()
     order = sorted(range(len(directions.names)), key=lambda row: -found[row])
@@ -91,16 +139,42 @@ def _attributes(directions: Directions) -> str:
         f"Directions in the latents (`{directions.method}` and others), the strongest first. The distance is that "
         "between the mean latents of images with and without the attribute, in standard deviations of one latent, what "
         "chance adds taken off; an amount of 1 moves by that, times the gain for adding (removing).\n",
-        "| attribute | images with it | without | distance | gain |",
-        "|---|---|---|---|---|",
+        f"| attribute | images with it | without | distance | gain |{' turned | drift |' if judged else ''}",
+        f"|---|---|---|---|---|{'---|---|' if judged else ''}",
     ]
+    turned = {} if judged is None else judged.attributes.get(directions.method, {})
     for row in order:
         name = directions.names[row]
         n = counts.get(name, {})
         adding, removing = directions.gains[row].tolist()
         cells = [name, n.get("with", ""), n.get("without", ""), f"{found[row]:.2f}", f"{adding:.1f} ({removing:.1f})"]
+        cells += _turned(turned.get(name, Turned(None, None))) if judged else []
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *([] if judged is None else [_judged(judged)])])
+
+
+def _turned(one: Turned) -> list[str]:
+    return [
+        "" if one.success is None else f"{one.success:.0%}",
+        "" if one.drift is None else f"{one.drift:.3f}",
+    ]
+
+
+def _judged(judged: Judged) -> str:
+    """What the figures are, and the means of all methods."""
+    rows = [f"| `{method}` | {' | '.join(_turned(means))} |" for method, means in judged.means.items()]
+    return "\n".join(
+        [
+            f"Turned: of {judged.images:,} images ({judged.split}), edited by {judged.amount:g}, the share in which a "
+            "classifier then sees the attribute the other way round, among those that it had seen rightly. Drift: by "
+            "how much, on average, its probability of each other attribute changes. It has learned from other images "
+            "than the directions were made from, and than those that were edited.\n",
+            "| method | turned, mean over the attributes | drift |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _limits(directions: Directions | None) -> str:
@@ -109,7 +183,6 @@ def _limits(directions: Directions | None) -> str:
         "- The model knows nothing but its training images: of others the likelihood may be high all the same, and "
         "edits mean little.",
         "- Bits/dim compare only with figures of the same images, size, bits and preprocessing.",
-        "- The terms of the training data hold for what is made from them.",
     ]
     if directions is not None:
         lines.append(
@@ -117,3 +190,12 @@ def _limits(directions: Directions | None) -> str:
             "are those of the data set, whoever gave them; they say nothing about a person."
         )
     return "\n".join([*lines, ""])
+
+
+def _licence(card: Card, licence: str | None) -> str:
+    given = "None is named.\n" if licence is None else f"`{licence}`\n"
+    if card.data["name"] == "drawn_faces":
+        of_data = "The faces that it was trained on are drawn by the program itself, and show nobody.\n"
+    else:
+        of_data = "The terms of the training data hold for what is made from them.\n"
+    return f"## Licence\n\n{given}\n{of_data}"

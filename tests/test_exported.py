@@ -63,10 +63,11 @@ def exported(tmp_path: Path) -> tuple[Glow, Card, Path]:
 def test_comes_back_the_same(exported: tuple[Glow, Card, Path]) -> None:
     flow, card, folder = exported
     for path in (folder, folder.parent, str(folder)):
-        loaded, its_card, digest, found = load(path)
+        loaded, its_card, digest, found, storage = load(path)
         assert found == folder
         assert digest == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         assert its_card == card
+        assert storage == "fp32"
         assert not loaded.training
         x, labels = torch.rand(2, 3, 8, 8) - 0.5, torch.tensor([0, 1])
         assert torch.equal(loaded.log_prob(x, labels), flow.log_prob(x, labels))

@@ -175,12 +175,15 @@ PAGES = {
         "be uploaded to the Hugging Face hub; or the decoder alone for torch.export or ONNX.",
         (
             ("glow-export checkpoint=runs/... output=my_faces", "weights, card, samples, directions"),
-            ("glow-export checkpoint=runs/... output=my_faces temperature=0.9", "bolder samples on the card"),
+            (
+                "glow-export checkpoint=runs/... output=my_faces storage=bf16 license=mit",
+                "half as large, and who may use it",
+            ),
             ("glow-export checkpoint=runs/... output=my_faces directions=coarse", "other directions"),
             ("glow-export checkpoint=runs/... output=my_faces format=onnx", "the decoder for onnxruntime"),
             ("glow-export checkpoint=runs/... output=my_faces format=torch", "the decoder for torch.export.load"),
         ),
-        ("checkpoint", "output", "format", "directions", "temperature", "seed"),
+        ("checkpoint", "output", "format", "storage", "license", "directions", "temperature", "seed"),
     ),
     "demo": Page(
         DemoConfig,

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ PLACES = ("data.root", "data.attributes")
 def training_command(run: Path) -> str | None:
     """``glow-train ...`` with which the run was, or could have been, started; None if ``run`` is not a run's folder.
 
-    Of each group the choice is named that differs least from what was trained, then every value that still differs.
-    Paths are cut to their last part. Only to be called while Hydra runs a command.
+    The experiment of the run's name, or of each group the choice that differs least from what was trained, whichever
+    leaves less to say; then every value that still differs. Paths are cut to their last part. Only to be called while
+    Hydra runs a command.
     """
     try:
         saved = OmegaConf.load(run / "config.yaml")
@@ -38,9 +39,21 @@ def training_command(run: Path) -> str | None:
     wanted = {key: value for key, value in flat(saved).items() if key not in NOT_OF_THE_MODEL}
     default = flat(compose("train"))
     choices = [f"{group}={choice}" for group in GROUPS if (choice := _choice(group, wanted, default)) is not None]
+    arguments = min((_completed(begun, wanted) for begun in [*_experiments(wanted), choices]), key=len)
+    return " ".join(["glow-train", *(shlex.quote(part) for part in arguments)])
+
+
+def _experiments(wanted: Mapping[str, Any]) -> Iterator[list[str]]:
+    for path in sorted((conf_folder() / "experiment").glob("*.yaml")):
+        content = OmegaConf.load(path)
+        if isinstance(content, DictConfig) and content.get("name") == wanted["name"]:
+            yield [f"experiment={path.stem}"]
+
+
+def _completed(choices: list[str], wanted: Mapping[str, Any]) -> list[str]:
+    """The choices, and every value in which what they compose to is not what is wanted."""
     composed = flat(compose("train", overrides=choices))
-    values = [f"{key}={_written(key, value)}" for key, value in wanted.items() if composed.get(key) != value]
-    return " ".join(["glow-train", *(shlex.quote(part) for part in [*choices, *values])])
+    return [*choices, *(f"{key}={_written(key, value)}" for key, value in wanted.items() if composed.get(key) != value)]
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

@@ -1,18 +1,22 @@
 """``glow-export``: a model as others can use it, without what concerns only this machine."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from glow_app import figures
+from glow_app.card import Card
+from glow_app.commands import measured
 from glow_app.commands.opening import directions_folder, open_model, run_folder
 from glow_app.config_use import METHODS, ExportConfig
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation import directions as attribute_vectors
 from glow_app.evaluation.directions import ACCOUNT, Directions
+from glow_app.exported import STORAGE
 from glow_app.exported import export as export_model
 from glow_app.model import Model
 from glow_app.model_card import model_card
@@ -36,6 +40,8 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     Raises:
         UserError: the model or its directions are not there, a package is missing, or the disk refuses.
     """
+    if config.license is not None and not re.fullmatch(r"\w[\w.+-]*", config.license):
+        raise UserError(f"license={config.license!r} is no identifier of a licence: write one such as mit or cc-by-4.0")
     model = open_model(config)
     folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / "export"
     if config.format != "folder":
@@ -46,23 +52,46 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
         return
     if folder.resolve() == model.folder.resolve():
         raise UserError(f"output={folder} is where the model lies: choose another folder")
-    directions = _directions(config, model)
-    export_model(model.flow, dataclasses.replace(model.card, data=_portable(model.card.data)), folder)
+    storage = config.storage or model.storage
+    same = storage == model.storage  # to the bit, and so with the same digest
+    directions = _directions(config, model, same)
+    metrics = model.card.metrics | measured.bits_per_dim(model) if same else {}
+    judged = measured.judgement(model) if directions else None
+    export_model(model.flow, _card(model, made_by, metrics), folder, storage)
     if directions:
-        attribute_vectors.save(directions, folder / "directions")
-    samples = model.sample(N_SAMPLES, config.temperature, config.seed)
+        attribute_vectors.save(directions, folder / "directions", STORAGE[storage])
+    written = open_model(config, str(folder))
+    samples = written.sample(N_SAMPLES, config.temperature, config.seed)
     figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")
-    n_parameters = sum(parameter.numel() for parameter in model.flow.parameters())
     first = directions[0] if directions else None
-    text = model_card(model.card, folder.resolve().name, n_parameters, made_by, first, config.temperature)
+    text = model_card(written, folder.resolve().name, config.license, first, judged, config.temperature)
     write_durably(folder / "README.md", lambda file: file.write(text.encode()))
     say(console, f"exported to {folder}: read README.md, then")
+    if not same:
+        say(
+            console,
+            f"  glow-evaluate checkpoint={folder}   (and glow-directions, glow-judge: as {storage} it is another",
+        )
+        say(console, f"  glow-export checkpoint={folder} output=...   model; what they find is then on its card)")
     say(console, f"  glow-sample checkpoint={folder}")
     say(console, f"  hf upload OWNER/NAME {folder} .")
 
 
-def _directions(config: ExportConfig, model: Model) -> list[Directions]:
-    """By all methods that are there; none if there are no directions and none were asked for."""
+def _card(model: Model, made_by: str | None, metrics: dict[str, float]) -> Card:
+    """The card of the model, without places of this machine."""
+    data, command = _portable(model.card.data), made_by or model.card.command
+    return dataclasses.replace(model.card, data=data, command=command, metrics=metrics)
+
+
+def _directions(config: ExportConfig, model: Model, same: bool) -> list[Directions]:
+    """By all methods that are there; none if there are no directions and none were asked for, or of another model."""
+    if not same:
+        if config.directions is not None:
+            raise UserError(
+                f"directions={config.directions}: as storage={config.storage} it is another model than theirs; "
+                "export it without, make directions for that, and export it again"
+            )
+        return []
     folder = directions_folder(config.directions, model)
     if config.directions is None and not (folder / ACCOUNT).is_file():
         return []

@@ -266,12 +266,19 @@ def oracle_shrinkage(cov: Tensor, n: int) -> float:
     return 1.0 if below <= 0 else min(1.0, above / below)
 
 
-def save(directions: Sequence[Directions], folder: Path) -> None:
-    """Writes ``directions.safetensors`` and ``directions.json``: the directions of one model by several methods."""
+def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Writes ``directions.safetensors`` and ``directions.json``.
+
+    Args:
+        directions: of one model by several methods.
+        folder: where to put them.
+        dtype: of everything but the gains.
+    """
     first = directions[0]
-    tensors = {one.method: one.units.contiguous() for one in directions}
+    vectors = {one.method: one.units for one in directions} | {"without": first.without, "with": first.with_it}
     gains = {f"gains of {one.method}": one.gains for one in directions}
-    content = safetensors.torch.save({**tensors, **gains, "without": first.without, "with": first.with_it})
+    stored = {name: value.to(dtype).contiguous() for name, value in vectors.items()}
+    content = safetensors.torch.save(stored | gains)
     write_durably(folder / VECTORS, lambda file: file.write(content))
     account = {
         "format": FORMAT,
@@ -314,9 +321,9 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
             raise UserError(f"method={method}: {folder} holds {there}")
         return Directions(
             names=tuple(account["names"]),
-            units=tensors[method],
-            without=tensors["without"],
-            with_it=tensors["with"],
+            units=_of_length_one(tensors[method]),
+            without=tensors["without"].float(),
+            with_it=tensors["with"].float(),
             gains=tensors[f"gains of {method}"],
             latent_shapes=tuple((c, h, w) for c, h, w in account["latent_shapes"]),
             method=method,
@@ -325,3 +332,8 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
         )
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder} holds no sound directions ({error}); make them with glow-directions") from error
+
+
+def _of_length_one(units: Tensor) -> Tensor:
+    """float32; as they are, to the bit, unless they were rounded."""
+    return units if units.dtype == torch.float32 else torch.nn.functional.normalize(units.float(), dim=1)

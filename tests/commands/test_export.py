@@ -89,11 +89,79 @@ def test_the_same_again_is_the_same(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / "a/x" / name).read_bytes() == (tmp_path / "b/x" / name).read_bytes()
 
 
+def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run / "model", own / "model")
+    (own / "config.yaml").write_text("")
+    model = glow_app.load(own)
+    save([directions_of(model)], own / "directions")
+    measured = {"digest": model.digest, "data": model.card.data | {"workers": 3}, "split": "test", "precision": "fp32"}
+    bits = {"mean": 3.21, "standard_error": 0.0123, "images": 40}
+    figures = {"attribute": "Smiling", "success": 0.876, "drift": None}
+    judged = {"means": {"success": None, "drift": 0.054}, "attributes": [figures]}
+    for name, content in (
+        ("evaluate/evaluation.json", {"bits_per_dim": bits}),
+        ("judge/judge.json", {"images": 44, "amount": 1.0, "methods": {"mean_difference": judged}}),
+    ):
+        (own / name).parent.mkdir()
+        (own / name).write_text(json.dumps(measured | content))
+    told(own, tmp_path / "out", "license=mit", made_by="glow-train model=tiny")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for part in (
+        "\nlicense: mit\n",
+        "| bits/dim, test | 3.2100 ± 0.0123 (40 images) |",
+        "| Smiling | 10 | 20 | ",
+        " | 88% |  |\n",
+        "of 44 images (test), edited by 1,",
+        "| `mean_difference` |  | 0.054 |",
+        "show nobody",
+    ):
+        assert part in card, part
+    assert glow_app.load(tmp_path / "out").card.command == "glow-train model=tiny"
+    told(tmp_path / "out", tmp_path / "again")  # what is known of it stays known
+    assert "glow-train model=tiny" in (tmp_path / "again" / "README.md").read_text()
+
+    for change in ({"digest": "of others"}, {"data": model.card.data | {"seed": 1}}):
+        (own / "evaluate" / "evaluation.json").write_text(json.dumps(measured | {"bits_per_dim": bits} | change))
+        told(own, tmp_path / "out")
+        assert "3.2100" not in (tmp_path / "out" / "README.md").read_text()
+    (own / "judge" / "judge.json").write_text("{")
+    with pytest.raises(UserError, match=r"judge\.json is damaged .*: measure again, or delete it"):
+        told(own, tmp_path / "out")
+
+
+def test_half_the_size(run: Path, tmp_path: Path) -> None:
+    text = told(run, tmp_path / "half", "storage=bf16")
+    assert f"glow-evaluate checkpoint={tmp_path / 'half'}" in text
+    whole, half = glow_app.load(run), glow_app.load(tmp_path / "half")
+    assert (half.storage, half.card.metrics) == ("bf16", {})
+    assert half.digest != whole.digest
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (run / "model", tmp_path / "half")]
+    assert sizes[1] < 0.75 * sizes[0]
+    faces = whole.sample(8, temperature=1.0)
+    assert (half.bits_per_dim(faces) - whole.bits_per_dim(faces)).mean().abs() < 2e-3
+    assert torch.equal(half.decode(half.encode(faces)), faces)  # another model, and as invertible
+
+    save([directions_of(half)], tmp_path / "half" / "directions")
+    told(tmp_path / "half", tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "half" / "model.safetensors"
+    ).read_bytes()
+    ours, rounded = (glow_app.load_directions(tmp_path / name) for name in ("half", "again"))
+    assert torch.allclose(rounded.units.norm(dim=1), torch.ones(1))
+    assert torch.allclose(rounded.vectors, ours.vectors, atol=0.02 * ours.vectors.abs().max().item())
+    assert not torch.equal(rounded.units, ours.units)
+
+
 def test_mistakes(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is where the model lies: choose another folder"):
         told(run, run / "model")
     with pytest.raises(UserError, match="no directions at nowhere"):
         told(run, tmp_path, "directions=nowhere")
+    with pytest.raises(UserError, match="directions=nowhere: as storage=bf16 it is another model than theirs"):
+        told(run, tmp_path, "directions=nowhere", "storage=bf16")
+    with pytest.raises(UserError, match="license='m: t' is no identifier of a licence"):
+        told(run, tmp_path, "license='m: t'")
     with pytest.raises(UserError, match="format=pickle is not one of folder, torch, onnx"):
         told(run, tmp_path, "format=pickle")
 
@@ -108,6 +176,8 @@ def test_the_decoder_alone(run: Path, tmp_path: Path) -> None:
     "arguments",
     [
         [],
+        ["experiment=drawn_faces", "seed=3"],
+        ["experiment=lsun_bedroom64", "data.root=lsun"],
         ["model=small", "optim.lr=0.0005", "max_steps=7", "temperatures=[0.7]"],
         [
             "data=cifar10",
@@ -131,6 +201,7 @@ def test_the_command_that_made_it(tmp_path: Path, arguments: list[str]) -> None:
         assert first == "glow-train"
         again = compose("train", overrides=given)
     assert "/data" not in command
+    assert ("experiment=" in command) == any("experiment=" in argument for argument in arguments)
     assert flat(again) == flat(trained) | ({"data.root": "cifar, mine"} if "data=cifar10" in arguments else {})
     assert len(given) <= len(arguments)
 
