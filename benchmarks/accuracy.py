@@ -98,9 +98,7 @@ def gradients(flow: Glow, x: Tensor, memory: str) -> list[Tensor]:
 def main() -> None:
     """Measures, prints a table, and writes accuracy.json."""
     arguments = report.parser(__doc__).parse_args()
-    torch.set_num_threads(arguments.threads)
-    facts = report.machine(arguments.device)
-    report.describe(facts)
+    facts = report.start(arguments)
     trained = train(arguments.device)
     moved, errors = moved_by_bfloat16(trained), gradient_errors(trained)
     table = Table("", "measured", "must", "aim", box=None, title="exactness", title_justify="left")

@@ -7,7 +7,7 @@ A training step is counted as three times its forward pass, 2 operations per mul
 (benchmarks/shapes.py): whatever else it does costs time and counts nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks import report
 from benchmarks.peers import BF16, PLAIN, built
-from benchmarks.shapes import CELEBA, DEEP, PUBLISHED, SHAPES, WIDE, faces
+from benchmarks.shapes import CELEBA, DEEP, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, alternate
 from benchmarks.train_step import training_step
 
@@ -60,43 +60,37 @@ def convolution(precision: str, device: torch.device) -> Work:
     return Work(what, precision, flops, lambda: F.conv2d(x, weight, padding=1))
 
 
+def training_steps(shape: Shape, device: torch.device) -> Iterator[Work]:
+    """Forward, backward and Adam update, in both precisions."""
+    images = faces(shape.n_initial, shape.size, device)
+    for precision, one in (("fp32", PLAIN), ("bf16", BF16)):
+        step = training_step(built(one, shape, images).train(), images[: shape.batch].clone())
+        flops = 3 * shape.batch * shape.forward_flops()
+        yield Work(f"training step, {shape.name}", precision, flops, step)
+
+
 def main() -> None:
     """Measures, prints a table and writes ceiling.json."""
-    options = report.parser(__doc__)
-    shapes = {shape.name: shape for shape in (DEEP, WIDE, CELEBA)}
-    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="training steps to measure")
-    options.add_argument("--repeats", type=int, default=7, help="alternated repetitions")
-    options.add_argument("--seconds", type=float, default=2.0, help="a repetition of the slowest takes about so long")
-    arguments = options.parse_args()
-    device = arguments.device
-    torch.set_num_threads(arguments.threads)
-    facts = report.machine(device)
-    report.describe(facts)
+    arguments = report.timed_parser(__doc__, repeats=7, seconds=2.0).parse_args()
+    device, facts = arguments.device, report.start(arguments)
     work = [make(precision, device) for precision in DTYPES for make in (matrix_product, convolution)]
-    every = SHAPES | PUBLISHED
-    names = arguments.shapes or [*shapes, *(PUBLISHED if device.type == "cuda" else ())]
-    for shape in (every[name] for name in names):
-        images = faces(shape.n_initial, shape.size, device)
-        for precision, one in (("fp32", PLAIN), ("bf16", BF16)):
-            step = training_step(built(one, shape, images).train(), images[: shape.batch].clone())
-            flops = 3 * shape.batch * shape.forward_flops()
-            work.append(Work(f"training step, {shape.name}", precision, flops, step))
-    tasks = {f"{one.what} {one.precision}": one.run for one in work}
+    for shape in report.shapes(arguments, usual=(DEEP, WIDE, CELEBA)):
+        work += training_steps(shape, device)
+    names = [f"{one.what} {one.precision}" for one in work]
+    tasks = {name: one.run for name, one in zip(names, work, strict=True)}
     timings = alternate(tasks, arguments.repeats, device, arguments.seconds)
     speeds = {
-        (one.what, one.precision): Quartiles.of(
-            one.flops / t.cost / 1e9 for t in timings[f"{one.what} {one.precision}"]
-        )
-        for one in work
+        (one.what, one.precision): Quartiles.of(one.flops / t.cost / 1e9 for t in timings[name])
+        for name, one in zip(names, work, strict=True)
     }
     table = Table("", "precision", "GFLOP/s (quartiles)", "of the product", "of the convolution", box=None)
     rows = []
     for (what, precision), speed in speeds.items():
         # The first two of a precision are the machine's own.
-        own = [found.middle for (_, theirs), found in speeds.items() if theirs == precision][:2]
-        shares = [f"{speed.middle / ceiling:.0%}" for ceiling in own]
+        own = [speed.middle / found.middle for (_, theirs), found in speeds.items() if theirs == precision][:2]
+        shares = (f"{share:.0%}" for share in own)
         table.add_row(what, precision, f"{speed.middle:,.0f} ({speed.low:,.0f} - {speed.high:,.0f})", *shares)
-        rows.append({"what": what, "precision": precision, "gflops_per_second": asdict(speed)})
+        rows.append({"what": what, "precision": precision, "gflops_per_second": asdict(speed), "shares": own})
     report.CONSOLE.print(table)
     content = {"machine": facts, "repeats": arguments.repeats, "rows": rows}
     report.write(report.file(arguments.output, "ceiling", device, ".json"), content)

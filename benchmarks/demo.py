@@ -96,9 +96,7 @@ def main() -> None:
     options.add_argument("--shapes", nargs="*", choices=list(SHAPES), default=list(SHAPES))
     options.add_argument("--repeats", type=int, default=40, help="moves that are timed")
     arguments = options.parse_args()
-    torch.set_num_threads(arguments.threads)
-    facts = report.machine(arguments.device)
-    report.describe(facts)
+    facts = report.start(arguments)
     table = Table("milliseconds", "move, median", "move, 95%", "open a picture", box=None)
     content = {}
     for name in arguments.shapes:

@@ -158,9 +158,7 @@ def main() -> None:
     if arguments.published_point:
         print(json.dumps(measure_published(arguments.published_point, arguments.device)))
         return
-    facts = report.machine(arguments.device)
-    report.describe(facts)
-    (published if arguments.published else against_depth)(arguments, facts)
+    (published if arguments.published else against_depth)(arguments, report.start(arguments))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.peers import PEERS, Check, Implementation
+from benchmarks.shapes import PUBLISHED, SHAPES, Shape
 from benchmarks.timing import Quartiles, Requirement, Timing, ratio
 
 matplotlib.use("agg")
@@ -34,6 +35,32 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--threads", type=int, default=1, help="of the CPU")
     options.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file and the plot")
     return options
+
+
+def timed_parser(description: str | None, repeats: int, seconds: float) -> argparse.ArgumentParser:
+    """The options of those that time shapes: ``repeats`` and ``seconds`` are the defaults."""
+    options = parser(description)
+    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="default: all that suit the device")
+    options.add_argument("--repeats", type=int, default=repeats, help="alternated repetitions")
+    options.add_argument(
+        "--seconds", type=float, default=seconds, help="a repetition of the slowest takes about so long"
+    )
+    return options
+
+
+def start(arguments: argparse.Namespace) -> dict[str, object]:
+    """Sets the number of threads, says on what machine, and returns that for the JSON file."""
+    torch.set_num_threads(arguments.threads)
+    facts = machine(arguments.device)
+    describe(facts)
+    return facts
+
+
+def shapes(arguments: argparse.Namespace, usual: Iterable[Shape]) -> list[Shape]:
+    """Those that were asked for, or else the usual ones, and on a GPU the published ones as well."""
+    if arguments.shapes:
+        return [(SHAPES | PUBLISHED)[name] for name in arguments.shapes]
+    return [*usual, *(PUBLISHED.values() if arguments.device.type == "cuda" else ())]
 
 
 def machine(device: torch.device) -> dict[str, object]:

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import report
 from benchmarks.peers import BF16, PEERS, PLAIN, built, check
-from benchmarks.shapes import PUBLISHED, SHAPES, Shape, faces
+from benchmarks.shapes import SHAPES, Shape, faces
 from benchmarks.timing import Requirement, Timing, alternate, fastest, ratio
 
 BATCHES = (1, 16)
@@ -42,19 +42,10 @@ def time_shape(
 
 def main() -> None:
     """Measures, prints tables, and writes sample.json and sample.png."""
-    options = report.parser(__doc__)
-    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="default: all that suit the device")
-    options.add_argument("--repeats", type=int, default=9, help="alternated repetitions")
-    options.add_argument("--seconds", type=float, default=1.0, help="a repetition of the slowest takes about so long")
-    arguments = options.parse_args()
-    device = arguments.device
-    torch.set_num_threads(arguments.threads)
-    facts = report.machine(device)
-    report.describe(facts)
-    every = SHAPES | PUBLISHED
-    names = arguments.shapes or (every if device.type == "cuda" else SHAPES)
+    arguments = report.timed_parser(__doc__, repeats=9, seconds=1.0).parse_args()
+    device, facts = arguments.device, report.start(arguments)
     panels, content, found = {}, {}, []
-    for shape in (every[name] for name in names):
+    for shape in report.shapes(arguments, usual=SHAPES.values()):
         for n in BATCHES:
             rows, timings, peer = time_shape(shape, n, arguments.repeats, arguments.seconds, device)
             title = f"{shape.name}, {n} at a time"

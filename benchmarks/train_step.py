@@ -14,7 +14,7 @@ import torch
 from benchmarks import report
 from benchmarks.models import Model
 from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, Check, Implementation, built, check
-from benchmarks.shapes import DEEP, NARROW, PUBLISHED, SHAPES, WIDE, Shape, faces
+from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
 
 LEARNING_RATE = 1e-5
@@ -81,19 +81,10 @@ def required(
 
 def main() -> None:
     """Measures, prints tables, and writes train_step.json and train_step.png."""
-    options = report.parser(__doc__)
-    options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="default: all that suit the device")
-    options.add_argument("--repeats", type=int, default=9, help="alternated repetitions")
-    options.add_argument("--seconds", type=float, default=2.0, help="a repetition of the slowest takes about so long")
-    arguments = options.parse_args()
-    device = arguments.device
-    torch.set_num_threads(arguments.threads)
-    facts = report.machine(device)
-    report.describe(facts)
-    every = SHAPES | PUBLISHED
-    names = arguments.shapes or (every if device.type == "cuda" else SHAPES)
+    arguments = report.timed_parser(__doc__, repeats=9, seconds=2.0).parse_args()
+    device, facts = arguments.device, report.start(arguments)
     panels, content, found = {}, {}, []
-    for shape in (every[name] for name in names):
+    for shape in report.shapes(arguments, usual=SHAPES.values()):
         checks, timings = time_shape(shape, arguments.repeats, arguments.seconds, device)
         peers = [peer.name for peer in PEERS if peer.name in timings]
         peer = fastest(timings, peers) if peers else None
