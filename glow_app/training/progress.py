@@ -65,11 +65,12 @@ class ProgressReport(pl.Callback):
         if self._since < self.STRETCH and trainer.global_step != trainer.max_steps:
             self._show(trainer)
             return
-        assert isinstance(pl_module, GlowModule) and pl_module.last_loss is not None
+        assert isinstance(pl_module, GlowModule)
         self.images_per_second = self._images / self._since
         self._images, self._since = 0, 0.0
-        loss = pl_module.last_loss.item()
-        self._smoothed = loss if self._smoothed is None else 0.7 * self._smoothed + 0.3 * loss
+        if pl_module.last_loss is not None:  # the first update may still be accumulated, or was left out
+            loss = pl_module.last_loss.item()
+            self._smoothed = loss if self._smoothed is None else 0.7 * self._smoothed + 0.3 * loss
         self._show(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
