@@ -43,7 +43,12 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} has no value: add {error.full_key}=... to the command line") from error
     except ValidationError as error:
-        raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
+        reason = str(error.msg).splitlines()[0]
+        if "is not a ListConfig" in reason:
+            raise UserError(f"{error.full_key} is a list: write {error.full_key}=one,two") from error
+        if reason.endswith("to Dict[str, float]"):
+            raise UserError(f"{error.full_key} names numbers: write {error.full_key}='{{name: 1}}'") from error
+        raise UserError(f"{error.full_key}: {reason}") from error
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)

@@ -200,7 +200,7 @@ def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
 
 def _with_model(composed: DictConfig, schema: type[U]) -> U:
     """The checked configuration of a command that uses one trained model."""
-    if composed.checkpoint is None:
+    if not composed.checkpoint:
         raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/..., or leave it out")
     fill_in_data(composed, str(composed.checkpoint), given_keys())
     return check(composed, schema)

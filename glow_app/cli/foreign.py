@@ -1,40 +1,97 @@
-"""Configuration files from elsewhere (``--config-dir``): they may choose options, and nothing that runs code.
+"""What a command line may bring in besides ``key=value``: flags, and configuration files from elsewhere.
 
-Hydra makes objects of whatever a file names under ``hydra.callbacks``, before a command has seen anything of it.
+Files (``--config-dir``) may choose options, and nothing that runs code. Hydra makes objects of whatever a file names
+under ``hydra``, and writes where it says, before a command has seen anything of it.
 """
 
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
+from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
 
 FOLDER_FLAGS = ("--config-dir", "-cd")
 REFUSED_FLAGS = ("--config-path", "-cp", "--config-name", "-cn")
+VALUES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
+FLAGS = (
+    *FOLDER_FLAGS, *VALUES, "--help", "-h", "--hydra-help", "--version", "--resolve", "-r", "--package", "-p", "--run",
+    "--multirun", "-m", "--shell-completion", "-sc", "--info", "-i",
+)  # fmt: skip
+"""Those of Hydra's that are let through, by their whole names: it would take abbreviations too."""
+
+OF_HYDRA = re.compile(r"\bhydra\b")
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Raises a UserError for a flag that no command has, or that lacks its value."""
+    for number, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            continue
+        if flag in REFUSED_FLAGS:
+            raise UserError(f"{flag}: the command has its own configuration; add files to it with --config-dir")
+        if flag == "--experimental-rerun":
+            raise UserError(f"{flag} reads a pickle, which can run code: give the options themselves")
+        if flag not in FLAGS:
+            near = f": write {word.lstrip('-')}" if equals else did_you_mean(flag, list(FLAGS))
+            raise UserError(f"unknown flag {flag}; options are key=value{near}")
+        following = value if equals else arguments[number + 1] if number + 1 < len(arguments) else ""
+        if flag in VALUES and following not in VALUES[flag]:
+            raise UserError(f"{flag} takes one of {', '.join(VALUES[flag])}")
+        if flag in FOLDER_FLAGS and (not following or following.startswith("-")):
+            raise UserError(f"{flag} takes a folder")
+
+
+def foreign_folders(arguments: list[str]) -> list[Path]:
+    """The folders of configuration files that the command line adds."""
+    found: list[Path] = []
+    for number, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag in FOLDER_FLAGS:
+            found.append(Path(value if equals else arguments[number + 1]))
+    return found
 
 
 def check_foreign_files(arguments: list[str]) -> None:
-    """Raises a UserError if the command line brings in a file that could run code."""
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag in REFUSED_FLAGS:
-            raise UserError(f"{flag}: the command has its own configuration; add files to it with --config-dir")
-        if flag.lstrip("+") == "hydra.searchpath":
-            raise UserError("hydra.searchpath: give the folder with --config-dir")
-        if flag in FOLDER_FLAGS:
-            folder = Path(value if equals else next(words, ""))
-            for path in sorted({*folder.rglob("*.yaml"), *folder.rglob("*.yml")}):
-                _check(path)
+    """Raises a UserError if the command line, whose flags are known, brings in a file that could run code."""
+    if any(word.partition("=")[0].lstrip("+") == "hydra.searchpath" for word in arguments):
+        raise UserError("hydra.searchpath: give the folder with --config-dir")
+    for folder in foreign_folders(arguments):
+        for path in _files(folder):
+            if path.relative_to(folder).parts[0] == "hydra":
+                raise UserError(f"{path}: settings of hydra can run code; take it out")
+            _check(path)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Those that Hydra would find: it follows links."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place, name) for name in sorted(files) if name.endswith((".yaml", ".yml")))
 
 
 def _check(path: Path) -> None:
     try:
-        tokens = list(yaml.scan(path.read_text()))
+        text = path.read_text()
+        tokens = list(yaml.scan(text))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    for token in tokens:
+    for line in text.splitlines():
+        if "@package" in line and OF_HYDRA.search(line):
+            raise UserError(f"{path}: {line.strip()} can run code; take it out")
+    for before, token in zip([None, *tokens], tokens, strict=False):
         if isinstance(token, yaml.TagToken | yaml.AliasToken):
             raise UserError(f"{path}: tags and aliases are not read; write the value itself")
-        if isinstance(token, yaml.ScalarToken) and ("_target_" in token.value or token.value.split(".")[0] == "hydra"):
-            raise UserError(f"{path}: {token.value} can run code; take it out")
+        if isinstance(token, yaml.ScalarToken):
+            names = not isinstance(before, yaml.ValueToken)  # a key, or an entry of a list such as the defaults
+            if "_target_" in token.value or (names and OF_HYDRA.search(token.value)):
+                raise UserError(f"{path}: {token.value} can run code; take it out")

@@ -3,13 +3,14 @@
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from glow_app.cli.arguments import quoted
 from glow_app.cli.pages import PAGES
 from glow_app.config_check import check_choice
 from glow_app.config_data import DATA_SCHEMAS
@@ -40,20 +41,23 @@ def asked_for(arguments: list[str]) -> bool:
     return "--help" in arguments or "-h" in arguments
 
 
-def text(command: str, arguments: list[str], conf: Path) -> str:
+def text(command: str, arguments: list[str], folders: Sequence[Path]) -> str:
     """The page of a command.
 
     Args:
         command: the name of its file in ``conf/``.
         arguments: what else is on the command line; the values of options and choices are then those that it sets.
-        conf: the folder of the configuration files.
+        folders: of configuration files: the command's own, then those that the command line adds.
 
     Raises:
         HydraException, OmegaConfBaseException, UserError: the arguments do not compose.
     """
     page = PAGES[command]
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    own, *added = (folder.absolute() for folder in folders)
+    if added:
+        overrides.append(f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in added)}]")
+    with initialize_config_dir(str(own), version_base="1.3"):
         composed = compose(command, overrides=overrides, return_hydra_config=True)
     chosen = dict(composed.hydra.runtime.choices)
     options = meanings(page.schema, OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
@@ -61,7 +65,7 @@ def text(command: str, arguments: list[str], conf: Path) -> str:
     sections = [
         [f"glow-{command}: {page.purpose}", *_wrapped(page.more)],
         ["Examples", *(line for example in page.examples for line in _entry(*example))],
-        ["Groups (group=choice)", *_groups(chosen, conf)],
+        ["Groups (group=choice)", *_groups(chosen, folders)],
         ["Most used keys (key=value)", *(line for key in page.most_used if key in options for line in lines[key])],
         ["All other keys", *(line for key, entry in lines.items() if key not in page.most_used for line in entry)],
         _wrapped(CLOSING),
@@ -102,10 +106,11 @@ def _limits(metadata: Mapping[str, Any]) -> str:
     return f"{low}, at most {most:,}" if low else f"at most {most:,}"
 
 
-def _groups(chosen: Mapping[str, str | None], conf: Path) -> Iterable[str]:
+def _groups(chosen: Mapping[str, str | None], folders: Sequence[Path]) -> Iterable[str]:
     for group, purpose in GROUPS.items():
         if group in chosen:
-            choices = ", ".join(path.stem for path in sorted((conf / group).glob("*.yaml")))
+            found = sorted(path for folder in folders for path in (folder / group).glob("*.yaml"))
+            choices = ", ".join(path.stem for path in found)
             yield from _entry(f"{group}={_written(chosen[group])}", f"{purpose}: {choices}")
 
 

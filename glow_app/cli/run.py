@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glow_app import shipped
 from glow_app.cli import help as pages
-from glow_app.cli.foreign import check_foreign_files
+from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
 from glow_app.config_check import did_you_mean
 from glow_app.errors import UserError
 from glow_app.place import place
@@ -55,59 +55,69 @@ def run(
         except UserError as error:
             if debug:
                 raise
-            status = _say(error)
+            status = _say(error, config_name, folders)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
+    folders = [conf_folder()]
     try:
+        check_flags(sys.argv[1:])
         check_foreign_files(sys.argv[1:])
+        folders += foreign_folders(sys.argv[1:])
     except UserError as error:
-        sys.exit(_say(error))
+        sys.exit(_say(error, config_name, folders))
     sys.argv[1:] = prepare(sys.argv[1:])
     try:
         if pages.asked_for(sys.argv[1:]):
-            print(pages.text(config_name, sys.argv[1:], conf_folder()))
+            print(pages.text(config_name, sys.argv[1:], folders))
             sys.exit(0)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if debug:
             raise
-        status = _say(error)
+        status = _say(error, config_name, folders)
     sys.exit(status)
 
 
-def _say(error: Exception) -> int:
+def _say(error: Exception, command: str, folders: Sequence[Path]) -> int:
     if place().rank > 0:
         # Of several processes that find the same, the first speaks, and the others are ended while they wait.
         time.sleep(PATIENCE)
-    print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
+    print(f"error: {_one_line(error, command, folders)}", file=sys.stderr, flush=True)
     return USER_ERROR
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, command: str, folders: Sequence[Path]) -> str:
     text = str(error)
     cause = error.__cause__
     if unknown := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text}\n{cause}"):
-        return f"unknown key {unknown[2]}{did_you_mean(unknown[2], _known_keys())}"
+        return _unknown(unknown[2], command)
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {unknown[1]}{did_you_mean(unknown[1], _known_keys())}"
+        return _unknown(unknown[1], command)
     if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        choices = sorted(path.stem for path in (conf_folder() / missing[1]).glob("*.yaml"))
+        choices = sorted(path.stem for folder in folders for path in (folder / missing[1]).glob("*.yaml"))
         near = did_you_mean(missing[2], choices)
         return f"{missing[1]}={missing[2]} is not one of {', '.join(choices)}{near}"
     return " ".join(re.sub(r"See https://\S+ for details", "", text).split())
 
 
-def _known_keys() -> list[str]:
-    """Every key that a command line may set, and the names of the groups."""
-    keys: list[str] = []
+def _unknown(key: str, command: str) -> str:
+    """What to say of a key that Hydra does not know, which may be one elsewhere."""
+    owners: dict[str, list[str]] = {}
     for path in sorted(conf_folder().rglob("*.yaml")):
         group = path.relative_to(conf_folder()).parent.as_posix()
         content = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(content, dict)
         if group == "experiment":
             continue
-        prefix = "" if group == "." else f"{group}."
-        keys += [f"{prefix}{key}" for key in content if key not in ("defaults", "hydra")]
-        keys += [] if group == "." else [group]
-    return keys
+        if group != ".":
+            owners.setdefault(group, [])
+        for name in content:
+            if name not in ("defaults", "hydra"):
+                full, owner = (
+                    (name, f"glow-{path.stem}") if group == "." else (f"{group}.{name}", f"{group}={path.stem}")
+                )
+                owners.setdefault(str(full), []).append(owner)
+    if others := [owner for owner in owners.get(key, []) if owner != f"glow-{command}"]:
+        return f"unknown key {key}: it is a key of {', '.join(others)}"
+    return f"unknown key {key}{did_you_mean(key, list(owners))}"

@@ -21,7 +21,7 @@ EXAMPLES = [line for page in PAGES.values() for line, _ in page.examples]
 
 
 def page(command: str, *arguments: str) -> str:
-    return help_.text(command, list(arguments), conf_folder())
+    return help_.text(command, list(arguments), [conf_folder()])
 
 
 def test_every_command_has_a_page() -> None:
