@@ -37,6 +37,7 @@ from glow_app.config_use import (
 )
 from glow_app.errors import UserError
 from glow_app.place import place
+from glow_app.training.folder import folder_of
 
 U = TypeVar("U", bound=OpenConfig)
 
@@ -104,11 +105,9 @@ def _train(composed: DictConfig) -> None:
         _estimate(composed, console)
         return
     fresh = composed.resume in (None, AUTO)
-    config = check(composed, TrainConfig) if fresh else None
+    config = check(composed if fresh else resumed(composed, folder_of(str(composed.resume))), TrainConfig)
     _require_one_process_in_a_sweep(composed)
     run_folder, checkpoint = _where(composed, config, console)
-    if config is None:
-        config = check(resumed(composed, run_folder), TrainConfig)
     from glow_app.training.run import fit
 
     # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
@@ -206,17 +205,17 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
     return check(composed, schema)
 
 
-def _where(composed: DictConfig, config: TrainConfig | None, console: Console) -> tuple[Path, Path | None]:
+def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
     """The folder of the run, and the checkpoint to go on from: the same in all processes of the run."""
     from glow_app import processes
 
     def decide() -> str:
-        if config is None:
-            found = _find_run(str(composed.resume), console)
+        if composed.resume is None:
+            found = _new_run_folder(config.name), None
         elif composed.resume == AUTO:
             found = _continue_or_start(config, composed, console)
         else:
-            found = _new_run_folder(config.name), None
+            found = _find_run(str(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
 
     folder, checkpoint = json.loads(processes.agreed(decide))

@@ -74,6 +74,11 @@ def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> D
 
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     """The configuration of the run, changed by what the command line says besides ``resume``."""
+    if not composed.resume or not run_folder.is_dir():
+        raise UserError(
+            f"resume={composed.resume}: this run does not exist; give the folder of a run, or a file "
+            "checkpoints/step_*.ckpt"
+        )
     path = run_folder / "config.yaml"
     if not path.exists():
         raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.progress import say
+from glow_app.training.folder import folder_of
 
 TRAILER = re.compile(rb"\nsha256:([0-9a-f]{64})\n")
 TRAILER_BYTES = 73
@@ -201,7 +202,7 @@ def find_run(resume: str, console: Console) -> tuple[Path, Path]:
     """
     path = Path(resume).expanduser()
     if path.is_file():
-        return path.absolute().parent.parent if path.parent == Path() else path.parent.parent, path
+        return folder_of(resume), path
     newest = newest_whole(path, console)
     if newest is None:
         what = "has no checkpoint yet" if path.is_dir() else "does not exist"

@@ -21,7 +21,7 @@ from glow_app.likelihood import dequantize
 from glow_app.progress import counting, say
 from glow_app.training import report
 from glow_app.training.compiling import compile_flow
-from glow_app.training.exhausted import out_of_memory
+from glow_app.training.explained import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
 from glow_app.training.trainer import layout

@@ -1,19 +1,13 @@
 """One training run from its configuration to its last line: the one place that wires it together."""
 
 import dataclasses
-import json
 import math
-import platform
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from glow_app import figures, processes
@@ -23,12 +17,10 @@ from glow_app.config import AUTO, TrainConfig
 from glow_app.data.module import ImageDataModule
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
-from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.exported import export
 from glow_app.flows import Flow, initialize
-from glow_app.flows.execution import Drift
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
 from glow_app.sources import open_split
@@ -37,7 +29,8 @@ from glow_app.training.callbacks import LearningRate
 from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
-from glow_app.training.exhausted import out_of_memory
+from glow_app.training.explained import explained
+from glow_app.training.folder import save_configuration, trained_alone, versions
 from glow_app.training.guards import FiniteGuard, Monitors
 from glow_app.training.loggers import conclude, make_loggers
 from glow_app.training.module import GlowModule
@@ -50,8 +43,6 @@ from glow_app.training.watch import Watch
 
 GRID = 32
 """Images in a sample grid."""
-
-VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -106,34 +97,42 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
+    with trained_alone(run_folder) if first else nullcontext():
+        _train(run, where, checkpoint, resumed_step)
+
+
+def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int) -> None:
+    """From the first thing that is written to the last."""
+    config, console = run.config, run.console
+    first = processes.is_first()
     if first:
-        _save_configuration(config, run_folder)
-    compile_flow(flow, config.trainer.compile)
-    report.banner(config, flow, train, val, run_folder, resumed_step, where.world_size, console)
+        save_configuration(config, run.folder)
+    compile_flow(run.module.flow, config.trainer.compile)
+    report.banner(config, run.module.flow, run.train, run.val, run.folder, resumed_step, where.world_size, console)
 
     signals = Signals()
-    checkpoints = Checkpoints(run_folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
-    loggers = make_loggers(config, run_folder, resumed_step, console) if first else []
+    checkpoints = Checkpoints(run.folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
+    loggers = make_loggers(config, run.folder, resumed_step, console) if first else []
     watch = Watch()
     callbacks = [watch, *_callbacks(run, checkpoints)]
-    trainer = make_trainer(config, where, run_folder, val is not None, callbacks, loggers)
+    trainer = make_trainer(config, where, run.folder, run.val is not None, callbacks, loggers)
     device = trainer.strategy.root_device
     data = _data_module(run, where)
     ending = False
-    with watch, signals, _explained(trainer, checkpoint, checkpoints):
+    with watch, signals, explained(trainer, checkpoint, checkpoints):
         try:
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
             ending = True
             signals.obey_at_once()
             validated = config.max_steps % min(config.validate_every, config.max_steps) == 0
-            if val is not None and not (validated and resumed_step < config.max_steps):
+            if run.val is not None and not (validated and resumed_step < config.max_steps):
                 trainer.validate(run.module, data, verbose=False)
             _conclude(run, trainer, device)
         except Interrupted as stop:
             if trainer.is_global_zero:
                 if not ending:
                     _export(run, trainer.global_step, {})
-                report.interrupted(checkpoints.saved_step, config.max_steps, run_folder, console)
+                report.interrupted(checkpoints.saved_step, config.max_steps, run.folder, console)
                 if stop.number == REQUEUE:
                     say(console, requeue())
             raise stop.exit() from None
@@ -153,38 +152,6 @@ def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, conso
     if config.resume != AUTO:
         raise UserError(f"{text}; give a larger max_steps")
     say(console, text)  # a job that is queued again after its end has ended well
-
-
-@contextmanager
-def _explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkpoints) -> Iterator[None]:
-    """Inside, what libraries warn of for nothing is silent, and what a person can put right is a UserError."""
-    with warnings.catch_warnings():
-        # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
-        # torch 2.15's code generator calls what torch 2.15 deprecates.
-        warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
-        # torch's compiler looks at the base of a view that is no leaf.
-        warnings.filterwarnings("ignore", message=".*grad attribute of a Tensor that is not a leaf.*")
-        try:
-            yield
-        except Drift as error:
-            raise UserError(f"step {trainer.global_step}: {error}") from error
-        except UserError:
-            raise
-        except Exception as error:
-            if processes.is_lost_connection(error):
-                raise UserError(
-                    "another process of this run has ended; go on with "
-                    f"glow-train resume={checkpoints.run_folder} once it is known why"
-                ) from error
-            if checkpoint is not None and not checkpoints.restored:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error
-            if (told := out_of_memory(error)) is None:
-                raise
-            raise told from error
 
 
 def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
@@ -305,20 +272,9 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
         step=step,
         weights="averaged" if run.average else "raw",
         metrics={key: value for key, value in reached.items() if math.isfinite(value)},
-        versions=_versions(),
+        versions=versions(),
     )
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")
     if (run.folder / "metrics.csv").exists():
         figures.curves(metrics.read(run.folder / "metrics.csv"), run.folder / "curves.png")
-
-
-def _save_configuration(config: TrainConfig, run_folder: Path) -> None:
-    configuration = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    versions = json.dumps(_versions(), indent=1)
-    write_durably(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
-    write_durably(run_folder / "versions.json", lambda file: file.write(versions.encode()))
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

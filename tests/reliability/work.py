@@ -20,6 +20,7 @@ from glow_app.evaluation.likelihood import evaluate
 from glow_app.flows import Glow
 from glow_app.training import run as runs
 from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.explained import explained
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import layout, make_trainer
 from tests.training.runs import smallest, train
@@ -72,7 +73,7 @@ def trained(folder: Path, overrides: list[str]) -> dict[str, Any]:
         flip=True, shift=0.1, workers=0, val_images=0,
     )  # fmt: skip
     trainer = make_trainer(config, where, folder, validates=False, callbacks=[recorder], loggers=[])
-    with runs._explained(trainer, None, None):  # type: ignore[arg-type]  # there are no checkpoints
+    with explained(trainer, None, None):  # type: ignore[arg-type]  # there are no checkpoints
         trainer.fit(module, data)
     return {
         "positions": recorder.positions,
