@@ -7,7 +7,13 @@ from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow, Level
 from glow_app.flows.initialize import initialize
+from glow_app.flows.logit import Logit
+from glow_app.flows.masked import MaskedCoupling, channel_mask, checkerboard
+from glow_app.flows.nice import DiagonalScaling, Flatten, Nice
+from glow_app.flows.normalisation import BatchNorm
 from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelAffine
+from glow_app.flows.real_nvp import DiagonalSqueeze, RealNVP
+from glow_app.flows.residual import ResidualNet
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 from glow_app.flows.vector import MLP, Reordered, vector_coupling
@@ -18,22 +24,33 @@ __all__ = [
     "AdditiveCoupling",
     "AffineCoupling",
     "Base",
+    "BatchNorm",
     "Bijection",
     "Chain",
     "ChannelPermutation",
     "ConvNet",
+    "DiagonalScaling",
+    "DiagonalSqueeze",
+    "Flatten",
     "Flow",
     "FlowStep",
     "FullInvConv1x1",
     "Glow",
     "InvConv1x1",
     "Level",
+    "Logit",
+    "MaskedCoupling",
+    "Nice",
     "PixelAffine",
+    "RealNVP",
     "Reordered",
+    "ResidualNet",
     "Split",
     "Squeeze",
     "TopPrior",
     "ZeroConv2d",
+    "channel_mask",
+    "checkerboard",
     "initialize",
     "vector_coupling",
 ]

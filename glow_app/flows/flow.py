@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glow_app.flows.base import base_distribution
 from glow_app.flows.bijection import Bijection
 from glow_app.flows.conditioner import Network
+from glow_app.flows.normalisation import BatchNorm
 
 
 class Flow(nn.Module):
@@ -61,6 +62,17 @@ class Flow(nn.Module):
         for module in self.modules():
             if isinstance(module, Network):
                 module.compute_dtype = dtype
+
+    def update_statistics(self) -> None:
+        """Takes over what batch normalisation has found in the last training batch, once its gradient is there."""
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.update()
+
+    def learned(self) -> list[Tensor]:
+        """What training moves, and what an average of the weights averages: parameters, then running statistics."""
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        return [*self.parameters(), *(statistic for norm in norms for statistic in (norm.mean, norm.variance))]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Latents, finest first, and the log-determinant (B,) in nats.

@@ -9,17 +9,26 @@ from glow_app.flows import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    BatchNorm,
     Bijection,
     Chain,
     ChannelPermutation,
     ConvNet,
+    DiagonalScaling,
+    DiagonalSqueeze,
+    Flatten,
     FlowStep,
     FullInvConv1x1,
     InvConv1x1,
     Level,
+    Logit,
+    MaskedCoupling,
+    ResidualNet,
     Split,
     Squeeze,
     TopPrior,
+    channel_mask,
+    checkerboard,
     vector_coupling,
 )
 
@@ -48,11 +57,25 @@ def vector(n_dims: int, kind: str, partition: str, number: int = 1) -> Bijection
     return vector_coupling(kind, partition, number, n_dims, width=6, n_hidden=2)
 
 
+def masked(mask: torch.Tensor, kind: str = "actnorm") -> MaskedCoupling:
+    return MaskedCoupling(ResidualNet(C, 2 * C, width=6, n_blocks=1, kind=kind, momentum=0.5), mask, C)
+
+
+def batch_norm() -> BatchNorm:
+    """With averages that are not those it starts with."""
+    norm = BatchNorm(C, momentum=0.5)
+    norm.mean.copy_(torch.linspace(-1, 1, C))
+    norm.variance.copy_(torch.linspace(0.5, 2, C))
+    return norm
+
+
 @dataclass(frozen=True)
 class Row:
     make: Callable[[], Bijection]
     n_classes: int = 0
     shape: tuple[int, int, int] = (C, H, W)
+    evaluated: bool = False  # in training, batch normalisation lets samples depend on each other
+    pixels: bool = False  # takes x in [-1/2, 1/2) alone
 
 
 BIJECTIONS: dict[str, Row] = {
@@ -80,6 +103,17 @@ BIJECTIONS: dict[str, Row] = {
     "Chain of vector couplings reversible": Row(
         lambda: Chain([vector(5, "affine", "even_odd", i) for i in range(3)], memory="reversible"), shape=(5, 1, 1)
     ),
+    "BatchNorm": Row(batch_norm, evaluated=True),
+    "MaskedCoupling checkerboard": Row(lambda: masked(checkerboard(H, W, 0))),
+    "MaskedCoupling channels": Row(lambda: masked(channel_mask(C, 1))),
+    "MaskedCoupling batchnorm": Row(lambda: masked(checkerboard(H, W, 1), "batchnorm"), evaluated=True),
+    "Chain of masked couplings reversible": Row(
+        lambda: Chain([masked(checkerboard(H, W, 0)), ActNorm(C), masked(channel_mask(C, 0))], memory="reversible")
+    ),
+    "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
+    "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),
+    "Flatten": Row(lambda: Flatten((C, H, W))),
+    "Logit": Row(lambda: Logit(0.05), pixels=True),
     "Level": Row(lambda: level(lambda c: Split(c, border=True))),
     "Level at the top": Row(lambda: level(lambda c: TopPrior(c, border=True, n_classes=2)), n_classes=2),
 }

@@ -24,10 +24,12 @@ def state(request: pytest.FixtureRequest) -> str:
 def case(request: pytest.FixtureRequest, state: str) -> Case:
     torch.manual_seed(0)
     row = BIJECTIONS[request.param]
-    bijection = row.make().double()
+    bijection = row.make().double().train(not row.evaluated)
     if state == "perturbed":
         perturb(bijection)
     x = torch.randn(B, *row.shape, dtype=torch.float64)
+    if row.pixels:
+        x = torch.sigmoid(x) - 0.5
     return bijection, x, torch.arange(B) % row.n_classes if row.n_classes else None
 
 
@@ -93,7 +95,7 @@ def test_state_dict_carries_everything(case: Case, request: pytest.FixtureReques
     bijection, x, cond = case
     name = request.node.callspec.params["case"]
     torch.manual_seed(1)  # another beginning, which loading has to overwrite
-    other = BIJECTIONS[name].make().double()
+    other = BIJECTIONS[name].make().double().train(bijection.training)
     if not name.startswith("ChannelPermutation"):
         perturb(other)
     other.load_state_dict(bijection.state_dict())
