@@ -34,11 +34,11 @@ def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, conso
     return loggers
 
 
-def log_picture(loggers: Sequence[Logger], name: str, picture: Picture, step: int) -> None:
+def log_picture(loggers: Sequence[Logger], name: str, picture: Picture, step: int, caption: str = "") -> None:
     """Gives a picture, such as ``samples/T0.70``, to those that take pictures."""
     for logger in loggers:
         if isinstance(logger, TrackerLogger):
-            logger.log_picture(name, picture, step)
+            logger.log_picture(name, picture, step, caption)
 
 
 def conclude(loggers: Sequence[Logger], figures: dict[str, float], step: int, model: Path) -> None:

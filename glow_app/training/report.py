@@ -98,13 +98,14 @@ def where(
     say(console, "then try")
     model = f"checkpoint={run_folder}"
     commands = [f"glow-sample {model} temperature=0.5,0.7,0.9"]
+    split = "" if held_out is None or held_out.split == "test" else f" split={held_out.split}"
     if held_out is not None:
-        split = "" if held_out.split == "test" else f" split={held_out.split}"
         label = f" label={train.class_names[0]}" if config.model.class_conditional else ""
         commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}{label}"]
         if train.attributes is not None:
             sweep = ",".join(train.attribute_names[:3])
             commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]
+    commands.append(f"glow-demo {model}{split}")
     for command in [*commands, f"glow-train resume={run_folder} max_steps={2 * config.max_steps}"]:
         say(console, f"  {command}")
 

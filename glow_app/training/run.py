@@ -25,6 +25,7 @@ from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
 from glow_app.sources import open_split
 from glow_app.training import metrics, report
+from glow_app.training.album import Album
 from glow_app.training.callbacks import LearningRate
 from glow_app.training.checkpoint import read_checkpoint, require_weights_of
 from glow_app.training.compiling import compile_flow
@@ -38,6 +39,7 @@ from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
 from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
+from glow_app.training.strips import Strips
 from glow_app.training.trainer import Layout, layout, log_every, make_trainer
 from glow_app.training.watch import Watch
 
@@ -231,15 +233,23 @@ def _data_module(run: _Run, where: Layout) -> ImageDataModule:
 
 def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     config = run.config
+    album = Album(run.folder, run.console)
     grids = SampleGrids(
-        run.folder, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
+        album, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
     )
+    strips: list[pl.Callback] = []
+    if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
+        batch_size = config.trainer.batch_size // processes.world_size()
+        strips.append(
+            Strips(album, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console)
+        )
     return [
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
         Monitors(log_every(config)),
         LearningRate(),
         grids,
+        *strips,
         checkpoints,
         ProgressReport(run.console),
     ]

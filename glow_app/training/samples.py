@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -10,11 +9,10 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.durable import CannotWrite
 from glow_app.likelihood import quantize
 from glow_app.progress import say
+from glow_app.training.album import Album
 from glow_app.training.callbacks import AfterUpdate
-from glow_app.training.loggers import log_picture
 from glow_app.training.module import GlowModule
 
 
@@ -24,7 +22,7 @@ class SampleGrids(AfterUpdate):
     The loggers are given the same pictures.
 
     Args:
-        run_folder: folder of the run.
+        album: where the grids go.
         every: steps between two; the last step is always drawn.
         temperatures: one grid for each.
         n: images in a grid.
@@ -35,7 +33,7 @@ class SampleGrids(AfterUpdate):
 
     def __init__(
         self,
-        run_folder: Path,
+        album: Album,
         every: int,
         temperatures: list[float],
         n: int,
@@ -44,7 +42,7 @@ class SampleGrids(AfterUpdate):
         console: Console,
     ) -> None:
         super().__init__()
-        self.run_folder = run_folder
+        self.album = album
         self.every = every
         self.temperatures = temperatures
         self.n = n
@@ -68,10 +66,5 @@ class SampleGrids(AfterUpdate):
         if not torch.isfinite(x).all():
             say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
             return
-        path = self.run_folder / "samples" / f"step_{step:08d}_T{temperature:.2f}.png"
         grid = figures.grid(quantize(x, module.n_bits), columns=8)
-        log_picture(loggers, f"samples/T{temperature:.2f}", grid, step)
-        try:
-            figures.save_png(grid, path)
-        except CannotWrite as error:  # no reason to stop training
-            say(self.console, f"step {step:>7,}   {error}")
+        self.album.keep(grid, step, f"T{temperature:.2f}", loggers, f"samples/T{temperature:.2f}")

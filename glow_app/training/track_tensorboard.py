@@ -49,7 +49,8 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(key, value, step)
         self._writer.flush()
 
-    def picture(self, name: str, picture: Picture, step: int) -> None:
+    def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
+        """TensorBoard shows no captions: the name has to do."""
         self._writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
         self._writer.flush()
 

@@ -77,9 +77,10 @@ class Wandb(Tracker):
         if new:
             self._log(new, step)
 
-    def picture(self, name: str, picture: Picture, step: int) -> None:
+    def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
         if step > self._steps.get(name, -1):
-            self._log({name: self._wandb.Image(picture, caption=f"step {step:,}")}, step)
+            text = f"{caption}, step {step:,}" if caption else f"step {step:,}"
+            self._log({name: self._wandb.Image(picture, caption=text)}, step)
 
     def model(self, folder: Path) -> None:
         if not self._config.logger.artifacts:
@@ -135,7 +136,7 @@ class Wandb(Tracker):
     def _axes(self) -> None:
         for axis in ("step", "images"):
             self._run.define_metric(axis, hidden=True)
-        for panel in ("train", "val", "test", "speed", "samples"):
+        for panel in ("train", "val", "test", "speed", "samples", "interpolation", "edit"):
             self._run.define_metric(f"{panel}/*", step_metric="step")
         self._run.define_metric("val/bits_per_dim", step_metric="step", summary="min,last")
 

@@ -28,8 +28,8 @@ class Tracker(ABC):
         """Figures that were reached at a step."""
 
     @abstractmethod
-    def picture(self, name: str, picture: Picture, step: int) -> None:
-        """A picture of a step, such as ``samples/T0.70``."""
+    def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
+        """A picture of a step, such as ``samples/T0.70``; the caption may be empty."""
 
     @abstractmethod
     def model(self, folder: Path) -> None:
@@ -84,9 +84,9 @@ class TrackerLogger(Logger):
         self._try(lambda tracker: tracker.metrics(values, step or 0))
 
     @rank_zero_only
-    def log_picture(self, name: str, picture: Picture, step: int) -> None:
-        """A picture of a step, such as ``samples/T0.70``."""
-        self._try(lambda tracker: tracker.picture(name, picture, step))
+    def log_picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
+        """A picture of a step, such as ``samples/T0.70``; the caption may be empty."""
+        self._try(lambda tracker: tracker.picture(name, picture, step, caption))
 
     @rank_zero_only
     def log_model(self, folder: Path) -> None:

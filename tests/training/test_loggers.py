@@ -10,14 +10,20 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.training import metrics
 from glow_app.training.callbacks import AfterUpdate
 from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.strips import shown_attribute
 from tests.training.runs import configure, find, smallest, train
 from tests.training.wandb_files import all_records, history, points
 from tests.training.wandb_server import wandb_server
 
 ROOT = Path(__file__).parents[2]
+
+
+def is_picture(name: str) -> bool:
+    return name.startswith(("samples/", "interpolation/", "edit/"))
 
 
 def in_csv(run: Path) -> list[tuple[str, int, float]]:
@@ -31,19 +37,25 @@ def test_wandb_offline_has_figures_pictures_and_the_configuration(
     run = tmp_path / "run"
     output = train(smallest(tmp_path, "logger=wandb", "temperatures=[0,0.7]"), run)
     logged = points(run)
-    figures = sorted(point for point in logged if "/T" not in point[0])
+    figures = sorted(point for point in logged if not is_picture(point[0]))
     assert figures == sorted(in_csv(run))
     assert {key for key, *_ in figures} >= {
         "train/bits_per_dim", "train/lr", "train/gradient_norm", "val/bits_per_dim", "test/bits_per_dim",
     }  # fmt: skip
-    pictures = [(key, step) for key, step, _ in logged if "/T" in key]
-    assert sorted(pictures) == [(f"samples/T{t}", step) for t in ("0.00", "0.70") for step in (4, 8)]
+    pictures = [(key, step) for key, step, _ in logged if is_picture(key)]
+    names = ("edit/Smiling", "interpolation/val_0-val_1", "samples/T0.00", "samples/T0.70")
+    assert sorted(pictures) == [(name, step) for name in names for step in (4, 8)]
+    captions = {key: row[key]["caption"] for row in history(run) for key in row if key in names}
+    assert captions["edit/Smiling"] == "Smiling, -1.5 to +1.5, step 8"
+    assert captions["samples/T0.70"] == "step 8"
     assert all(row["images"] == 8 * row["step"] for row in history(run))
 
     told = {item.key: item.value_json for r in all_records(run) if r.HasField("run") for item in r.run.config.update}
     assert '"lr":0.004' in told["optim"].replace(" ", "")
     axes = {r.metric.glob_name: r.metric.step_metric for r in all_records(run) if r.HasField("metric")}
-    assert axes["samples/*"] == axes["train/*"] == axes["speed/*"] == "step"
+    assert (
+        axes["samples/*"] == axes["edit/*"] == axes["interpolation/*"] == axes["train/*"] == axes["speed/*"] == "step"
+    )
 
     assert len(list((run / "wandb").glob("offline-run-*"))) == 1
     assert capfd.readouterr() == ("", "")  # wandb itself says nothing
@@ -67,7 +79,7 @@ def test_wandb_online_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pyt
     ((name, rows),) = server.rows.items()
     assert f"wandb     {server.url}/me/glow_app/runs/{name}\n" in output
     assert "wandb sync" not in output
-    logged = [(key, row["step"]) for row in rows for key in row if "/" in key and "/T" not in key]
+    logged = [(key, row["step"]) for row in rows for key in row if "/" in key and not is_picture(key)]
     assert len(logged) == len(set(logged))
     assert set(logged) > {(key, step) for key, step, _ in in_csv(run)}
     assert [row["_step"] for row in rows] == list(range(len(rows)))
@@ -88,7 +100,7 @@ def test_a_server_that_falls_silent_does_not_hold_up_the_end(tmp_path: Path, mon
         output = train(smallest(tmp_path, "logger=wandb", "logger.mode=online", "max_steps=4"), tmp_path / "run")
     assert "wandb did not take everything within 1 s" in output
     assert f"\n  wandb sync --include-online {tmp_path / 'run'}/wandb/run-*-" in output
-    assert len(points(tmp_path / "run")) == len(in_csv(tmp_path / "run")) + 1  # one sample grid
+    assert len(points(tmp_path / "run")) == len(in_csv(tmp_path / "run")) + 3  # a sample grid and two strips
 
 
 @pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
@@ -107,7 +119,7 @@ def test_a_resumed_run_repeats_nothing(tmp_path: Path, logger: str) -> None:
     else:
         logged = in_tensorboard(run)
         # The first course has left no trace beyond the step from which the second one went on.
-        assert sorted(point for point in logged if "/T" not in point[0]) == sorted(as_float32(in_csv(run)))
+        assert sorted(point for point in logged if not is_picture(point[0])) == sorted(as_float32(in_csv(run)))
     keys = [(key, step) for key, step, _ in logged]
     assert len(keys) == len(set(keys))
     assert {step for key, step in keys if key == "samples/T0.70"} == {4, 8, 12}
@@ -129,7 +141,7 @@ def as_float32(points: list[tuple[str, int, float]]) -> list[tuple[str, int, flo
 def test_tensorboard_has_figures_pictures_and_hyperparameters(tmp_path: Path) -> None:
     run = tmp_path / "run"
     output = train(smallest(tmp_path, "logger=tensorboard"), run)
-    assert sorted(p for p in in_tensorboard(run) if "/T" not in p[0]) == sorted(as_float32(in_csv(run)))
+    assert sorted(p for p in in_tensorboard(run) if not is_picture(p[0])) == sorted(as_float32(in_csv(run)))
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [event.step for event in events.Images("samples/T0.70")] == [4, 8]
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -138,6 +150,29 @@ def test_tensorboard_has_figures_pictures_and_hyperparameters(tmp_path: Path) ->
     assert b"optim.lr" in hyperparameters
     assert b"model.width" in hyperparameters
     assert f"tensorboard --logdir {run}\n" in output
+
+
+def test_a_resumed_run_draws_the_same_strips(tmp_path: Path) -> None:
+    config, run = smallest(tmp_path, "logger=tensorboard", "test_images=8"), tmp_path / "run"
+    train(config, run)
+    strips = [run / "samples" / f"step_00000008_{what}.png" for what in ("interpolation", "edit_Smiling")]
+    drawn = [strip.read_bytes() for strip in strips]
+    for strip in strips:
+        strip.unlink()
+    train(config, *find(checkpoints_of(run)[0]))
+    assert [strip.read_bytes() for strip in strips] == drawn
+
+
+def test_strips_show_an_attribute_that_some_have() -> None:
+    faces = DrawnFaces("train", 16, 0, 60)
+    assert faces.attributes is not None
+    everybody = list(range(60))
+    assert shown_attribute(faces, everybody) == "Smiling"
+    smiling = faces.attributes[:, faces.attribute_names.index("Smiling")].nonzero().flatten().tolist()
+    assert shown_attribute(faces, smiling[:20]) == "Young"
+    assert shown_attribute(faces, smiling[:8]) is None
+    faces.attributes = None
+    assert shown_attribute(faces, everybody) is None
 
 
 def test_the_exported_model_is_given_to_wandb_on_request_only(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from glow_app.config_check import check
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.durable import CannotWrite
 from glow_app.errors import UserError
@@ -20,6 +21,7 @@ from glow_app.training import callbacks, metrics
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.module import GlowModule
 from tests.data.layouts import write_cifar
+from tests.guards.command_lines import composed
 from tests.training.runs import SMALLEST, configure, find, smallest, train
 
 
@@ -37,7 +39,12 @@ def test_a_run_leaves_what_the_design_says(tmp_path: Path) -> None:
     assert "bits/dim on 32 images of drawn_faces" in output
     assert "PNG" in output
     assert "WebP" in output
-    assert f"glow-train resume={run} max_steps=16" in output
+    advice = output.split("\nthen try\n")[1].splitlines()
+    order = ["sample", "evaluate", "interpolate", "directions", "edit", "demo", "train"]
+    assert [line.split()[0] for line in advice] == [f"glow-{command}" for command in order]
+    for line in advice:
+        check(*composed(line))
+    assert advice[-1] == f"  glow-train resume={run} max_steps=16"
     with Image.open(run / "samples" / "step_00000008_T0.70.png") as grid:
         assert grid.width > 96 * 8
 

@@ -52,5 +52,7 @@ def points(run: Path) -> list[tuple[str, int, Any]]:
     for row in history(run):
         for key, value in row.items():
             if "/" in key:
-                found.append((key, int(row["step"]), (value["width"], value["height"]) if "/T" in key else value))
+                found.append(
+                    (key, int(row["step"]), (value["width"], value["height"]) if isinstance(value, dict) else value)
+                )
     return found
