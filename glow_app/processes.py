@@ -3,6 +3,7 @@
 # pyright: reportPrivateImportUsage=false
 # torch documents its stores and rendezvous under torch.distributed, and does not list them there.
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,14 +52,15 @@ def agreed(decide: Callable[[], str]) -> str:
     Also known to the processes that this one may start later.
     """
     here = place()
+    key = f"{AGREED} {next(_agreements)}"  # a sweep decides once for each of its runs
     if is_child():
         return os.environ[AGREED]
     if here.world_size == 1:
         text = decide()
     else:
         if here.rank == 0:
-            _store().set(AGREED, decide())
-        text = _store().get(AGREED).decode()
+            _store().set(key, decide())
+        text = _store().get(key).decode()
     os.environ[AGREED] = text
     return text
 
@@ -80,6 +82,7 @@ def _store() -> dist.Store:
 
 
 _kept_store: dist.Store | None = None
+_agreements = itertools.count()
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from glow_app.cli.arguments import quoted
+from glow_app.cli.resume import read_config
 from glow_app.cli.run import conf_folder
+from glow_app.errors import UserError
 
 GROUPS = ("data", "model", "optim", "trainer", "logger")
 
@@ -31,10 +31,10 @@ def training_command(run: Path) -> str | None:
     Hydra runs a command.
     """
     try:
-        saved = OmegaConf.load(run / "config.yaml")
-    except (OSError, YAMLError, OmegaConfBaseException):
+        saved = read_config(run / "config.yaml")
+    except UserError:
         return None
-    if not isinstance(saved, DictConfig) or not all(isinstance(saved.get(group), DictConfig) for group in GROUPS):
+    if not all(isinstance(saved.get(group), DictConfig) for group in GROUPS):
         return None
     wanted = {key: value for key, value in flat(saved).items() if key not in NOT_OF_THE_MODEL}
     default = flat(compose("train"))
@@ -46,7 +46,7 @@ def training_command(run: Path) -> str | None:
 def _experiments(wanted: Mapping[str, Any]) -> Iterator[list[str]]:
     for path in sorted((conf_folder() / "experiment").glob("*.yaml")):
         content = OmegaConf.load(path)
-        if isinstance(content, DictConfig) and content.get("name") == wanted["name"]:
+        if isinstance(content, DictConfig) and content.get("name") == wanted.get("name"):
             yield [f"experiment={path.stem}"]
 
 

@@ -7,9 +7,8 @@ import threading
 from rich.console import Console
 
 from glow_app.build import open_source
-from glow_app.card import Card
 from glow_app.commands.edit import open_directions
-from glow_app.commands.opening import directions_folder, open_model
+from glow_app.commands.opening import directions_folder, open_model, require_classes
 from glow_app.config_use import DemoConfig
 from glow_app.data.source import ImageSource
 from glow_app.demo.studio import Studio
@@ -50,7 +49,7 @@ def open_studio(config: DemoConfig, console: Console) -> Studio:
         UserError: there is no such model, or what was asked for by name is not there.
     """
     model = open_model(config)
-    return Studio(model, _directions(config, model, console), _source(config, model.card, console), config.seed)
+    return Studio(model, _directions(config, model, console), _source(config, model, console), config.seed)
 
 
 def _directions(config: DemoConfig, model: Model, console: Console) -> Directions | None:
@@ -60,13 +59,14 @@ def _directions(config: DemoConfig, model: Model, console: Console) -> Direction
     return open_directions(config.directions, config.method, model)
 
 
-def _source(config: DemoConfig, card: Card, console: Console) -> ImageSource | None:
+def _source(config: DemoConfig, model: Model, console: Console) -> ImageSource | None:
     """Without the cache: a few images are wanted, and soon."""
     try:
         source = open_source(config.data, config.split)
     except UserError as error:
         say(console, f"samples stand for images of the data set: {error}")
         return None
-    if source.image_shape != card.image_shape:
+    if source.image_shape != model.image_shape:
         raise UserError(f"images of data={config.data.name} have another shape than the model's: choose other data")
+    require_classes(model, source)
     return source

@@ -1,6 +1,6 @@
 """``glow-edit``: more or less of an attribute in a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from glow_app.commands.opening import (
     Picture,
     directions_folder,
     encode,
+    file_name,
     labels_of,
     open_model,
     open_pictures,
@@ -104,7 +105,7 @@ class _Edits:
         if self.config.edit:
             after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
             for picture, old, new in zip(pictures, before, after, strict=True):
-                what = "_".join(f"{name}{amount:+g}" for name, amount in self.config.edit.items())[:80]
+                what = _name_of(self.config.edit)
                 self._save(picture, what, figures.to_picture(new))
                 labels = ["before", ", ".join(f"{name} {amount:+g}" for name, amount in self.config.edit.items())]
                 self._save(picture, f"{what}_before_after", figures.grid(torch.stack([old, new]), 1, row_labels=labels))
@@ -122,7 +123,7 @@ class _Edits:
         self._save(picture, "sweep", figures.grid(torch.cat(strips), len(amounts), 2, names, labels))
         if self.config.gif:
             for name, strip in zip(names, strips, strict=True):
-                path = self.folder / f"{picture.name}_sweep_{name}.gif"
+                path = self.folder / f"{picture.name}_sweep_{file_name(name)}.gif"
                 save_gif(strip, path, self.config.frame_ms)
                 self.made.append(path)
 
@@ -160,3 +161,8 @@ class _Edits:
         path = self.folder / f"{picture.name}_{what}.png"
         figures.save_png(image, path)
         self.made.append(path)
+
+
+def _name_of(edit: Mapping[str, float]) -> str:
+    """What tells one edit from another, in the name of a file."""
+    return "_".join(f"{file_name(name)}{amount:+g}" for name, amount in edit.items())[:80]

@@ -11,6 +11,7 @@ from glow_app.animation import save_gif, save_mp4
 from glow_app.commands.opening import (
     Picture,
     encode,
+    file_name,
     labels_of,
     open_model,
     open_pictures,
@@ -69,7 +70,7 @@ def _name(pictures: list[Picture], config: InterpolateConfig) -> str:
     names = "-".join(picture.name for picture in pictures)
     if len(names) > LONGEST_NAME:
         names = f"{pictures[0].name[:40]}-{len(pictures)}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    label = "" if config.label is None else f"_{config.label}"
+    label = "" if config.label is None else f"_{file_name(config.label)}"
     grid = "_grid" if config.layout == "grid" else ""
     return f"{names}_{config.path}{config.steps}{grid}{label}"
 

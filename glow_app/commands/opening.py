@@ -21,6 +21,7 @@ from glow_app.config_use import OpenConfig, UseConfig
 from glow_app.data.picture import open_picture, picture_files
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
+from glow_app.hub import local
 from glow_app.model import Model, load
 from glow_app.progress import say
 from glow_app.shipped import is_shipped
@@ -84,7 +85,7 @@ def run_folder(model: Model) -> Path:
 def directions_folder(path: str | None, model: Model) -> Path:
     """``directions=``, or those that came with the model, or where glow-directions leaves them for it."""
     if path is not None:
-        return Path(path)
+        return local(path)
     own = model.folder / "directions"
     return own if own.is_dir() else run_folder(model) / "directions"
 
@@ -165,7 +166,7 @@ def open_pictures(
             continue
         for path in picture_files(Path(name).expanduser()):
             pixels = open_picture(path, model.image_shape, model.card.data)
-            pictures.append(Picture(_file_name(path.stem), pixels, 0, chosen))
+            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen))
     if model.flow.n_classes and any(picture.label is None for picture in pictures):
         raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
     return _with_names_of_their_own(pictures)
@@ -191,8 +192,9 @@ def _with_names_of_their_own(pictures: list[Picture]) -> list[Picture]:
     return unique
 
 
-def _file_name(stem: str) -> str:
-    return re.sub(r"[^\w-]+", "_", stem).strip("_") or "image"
+def file_name(text: str) -> str:
+    """A text as part of the name of a file, whatever is in it: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^\w-]+", "_", text).strip("_") or "image"
 
 
 def pixels_of(pictures: list[Picture]) -> Tensor:

@@ -194,7 +194,7 @@ class _Page:
                 0, label=f"{self.studio.source.split.capitalize()} image, 0 to {last}", precision=0, minimum=0,
                 maximum=last, elem_id=f"{key}-number", elem_classes="bare",
             )  # fmt: skip
-            ways.append((number.submit, [number], self.studio.of_data_set))
+            ways.append((number.submit, [number], self._numbered_by))
         return ways
 
     def _surprise(self, label: int | None = None) -> Subject:
@@ -206,6 +206,11 @@ class _Page:
             return self.studio.opened(file.read_bytes(), file.name, label)
         finally:
             file.unlink(missing_ok=True)  # what people open is theirs
+
+    def _numbered_by(self, index: int | None) -> Subject:
+        if index is None:
+            raise UserError("type the number of an image of the data set")
+        return self.studio.of_data_set(index)
 
     def _pick(self, event: gr.SelectData) -> Subject:
         return self.pictures[int(event.index)]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from PIL import Image
 
 from glow_app.commands import directions as directions_command
 from glow_app.commands.directions import directions
-from glow_app.commands.edit import edit
+from glow_app.commands.edit import _name_of, edit
+from glow_app.commands.opening import directions_folder
 from glow_app.config_use import DirectionsConfig, EditConfig
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.data.image import decode_image
@@ -202,3 +204,13 @@ def test_directions_that_are_missing_or_of_another_model(run: Path, found: Path,
     (tmp_path / "other" / "directions.json").write_text(json.dumps(account | {"model": "0" * 64}))
     with pytest.raises(UserError, match="these directions belong to another model"):
         told(run, tmp_path, f"directions={tmp_path / 'other'}", "images=[0]", "sweep=[Smiling]")
+
+
+def test_an_attribute_does_not_name_a_folder() -> None:
+    assert _name_of({"../Bald/Shaved": 0.5, "Young": -1.0}) == "Bald_Shaved+0.5_Young-1"
+
+
+def test_directions_may_lie_on_the_hub() -> None:
+    model: Any = None  # not asked
+    with pytest.raises(UserError, match="hf://nobody is no address"):
+        directions_folder("hf://nobody", model)

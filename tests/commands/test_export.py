@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -130,6 +132,18 @@ def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_p
         told(own, tmp_path / "out")
 
 
+def test_a_configuration_from_elsewhere_tells_nothing_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "abc123")
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = OmegaConf.to_container(compose("train"), resolve=True)
+        assert isinstance(config, dict)
+        for name, known in (("mine", True), ("${oc.env:A_SECRET}", False)):
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"name": name}))
+            assert (training_command(tmp_path) is not None) is known
+
+
 def test_half_the_size(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path / "half", "storage=bf16")
     assert f"glow-evaluate checkpoint={tmp_path / 'half'}" in text
@@ -190,8 +204,6 @@ def test_the_decoder_alone(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_command_that_made_it(tmp_path: Path, arguments: list[str]) -> None:
-    from hydra import compose, initialize_config_dir
-
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         trained = compose("train", overrides=arguments)
         (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(trained, resolve=True))

@@ -1,13 +1,16 @@
 """``glow-interpolate``."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from glow_app import animation
-from glow_app.commands.interpolate import interpolate
+from glow_app.commands.interpolate import _name, interpolate
+from glow_app.commands.opening import Picture
 from glow_app.config_use import InterpolateConfig
 from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.data.image import to_tensor
@@ -106,3 +109,9 @@ def test_a_film_where_there_is_an_encoder(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(animation.shutil, "which", lambda name: str(encoder))
     assert animation.save_mp4(torch.zeros(3, 3, 16, 16, dtype=torch.uint8), tmp_path / "film.mp4", 100)
     assert (tmp_path / "film.mp4").read_text().split()[:4] == ["00000.png", "00001.png", "00002.png", "00003.png"]
+
+
+def test_a_class_does_not_name_a_folder() -> None:
+    pictures = [Picture(name, torch.zeros(3, 8, 8), 0, 0) for name in ("a", "b")]
+    config: Any = SimpleNamespace(path="linear", steps=9, layout="strip", label="T-shirt/top")
+    assert _name(pictures, config) == "a-b_linear9_T-shirt_top"

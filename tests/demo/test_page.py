@@ -129,6 +129,13 @@ def test_a_conditional_model_asks_for_the_class(tmp_path: Path) -> None:
     assert "class 1" in str(one.blocks.get_config_file())
 
 
+def test_a_number_that_is_not_typed(tmp_path: Path) -> None:
+    one = built(small_studio(tmp_path), 2)
+    assert one._numbered_by(3).name == "test image 3"
+    with pytest.raises(UserError, match="type the number of an image"):
+        one._numbered_by(None)
+
+
 def test_names_are_text() -> None:
     image = torch.zeros(3, 4, 4, dtype=torch.uint8)
     html = show.stage("<script>alert(1)</script>", image, image, "<b>")
