@@ -41,8 +41,8 @@ class _LevelBack(nn.Module):
         self.prior = level.prior
         self.steps = nn.ModuleList(_StepBack(cast(FlowStep, step)) for step in reversed(level.steps.steps))
 
-    def forward(self, z: Tensor) -> Tensor:
-        x = self.prior.inverse(z)
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        x = self.prior.inverse(z, labels)
         for step in self.steps:
             x = step(x)
         return F.pixel_shuffle(x, 2)
@@ -55,34 +55,29 @@ class _Back(nn.Module):
         super().__init__()
         self.level = level
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.level.inverse(z)
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        return self.level.inverse(z, labels)
 
 
 class Decoder(nn.Module):
-    """``Flow.inverse`` of an unconditional model, for any number of images: latents, finest first, to ``x``.
+    """``Flow.inverse`` for any number of images: latents, finest first, and labels if the model has classes, to ``x``.
 
     ``x`` is (B, C, H, W) in [-1/2, 1/2) up to what the model gets wrong; a pixel is ``floor((x + 1/2) 2**n_bits)``.
 
     Args:
         flow: trained; its parameters are shared, not copied.
-
-    Raises:
-        ValueError: the flow is class-conditional.
     """
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
-        if flow.n_classes:
-            raise ValueError("a class-conditional model has no decoder of latents alone")
         self.latent_shapes = flow.latent_shapes
         self.levels = nn.ModuleList(
             _LevelBack(level) if isinstance(level, Level) else _Back(cast(Bijection, level)) for level in flow.levels
         )
 
-    def forward(self, latents: Sequence[Tensor]) -> Tensor:
+    def forward(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
         *finer, x = latents
-        x = self.levels[-1](x)
+        x = self.levels[-1](x, labels)
         for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
-            x = level(torch.cat([x, latent], 1))
+            x = level(torch.cat([x, latent], 1), labels)
         return x

@@ -36,6 +36,8 @@ def test_a_file_for_onnx(tmp_path: Path) -> None:
     flow = small_glow(dtype=torch.float32, n_steps=1).eval()
     assert save_onnx(flow, tmp_path / "decoder.onnx") < 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["decoder.onnx"]
+    conditional = small_glow(dtype=torch.float32, n_steps=1, n_classes=3).eval()
+    assert save_onnx(conditional, tmp_path / "decoder.onnx") < 1e-5
 
 
 def test_a_file_that_computes_something_else_is_told(tmp_path: Path) -> None:
@@ -45,6 +47,18 @@ def test_a_file_that_computes_something_else_is_told(tmp_path: Path) -> None:
             _checked(flow, lambda latents, wrong=wrong: flow.inverse(latents) + wrong, tmp_path / "decoder.pt2")
 
 
-def test_class_conditional_models_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="class-conditional"):
-        save_torch(small_glow(dtype=torch.float32, n_classes=2), tmp_path / "decoder.pt2")
+def test_a_conditional_decoder_takes_labels(tmp_path: Path) -> None:
+    flow = small_glow(dtype=torch.float32, n_classes=3).eval()
+    latents, labels = flow.sample_latents(4, 0.7, seed=0), torch.tensor([2, 0, 1, 2])
+    with torch.no_grad():
+        assert torch.allclose(Decoder(flow)(latents, labels), flow.inverse(latents, labels), atol=1e-6)
+        assert not torch.allclose(flow.inverse(latents, labels), flow.inverse(latents, labels.flip(0)), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_file_for_torch_that_takes_labels(tmp_path: Path) -> None:
+    flow = small_glow(dtype=torch.float32, n_steps=1, n_classes=3).eval()
+    assert save_torch(flow, tmp_path / "decoder.pt2") < 1e-5
+    latents, labels = flow.sample_latents(4, 0.7, seed=0), torch.tensor([2, 0, 1, 2])
+    again = torch.export.load(tmp_path / "decoder.pt2").module()(latents, labels)
+    assert torch.allclose(again, flow.inverse(latents, labels), atol=1e-5)
