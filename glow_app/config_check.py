@@ -21,7 +21,7 @@ def check(composed: DictConfig, schema: type[T]) -> T:
 
     Args:
         composed: what Hydra made of files and command line.
-        schema: a dataclass of options, one of whose fields, ``data``, is a data set's.
+        schema: a dataclass of options; a field ``data`` is a data set's.
 
     Raises:
         UserError: one line that names the first key that is unknown, missing, of a wrong type or out of range.
@@ -32,9 +32,10 @@ def check(composed: DictConfig, schema: type[T]) -> T:
             known[name] = OmegaConf.structured(kind)
     try:
         values = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
-        name = str(OmegaConf.select(values, "data.name"))
-        check_choice("data.name", name, tuple(DATA_SCHEMAS))
-        known.data = OmegaConf.structured(DATA_SCHEMAS[name])
+        if "data" in known:
+            name = str(OmegaConf.select(values, "data.name"))
+            check_choice("data.name", name, tuple(DATA_SCHEMAS))
+            known.data = OmegaConf.structured(DATA_SCHEMAS[name])
         typed = OmegaConf.to_object(OmegaConf.merge(known, values))
     except ConfigKeyError as error:
         *group, key = str(error.full_key).split(".")
@@ -53,7 +54,7 @@ def check(composed: DictConfig, schema: type[T]) -> T:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)
     check_ranges(typed, "")
-    _check_data(typed.data)  # type: ignore[attr-defined]
+    _check_data(getattr(typed, "data", None))
     if isinstance(typed, TrainConfig):
         _check_together(typed)
     return typed
@@ -71,7 +72,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def _check_data(data: DataConfig) -> None:
+def _check_data(data: DataConfig | None) -> None:
     if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
         raise UserError("data.on_corrupt=skip needs the cache, which notes what was left out: set data.cache=true")
 

@@ -155,6 +155,17 @@ class ExportConfig(OpenConfig):
 
 
 @dataclass
+class CompareConfig:
+    """All options of ``glow-compare``."""
+
+    runs: list[str] | None = option(
+        "folders of runs or sweeps, or that hold runs; those that differ in seed are averaged"
+    )
+    output: str | None = option("folder for what the command leaves; null: compare/ in the first of runs")
+    debug: bool = option("show tracebacks")
+
+
+@dataclass
 class DemoConfig(OpenConfig):
     """All options of ``glow-demo``."""
 

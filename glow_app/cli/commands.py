@@ -7,6 +7,7 @@ waiting for torch.
 import itertools
 import json
 import logging
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -21,10 +22,12 @@ from rich.console import Console
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
 from glow_app.cli.resume import resumed, runs_like
 from glow_app.cli.retrace import training_command
-from glow_app.cli.run import run
+from glow_app.cli.run import USER_ERROR, run
+from glow_app.cli.sweep import conclude, interrupted, with_notice
 from glow_app.config import AUTO, PrepareConfig, TrainConfig
 from glow_app.config_check import check
 from glow_app.config_use import (
+    CompareConfig,
     DemoConfig,
     DirectionsConfig,
     EditConfig,
@@ -49,7 +52,13 @@ def prepare() -> None:
 
 def train() -> None:
     """``glow-train``: trains a Glow."""
-    run("train", _train, partial(with_brackets, lists=("temperatures",)))
+    given = sys.argv[1:]
+    try:
+        run("train", _train, lambda arguments: with_notice(with_brackets(arguments, ("temperatures",))), conclude)
+    except SystemExit as end:
+        if end.code not in (0, USER_ERROR):
+            interrupted(given)
+        raise
 
 
 def evaluate() -> None:
@@ -90,6 +99,11 @@ def demo() -> None:
 def export() -> None:
     """``glow-export``: a model as others can use it."""
     run("export", _export, _model_arguments())
+
+
+def compare() -> None:
+    """``glow-compare``: variants of a model beside each other."""
+    run("compare", _compare, partial(with_brackets, lists=("runs",)))
 
 
 def _prepare(composed: DictConfig) -> None:
@@ -190,6 +204,13 @@ def _export(composed: DictConfig) -> None:
     from glow_app.commands.export import export
 
     export(config, made_by, Console())
+
+
+def _compare(composed: DictConfig) -> None:
+    config = check(composed, CompareConfig)
+    from glow_app.commands.compare import compare
+
+    compare(config, Console())
 
 
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:

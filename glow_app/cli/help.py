@@ -65,7 +65,7 @@ def text(command: str, arguments: list[str], folders: Sequence[Path]) -> str:
     sections = [
         [f"glow-{command}: {page.purpose}", *_wrapped(page.more)],
         ["Examples", *(line for example in page.examples for line in _entry(*example))],
-        ["Groups (group=choice)", *_groups(chosen, folders)],
+        *([["Groups (group=choice)", *groups]] if (groups := list(_groups(chosen, folders))) else []),
         ["Most used keys (key=value)", *(line for key in page.most_used if key in options for line in lines[key])],
         ["All other keys", *(line for key, entry in lines.items() if key not in page.most_used for line in entry)],
         _wrapped(CLOSING),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from glow_app.config import PrepareConfig, TrainConfig
 from glow_app.config_use import (
+    CompareConfig,
     DemoConfig,
     DirectionsConfig,
     EditConfig,
@@ -198,6 +199,20 @@ PAGES = {
             ("glow-demo checkpoint=runs/... precision=bf16 device=cpu", "faster for a large model"),
         ),
         ("checkpoint", "directions", "method", "pictures", "port", "browser", "upload_mb", "device", "precision"),
+    ),
+    "compare": Page(
+        CompareConfig,
+        "Variants of a model beside each other, and whether their differences are more than chance.",
+        "Takes any runs that validated on the same images. Those that differ only in their seed are one variant; what "
+        "else differs gives the variants their names. Leaves variants.png, variants.md and variants.json.",
+        (
+            ("glow-compare runs=runs/ablation/2026-01-01_12-00-00", "all runs of a sweep"),
+            ("glow-compare runs=runs/drawn_faces", "all runs of a name"),
+            ("glow-compare runs=runs/...,runs/...", "some runs"),
+            ("glow-compare runs=runs/... output=figures", "figure and tables elsewhere"),
+            ("glow-compare runs=runs/drawn_faces,runs/mine debug=true", "with a traceback, if it fails"),
+        ),
+        ("runs", "output"),
     ),
 }
 """The page of every command, by the name of its file in ``conf/``."""

@@ -5,15 +5,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from glow_app.config import TrainConfig
 from glow_app.config_check import check
 from glow_app.errors import UserError
+from glow_app.run_config import read_config
 
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
 """Options, besides those of model and data, with which a resumed run would not be the same run."""
@@ -32,32 +31,6 @@ GROUPS = ("model", "optim", "trainer", "logger")
 
 NEWER = ("checkpoint_minutes", "published", "estimate")
 """Options outside of groups that the first runs did not have."""
-
-LARGEST_CONFIG = 1 << 20
-"""Bytes: a configuration has a hundred lines."""
-
-
-def read_config(path: Path) -> DictConfig:
-    """The configuration that a run has left in its folder: plain values, nothing that yaml or OmegaConf would resolve.
-
-    Raises:
-        UserError: it cannot be read, or holds anything else.
-    """
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise UserError(f"{path} is not the configuration of a run: it is larger than a megabyte")
-        text = path.read_text()
-        # A few lines of aliases can stand for more than fits into memory.
-        if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text)):
-            raise UserError(f"{path} is not the configuration of a run: it has aliases or tags; repair it to resume")
-        saved = OmegaConf.create(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it to resume") from error
-    if not isinstance(saved, DictConfig):
-        raise UserError(f"{path} is not the configuration of a run; repair it to resume")
-    if "${" in text:
-        raise UserError(f"{path} is not the configuration of a run: it holds an interpolation; repair it to resume")
-    return saved
 
 
 def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> DictConfig:

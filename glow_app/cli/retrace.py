@@ -10,9 +10,9 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from glow_app.cli.arguments import quoted
-from glow_app.cli.resume import read_config
 from glow_app.cli.run import conf_folder
 from glow_app.errors import UserError
+from glow_app.run_config import flat, read_config
 
 GROUPS = ("data", "model", "optim", "trainer", "logger")
 
@@ -54,17 +54,6 @@ def _completed(choices: list[str], wanted: Mapping[str, Any]) -> list[str]:
     """The choices, and every value in which what they compose to is not what is wanted."""
     composed = flat(compose("train", overrides=choices))
     return [*choices, *(f"{key}={_written(key, value)}" for key, value in wanted.items() if composed.get(key) != value)]
-
-
-def flat(config: DictConfig) -> dict[str, Any]:
-    """``{"model.width": 64, ...}``: values by their path; lists are values, and what has none is ``???``."""
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {
-        f"{group}.{key}" if isinstance(value, dict) else str(group): inner
-        for group, value in container.items()
-        for key, inner in (value.items() if isinstance(value, dict) else [(group, value)])
-    }
 
 
 def _choice(group: str, wanted: Mapping[str, Any], default: Mapping[str, Any]) -> str | None:

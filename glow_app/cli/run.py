@@ -34,6 +34,7 @@ def run(
     config_name: str,
     task: Callable[[DictConfig], None],
     prepare: Callable[[list[str]], list[str]] = lambda arguments: arguments,
+    conclude: Callable[[], None] = lambda: None,
 ) -> None:
     """Hydra's main function, with its exceptions turned into one line and an exit status.
 
@@ -41,6 +42,7 @@ def run(
         config_name: of the YAML file in ``conf/``.
         task: what the command does with the composed configuration.
         prepare: what the arguments on the command line stand for, before Hydra reads them.
+        conclude: what comes after the task, or after the last one of a sweep.
     """
     # Otherwise Hydra prints exceptions itself, its own way, and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -72,6 +74,7 @@ def run(
             print(pages.text(config_name, sys.argv[1:], folders))
             sys.exit(0)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
+        conclude()
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if debug:
             raise

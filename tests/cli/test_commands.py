@@ -28,6 +28,7 @@ def call(folder: Path, command: str, *arguments: str) -> subprocess.CompletedPro
             ["checkpoint={run}", "images=0", "sweep=Smiling"],
             "no directions at {run}/directions: make them with",
         ),
+        ("compare", [], "runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b"),
         ("judge", ["checkpoint={run}", "amount=0"], "amount=0.0 is too small: it must be above 0"),
         ("directions", ["checkpoint={run}/checkpoints/step_00000012.ckpt"], "is a file: give the folder of the run"),
     ],

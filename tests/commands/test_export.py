@@ -15,12 +15,13 @@ from rich.console import Console
 
 import glow_app
 from glow_app.cli import conf_folder
-from glow_app.cli.retrace import flat, training_command
+from glow_app.cli.retrace import training_command
 from glow_app.commands.export import export
 from glow_app.config_use import ExportConfig
 from glow_app.errors import UserError
 from glow_app.evaluation.directions import Directions, save
 from glow_app.model import Model
+from glow_app.run_config import flat
 from tests.commands.using import configure
 
 PUBLIC = {"README.md", "model.json", "model.safetensors", "samples.png"}

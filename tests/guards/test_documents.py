@@ -21,7 +21,7 @@ from tests.commands.using import configure, use
 from tests.guards.command_lines import ROOT, commands, composed
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "checkpoints" / "README.md"]
-PAGES = {"quickstart.md", "data.md", "training.md", "editing.md", "scaling.md", "design.md"}
+PAGES = {"quickstart.md", "data.md", "training.md", "editing.md", "scaling.md", "design.md", "family.md"}
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 LINES = [(path, line) for path in DOCUMENTS for line in commands(path.read_text())]

@@ -17,8 +17,8 @@ from tests.training.runs import configure, train
 NAMES = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 PAPER = [name for name in NAMES if name.startswith("paper_")]
 OWN = ["drawn_faces", "celeba64", "celeba64_80gb", "celeba_hq256", "celeba_hq256_80gb", "lsun_bedroom64"]
-OWN += ["lsun_bedroom64_80gb", "faces64"]
-DRAWN = ["drawn_faces", "faces64"]
+OWN += ["lsun_bedroom64_80gb", "faces64", "ablation"]
+DRAWN = ["drawn_faces", "faces64", "ablation"]
 """Without files."""
 
 TABLE = {
@@ -61,7 +61,7 @@ def test_it_sets_known_keys_only(name: str) -> None:
     assert isinstance(content, dict)
     known = dataclasses.asdict(compose(name))
     for key, value in content.items():
-        if key != "defaults":
+        if key not in ("defaults", "hydra"):
             assert key in known
             assert not isinstance(value, dict) or set(value) <= set(known[key])
 
@@ -92,6 +92,22 @@ def test_what_the_command_line_changes_is_a_departure() -> None:
     assert "images per update=256 (published: 512)" in told
     assert "optim.name=adam (published: adamax)" in told
     assert departures(configure()) == []
+
+
+def test_the_ablation_is_the_figure_of_the_paper() -> None:
+    """Three ways to mix channels, two couplings, three seeds, and nothing else but what these imply."""
+    content = OmegaConf.to_container(OmegaConf.load(conf_folder() / "experiment" / "ablation.yaml"))
+    assert isinstance(content, dict)
+    assert content["hydra"] == {
+        "sweeper": {
+            "params": {
+                "seed": "0,1,2",
+                "model.coupling": "additive,affine",
+                "model.permutation": "reverse,shuffle,lu",
+            }
+        }
+    }
+    assert not {"seed", "coupling", "permutation"} & {*content, *content["model"]}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -1,0 +1,80 @@
+"""``glow-compare``: the variants of a model beside each other, from the runs that trained them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from glow_app import figure_bands, processes
+from glow_app.commands import compare_report
+from glow_app.comparison import Variant, differences, variants
+from glow_app.config_use import CompareConfig
+from glow_app.errors import UserError
+from glow_app.figure_bands import COLOURS, STYLES, Band
+from glow_app.progress import say
+from glow_app.runs import Run, read_run, runs_in
+
+FOLDER, PICTURE = "compare", "variants.png"
+
+
+def compare(config: CompareConfig, console: Console) -> None:
+    """Prints a table of variants and their differences; leaves ``variants.png``, ``variants.md``, ``variants.json``.
+
+    Raises:
+        UserError: a folder holds no run, a run has not validated, or the runs do not compare.
+    """
+    processes.require_one("glow-compare")
+    if not config.runs:
+        raise UserError("runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b")
+    named = [Path(name).expanduser() for name in config.runs]
+    found = variants(_read(named, console))
+    told = differences(found)
+    folder = Path(config.output).expanduser() if config.output is not None else named[0] / FOLDER
+    compare_report.table(found, told, console)
+    figure_bands.draw(bands(found), compare_report.title(found), folder / PICTURE)
+    compare_report.write(found, told, folder)
+    say(console, "\nlook at")
+    for name in (PICTURE, compare_report.TABLE, compare_report.ACCOUNT):
+        say(console, f"  {folder / name}")
+
+
+def _read(named: Sequence[Path], console: Console) -> list[Run]:
+    """The runs that are named, and those in the sweeps that are named, each once.
+
+    One that has not validated, in a sweep that goes on or where it failed, is left out.
+    """
+    runs: dict[Path, Run] = {}
+    for place in named:
+        for folder in runs_in(place):
+            try:
+                runs.setdefault(folder.resolve(), read_run(folder))
+            except UserError as reason:
+                if folder == place:
+                    raise
+                say(console, f"left out: {reason}")
+    if not runs:
+        raise UserError(f"no run at {named[0]} has validated yet: wait for the first validation")
+    return list(runs.values())
+
+
+def bands(found: Sequence[Variant]) -> list[Band]:
+    """The curves of the variants.
+
+    Where these differ in two options, colours are the values of one and styles of line those of the other.
+    """
+    marks = _marks(found)
+    return [
+        Band(compare_report.name(variant), *variant.band(), *mark) for variant, mark in zip(found, marks, strict=True)
+    ]
+
+
+def _marks(found: Sequence[Variant]) -> list[tuple[int, int]]:
+    """The numbers of colour and style of each variant."""
+    keys = list(found[0].values)
+    if len(keys) == 2:
+        columns = [[str(variant.values[key]) for variant in found] for key in keys]
+        numbers = [[list(dict.fromkeys(column)).index(value) for value in column] for column in columns]
+        colours, styles = sorted(numbers, key=max, reverse=True)
+        if max(colours) < len(COLOURS) and max(styles) < len(STYLES):
+            return list(zip(colours, styles, strict=True))
+    return [(number % len(COLOURS), number // len(COLOURS)) for number in range(len(found))]

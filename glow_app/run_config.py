@@ -1,0 +1,47 @@
+"""The configuration that a run has left in its folder, read without torch."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from glow_app.errors import UserError
+
+LARGEST_CONFIG = 1 << 20
+"""Bytes: a configuration has a hundred lines."""
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration that a run has left in its folder: plain values, nothing that yaml or OmegaConf would resolve.
+
+    Raises:
+        UserError: it cannot be read, or holds anything else.
+    """
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise UserError(f"{path} is not the configuration of a run: it is larger than a megabyte")
+        text = path.read_text()
+        # A few lines of aliases can stand for more than fits into memory.
+        if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text)):
+            raise UserError(f"{path} is not the configuration of a run: it has aliases or tags; repair it")
+        saved = OmegaConf.create(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{path} is not the configuration of a run; repair it")
+    if "${" in text:
+        raise UserError(f"{path} is not the configuration of a run: it holds an interpolation; repair it")
+    return saved
+
+
+def flat(config: DictConfig) -> dict[str, Any]:
+    """``{"model.width": 64, ...}``: values by their path; lists are values, and what has none is ``???``."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {
+        f"{group}.{key}" if isinstance(value, dict) else str(group): inner
+        for group, value in container.items()
+        for key, inner in (value.items() if isinstance(value, dict) else [(group, value)])
+    }

@@ -1,0 +1,6 @@
+"""Variants of a model beside each other: the same as the command ``glow-compare``."""
+
+from glow_app.cli import compare
+
+if __name__ == "__main__":
+    compare()
