@@ -26,10 +26,11 @@ def prepare(config: PrepareConfig, console: Console) -> None:
         UserError: the data are not as they should be, or, with ``verify``, not as they were.
     """
     processes.require_one("glow-prepare")
+    for split in config.splits:
+        check_choice("splits", split, SPLITS)
     workers = default_workers() if config.workers is None else config.workers
     parts: list[CachedSource] = []
     for split in config.splits:
-        check_choice("splits", split, SPLITS)
         try:
             parts.append(open_cached(config.data, split, workers, console))
         except EmptySplit as reason:

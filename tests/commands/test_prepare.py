@@ -77,6 +77,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: str, message: st
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {message}")
     assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_and_the_build_goes_on_later(tmp_path: Path, pictures: Path) -> None:
