@@ -94,11 +94,11 @@ def test_density_in_two_dimensions_integrates_to_one(permutation: str) -> None:
         steps.append(FlowStep(ActNorm(2), channel_mixing(permutation, 2), AffineCoupling(net, "bounded")))
     flow = Chain([*steps, TopPrior(2, border=True)]).double()
     perturb(flow, 0.1)
-    line = torch.linspace(-15, 15, 1501, dtype=torch.float64)
+    line = torch.linspace(-15, 15, 301, dtype=torch.float64)
     points = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).view(-1, 2, 1, 1)
     with torch.no_grad():
-        total = sum(_density(flow, part).sum().item() for part in points.split(200_000))
-    assert abs(total * (line[1] - line[0]).item() ** 2 - 1) < 1e-3
+        total = sum(_density(flow, part).sum().item() for part in points.split(20_000))
+    assert abs(total * (line[1] - line[0]).item() ** 2 - 1) < 1e-4  # 2e-5 of one lies outside
 
 
 def _density(flow: Chain, x: Tensor) -> Tensor:
