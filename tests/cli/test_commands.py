@@ -1,17 +1,10 @@
 """The commands that use a trained model, as a person uses them: in a process of their own, from an empty folder."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def call(folder: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, str(SCRIPTS / f"{command}.py"), *arguments]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+from tests.forked import call
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.forked import SCRIPTS, call
 from tests.training.runs import SMALLEST
-
-TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+    return call(folder, "train", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +114,8 @@ def test_trains_on_a_folder_of_mixed_images(tmp_path: Path) -> None:
 
 def test_ctrl_c_then_resume(tmp_path: Path) -> None:
     settings = [*SMALLEST, f"data.cache_folder={tmp_path / 'cache'}", "max_steps=100000", "validate_every=50"]
-    process = subprocess.Popen(
-        [*TRAIN, *settings], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, str(SCRIPTS / "train.py"), *settings]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while not list(tmp_path.glob("runs/drawn_faces/*/checkpoints/*.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from glow_app.evaluation.directions import load
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from tests.forked import SCRIPTS, call
 
 pytestmark = pytest.mark.slow
 
 
 def launch(n_processes: int, script: str, *arguments: str) -> str:
-    program = [str(SCRIPTS / f"{script}.py"), *arguments]
-    command = [sys.executable]
-    if n_processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
-    done = subprocess.run([*command, *program], capture_output=True, text=True, timeout=300, check=False)
+    """What is said by one process, or by several that torchrun starts."""
+    if n_processes == 1:
+        done = call(Path.cwd(), script, *arguments)
+    else:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
+        command = [*torchrun, str(SCRIPTS / f"{script}.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -68,10 +69,7 @@ def test_samples_are_those_of_one_process_to_the_bit(run: Path, tmp_path: Path, 
 def test_commands_of_one_process_say_so(run: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / f"{command}.py"), f"checkpoint={run}"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = call(Path.cwd(), command, f"checkpoint={run}")
     assert done.returncode == 2
     assert done.stderr == f"error: glow-{command} runs in one process; start it without torchrun or srun\n"
 

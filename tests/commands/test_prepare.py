@@ -7,17 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-PREPARE = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "prepare_data.py")]
+from tests.forked import SCRIPTS, call
 
 
-def run(folder: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [*PREPARE, f"data.cache_folder={folder / 'cache'}", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+def run(folder: Path, *arguments: str, before: Callable[[], object] | None = None) -> subprocess.CompletedProcess[str]:
+    return call(folder, "prepare_data", f"data.cache_folder={folder / 'cache'}", *arguments, before=before)
 
 
 @pytest.fixture
@@ -80,14 +80,13 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: str, message: st
     assert not list(tmp_path.iterdir())
 
 
+def fill_disk() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
 def test_a_full_disk_is_told_and_the_build_goes_on_later(tmp_path: Path, pictures: Path) -> None:
     settings = ["data=folder", f"data.root={pictures}", "workers=0"]
-
-    def fill_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    result = run(tmp_path, *settings, preexec_fn=fill_disk)
+    result = run(tmp_path, *settings, before=fill_disk)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: cannot write the pixel cache in {tmp_path / 'cache'}")
     assert "data.cache_folder" in result.stderr
@@ -98,7 +97,8 @@ def test_a_full_disk_is_told_and_the_build_goes_on_later(tmp_path: Path, picture
 @pytest.mark.slow
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     arguments = ["data.n_images=2000", "splits=[train]", f"data.cache_folder={tmp_path / 'cache'}"]
-    process = subprocess.Popen([*PREPARE, *arguments], cwd=tmp_path, start_new_session=True)
+    command = [sys.executable, str(SCRIPTS / "prepare_data.py"), *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
     deadline = time.monotonic() + 60
     log = None
     while time.monotonic() < deadline:

@@ -1,13 +1,8 @@
-"""glow-train in processes of its own, which tests can kill; something may happen to them at a chosen place.
-
-Processes are forked from one that has imported everything and computed nothing: they start at once, and have no threads
-to inherit.
-"""
+"""glow-train in processes of its own, which tests can kill; something may happen to them at a chosen place."""
 
 import atexit
 import csv
 import functools
-import multiprocessing
 import os
 import shutil
 import signal
@@ -21,9 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 from glow_app.training.checkpoint import checkpoints_of, read_checkpoint, tensors
+from tests.forked import fork
 from tests.training.runs import SMALLEST
-
-PRELOADED = ["tests.reliability.jobs", "glow_app.training.run", "matplotlib.figure", "hydra", "pytest"]
 
 COMMAND = [*SMALLEST, "name=survivor", "resume=auto"]
 """Arguments of a run of seconds that goes on when it is started again."""
@@ -56,13 +50,7 @@ def start(
         place: where ``happens`` is called.
         happens: a function of a module, or a partial of one.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    arguments = [*arguments, f"data.cache_folder={_cache()}"]
-    process = context.Process(target=_train, args=(folder, arguments, place, happens))
-    process.start()
-    return process
+    return fork(_train, folder, [*arguments, f"data.cache_folder={_cache()}"], place, happens)
 
 
 @functools.cache
@@ -132,7 +120,6 @@ def die() -> None:
 
 
 def _train(folder: Path, arguments: list[str], place: Place | None, happens: Callable[[], object] | None) -> None:
-    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that a shell starts
     os.chdir(folder)
     log = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)

@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,14 @@ from rich.console import Console
 from glow_app.errors import UserError
 from glow_app.training import estimate as module
 from glow_app.training.estimate import estimate
+from tests.forked import call
 from tests.training.runs import smallest
 
-TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 CUT = ["trainer=cpu", "trainer.batch_size=2", "model.n_steps=1", "model.width=8"]
 
 
-def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_an_estimate_needs_no_data_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    result = call(tmp_path, "experiment=paper_cifar10", "estimate=true", *CUT)
+    result = call(tmp_path, "train", "experiment=paper_cifar10", "estimate=true", *CUT)
     assert result.returncode == 0, result.stderr
     assert "Glow, L=3 K=1 width=8" in result.stdout
     assert "model.width=8 (published: 512)" in result.stdout
@@ -40,7 +34,7 @@ def test_an_estimate_needs_no_data_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 def test_an_estimate_of_a_resumed_run_is_refused(tmp_path: Path) -> None:
-    result = call(tmp_path, "resume=auto", "estimate=true")
+    result = call(tmp_path, "train", "resume=auto", "estimate=true")
     assert result.returncode == 2
     assert result.stderr == "error: estimate=true measures what a new run would take: leave resume out\n"
 
