@@ -134,6 +134,7 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int)
             if trainer.is_global_zero:
                 if not ending:
                     _export(run, trainer.global_step, {})
+                    _draw_curves(run)
                 report.interrupted(checkpoints.saved_step, config.max_steps, run.folder, console)
                 if stop.number == REQUEUE:
                     say(console, requeue())
@@ -164,6 +165,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
     reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     if trainer.is_global_zero:
         _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+        _draw_curves(run)
     tested: dict[str, float] = {}
     if run.test is None:
         say(run.console, "there is no test split: the last validation, if any, is the figure of this run")
@@ -270,7 +272,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
 
 
 def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
-    """Exports the model as it is and draws the curves so far."""
+    """Exports the model as it is."""
     config, train = run.config, run.train
     card = Card(
         model=config.model,
@@ -286,5 +288,9 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
     )
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")
+
+
+def _draw_curves(run: _Run) -> None:
+    """Of the run so far."""
     if (run.folder / "metrics.csv").exists():
         figures.curves(metrics.read(run.folder / "metrics.csv"), run.folder / "curves.png")
