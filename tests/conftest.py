@@ -1,6 +1,8 @@
-"""One trained model for all tests of commands."""
+"""The trained models that tests share."""
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -24,3 +26,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = smallest(folder, "data.n_images=64", "max_steps=12", "validate_every=12", "samples_every=12")
     train(config, folder / "run")
     return folder / "run"
+
+
+class Whole(NamedTuple):
+    """A run of :func:`tests.training.runs.smallest` that nothing has interrupted.
+
+    Attributes:
+        folder: which tests only read.
+        output: what the run printed.
+    """
+
+    folder: Path
+    output: str
+
+    def copy(self, folder: Path) -> Path:
+        """A copy, which tests may change."""
+        return shutil.copytree(self.folder, folder)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    return Whole(folder / "run", train(smallest(folder), folder / "run"))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from glow_app.errors import UserError
 from glow_app.training.checkpoint import DurableCheckpointIO, checkpoints_of, newest_whole, verify
+from tests.conftest import Whole
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
 from tests.reliability.jobs import COMMAND
@@ -52,15 +53,12 @@ def test_damaged_checkpoints_are_skipped(tmp_path: Path, run: Path, figures: Fig
     assert newest_whole(folder, Console(quiet=True)) == newest
 
 
-def test_a_run_falls_back_to_the_checkpoint_before(tmp_path: Path) -> None:
-    config = smallest(tmp_path)
-    train(config, tmp_path / "whole")
-    run = tmp_path / "run"
-    train(config, run)
+def test_a_run_falls_back_to_the_checkpoint_before(tmp_path: Path, whole: Whole) -> None:
+    run = whole.copy(tmp_path / "run")
     before, newest = checkpoints_of(run)
     newest.write_bytes(newest.read_bytes()[:-1])
-    train(config, *find(run))
-    assert jobs.numbers(checkpoints_of(run)[-1]) == jobs.numbers(checkpoints_of(tmp_path / "whole")[-1])
+    train(smallest(tmp_path), *find(run))
+    assert jobs.numbers(checkpoints_of(run)[-1]) == jobs.numbers(checkpoints_of(whole.folder)[-1])
     assert find(before)[1] == before
 
 

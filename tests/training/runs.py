@@ -28,7 +28,8 @@ def configure(*overrides: str) -> TrainConfig:
 
 
 def smallest(tmp_path: Path, *overrides: str) -> TrainConfig:
-    return configure(*SMALLEST, f"data.cache_folder={tmp_path / 'cache'}", *overrides)
+    """Of a test; all tests share their faces, which take longer to draw than to train on."""
+    return configure(*SMALLEST, f"data.cache_folder={tmp_path.parent / 'cache'}", *overrides)
 
 
 def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None) -> str:

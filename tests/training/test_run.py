@@ -20,14 +20,14 @@ from glow_app.likelihood import dequantize
 from glow_app.training import callbacks, metrics
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.module import GlowModule
+from tests.conftest import Whole
 from tests.data.layouts import write_cifar
 from tests.guards.command_lines import composed
 from tests.training.runs import SMALLEST, configure, find, smallest, train
 
 
-def test_a_run_leaves_what_the_design_says(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    output = train(smallest(tmp_path), run)
+def test_a_run_leaves_what_the_design_says(whole: Whole) -> None:
+    run, output = whole
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert files == {
         ".lock", "config.yaml", "versions.json", "metrics.csv", "curves.png",
@@ -49,9 +49,8 @@ def test_a_run_leaves_what_the_design_says(tmp_path: Path) -> None:
         assert grid.width > 96 * 8
 
 
-def test_metrics_have_their_steps(tmp_path: Path) -> None:
-    train(smallest(tmp_path), tmp_path / "run")
-    rows = metrics.read(tmp_path / "run" / "metrics.csv")
+def test_metrics_have_their_steps(whole: Whole) -> None:
+    rows = metrics.read(whole.folder / "metrics.csv")
     validations = {int(row["step"]): row for row in rows if "val/bits_per_dim" in row}
     assert sorted(validations) == [4, 8]
     assert validations[8]["val/bits_per_dim"] < validations[4]["val/bits_per_dim"] < 9
@@ -61,9 +60,8 @@ def test_metrics_have_their_steps(tmp_path: Path) -> None:
     assert {"train/lr", "train/gradient_norm"} <= set(training)
 
 
-def test_the_exported_model_is_the_one_that_was_evaluated(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    output = train(smallest(tmp_path), run)
+def test_the_exported_model_is_the_one_that_was_evaluated(whole: Whole) -> None:
+    run, output = whole
     flow, card, *_ = load(run)
     assert (card.step, card.weights, card.n_bits, card.image_shape) == (8, "averaged", 8, (3, 16, 16))
     assert f"test: {card.metrics['test/bits_per_dim']:.3f}" in output
@@ -82,10 +80,9 @@ def test_a_trained_model_still_comes_back(tmp_path: Path, scale: str) -> None:
         assert (flow.inverse(flow(x)[0]) - x).abs().max() < tolerance
 
 
-def test_the_same_configuration_gives_the_same_model(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        train(smallest(tmp_path), tmp_path / name)
-    a, b = (load(tmp_path / name)[0].state_dict() for name in ("a", "b"))
+def test_the_same_configuration_gives_the_same_model(tmp_path: Path, whole: Whole) -> None:
+    train(smallest(tmp_path), tmp_path / "run")
+    a, b = (load(folder)[0].state_dict() for folder in (whole.folder, tmp_path / "run"))
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -139,9 +136,8 @@ def test_ctrl_c_between_accumulated_batches_waits_for_the_update(
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_resuming_from_an_older_checkpoint_leaves_the_newer_ones_behind(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(smallest(tmp_path), run)
+def test_resuming_from_an_older_checkpoint_leaves_the_newer_ones_behind(tmp_path: Path, whole: Whole) -> None:
+    run = whole.copy(tmp_path / "run")
     first, last = checkpoints_of(run)
     train(smallest(tmp_path, "max_steps=6"), *find(first))
     assert [path.name for path in checkpoints_of(run)] == ["step_00000004.ckpt", "step_00000006.ckpt"]
@@ -187,10 +183,9 @@ def test_running_out_of_memory_is_told_in_one_line(tmp_path: Path, monkeypatch: 
 
 
 def test_ctrl_c_in_validation_saves_the_weights_and_not_their_average(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = smallest(tmp_path)
-    train(config, tmp_path / "whole")
     run = tmp_path / "run"
     validation_step = GlowModule.validation_step
 
@@ -203,10 +198,10 @@ def test_ctrl_c_in_validation_saves_the_weights_and_not_their_average(
         with pytest.raises(KeyboardInterrupt):
             train(config, run)
     train(config, *find(run))
-    whole, resumed = (load(folder)[0].state_dict() for folder in (tmp_path / "whole", run))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    expected, resumed = (load(folder)[0].state_dict() for folder in (whole.folder, run))
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     # The validation that was interrupted is repeated.
-    assert (run / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    assert (run / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text()
 
 
 def test_the_signal_handler_is_put_back(tmp_path: Path) -> None:
@@ -215,9 +210,8 @@ def test_the_signal_handler_is_put_back(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_finished_run_can_be_trained_for_longer(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(smallest(tmp_path), run)
+def test_a_finished_run_can_be_trained_for_longer(tmp_path: Path, whole: Whole) -> None:
+    run = whole.copy(tmp_path / "run")
     with pytest.raises(
         UserError, match=r"00000008\.ckpt is at step 8 of max_steps=8: nothing is left to do; give a larger max_steps"
     ):
@@ -283,7 +277,7 @@ def test_options_train(tmp_path: Path, overrides: list[str]) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_told_before_any_data_are_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trainer\.accelerator=gpu: this machine has none; choose trainer=cpu"):
-        train(smallest(tmp_path, "trainer=gpu"), tmp_path / "run")
+        train(smallest(tmp_path, "trainer=gpu", f"data.cache_folder={tmp_path / 'cache'}"), tmp_path / "run")
     assert not (tmp_path / "cache").exists()
 
 

@@ -13,6 +13,7 @@ from glow_app.training import metrics
 from glow_app.training.checkpoint import TRAILER_BYTES, checkpoints_of, read_checkpoint
 from glow_app.training.module import GlowModule
 from glow_app.training.saving import Checkpoints
+from tests.conftest import Whole
 from tests.training.runs import find, smallest, train
 
 
@@ -80,15 +81,16 @@ def test_a_checkpoint_ends_with_the_digest_of_what_precedes(tmp_path: Path) -> N
     assert torch.load(path, weights_only=True)["global_step"] == 1
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    train(smallest(tmp_path), tmp_path / "run")
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, whole: Whole) -> None:
+    whole.copy(tmp_path / "run")
     with pytest.raises(UserError, match=r"step_00000008\.ckpt is of another model: flow\..* config\.yaml makes it"):
         train(smallest(tmp_path, "model.width=9", "max_steps=9"), *find(tmp_path / "run"))
 
 
-def test_a_run_interrupted_at_its_last_step_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_interrupted_at_its_last_step_is_completed(
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = smallest(tmp_path)
-    train(config, tmp_path / "whole")
 
     def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -99,7 +101,7 @@ def test_a_run_interrupted_at_its_last_step_is_completed(tmp_path: Path, monkeyp
             train(config, tmp_path / "run")
     output = train(config, *find(tmp_path / "run"))
     assert "test: " in output
-    rows = [metrics.read(tmp_path / name / "metrics.csv") for name in ("whole", "run")]
+    rows = [metrics.read(folder / "metrics.csv") for folder in (whole.folder, tmp_path / "run")]
     assert rows[0] == rows[1]  # validated again, and not written twice
     assert read_checkpoint(checkpoints_of(tmp_path / "run")[-1])["global_step"] == 8
 
