@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from glow_app.training import metrics
 from glow_app.training.callbacks import AfterUpdate
 from tests.reliability.conftest import Figures
-from tests.training.runs import smallest, train
+from tests.training.runs import computed, smallest, train
 
 Patch = pytest.MonkeyPatch
 SETTINGS = ("logger=wandb", "max_steps=6", "val_images=8", "test_images=8")
@@ -24,7 +23,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[di
     """The folder of a cache, and the metrics of a run without wandb."""
     folder = tmp_path_factory.mktemp("undisturbed")
     train(smallest(folder, *SETTINGS, "logger=csv"), folder / "run")
-    return folder, metrics.read(folder / "run" / "metrics.csv")
+    return folder, computed(folder / "run")
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +155,7 @@ def survive(
         patch.setenv("WANDB_BASE_URL", server)
         break_it(patch)
         output = train(smallest(cache, *SETTINGS, f"logger.mode={mode}"), run)
-    assert metrics.read(run / "metrics.csv") == expected
+    assert computed(run) == expected
     for words in told:
         assert words in output
     lines = [line for line in output.splitlines() if line.startswith("wandb")]

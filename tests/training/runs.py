@@ -9,6 +9,7 @@ from rich.console import Console
 from glow_app.cli import conf_folder
 from glow_app.config import TrainConfig
 from glow_app.config_check import check
+from glow_app.training import metrics
 from glow_app.training.checkpoint import find_run
 from glow_app.training.run import fit
 
@@ -37,6 +38,12 @@ def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None)
     output = io.StringIO()
     fit(config, run_folder, checkpoint, Console(file=output, width=200))
     return output.getvalue()
+
+
+def computed(run: Path) -> list[dict[str, float]]:
+    """The metrics of a run, without its speed, which is measured every few seconds."""
+    rows = metrics.read(run / "metrics.csv")
+    return [{key: value for key, value in row.items() if not key.startswith("speed/")} for row in rows]
 
 
 def find(run: Path) -> tuple[Path, Path]:

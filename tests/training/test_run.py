@@ -23,7 +23,7 @@ from glow_app.training.module import GlowModule
 from tests.conftest import Whole
 from tests.data.layouts import write_cifar
 from tests.guards.command_lines import composed
-from tests.training.runs import SMALLEST, configure, find, smallest, train
+from tests.training.runs import SMALLEST, computed, configure, find, smallest, train
 
 
 def test_a_run_leaves_what_the_design_says(whole: Whole) -> None:
@@ -201,7 +201,7 @@ def test_ctrl_c_in_validation_saves_the_weights_and_not_their_average(
     expected, resumed = (load(folder)[0].state_dict() for folder in (whole.folder, run))
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     # The validation that was interrupted is repeated.
-    assert (run / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text()
+    assert computed(run) == computed(whole.folder)
 
 
 def test_the_signal_handler_is_put_back(tmp_path: Path) -> None:
