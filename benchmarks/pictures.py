@@ -1,0 +1,117 @@
+"""Every picture of the README and the guides, from the model that comes with the package.
+
+python -m benchmarks.pictures
+python -m benchmarks.pictures docs/samples.png docs/edits.png
+
+The same model gives the same pictures again. docs/demo.png takes Chromium, chromedriver and the extra [demo].
+"""
+
+import argparse
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from PIL.Image import Image as Picture
+
+import glow_app
+from benchmarks import demo_picture
+from glow_app import figures
+from glow_app.build import open_source
+from glow_app.config_check import check_choice
+from glow_app.config_data import DrawnFacesConfig
+from glow_app.data.source import ImageSource
+from glow_app.evaluation.directions import Directions
+from glow_app.evaluation.interpolation import between
+from glow_app.model import Model
+
+NAME = "faces64"
+
+TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+CHAIN, STEPS = (3, 14, 8), 9
+"""Test images that are interpolated; images of a row."""
+
+FACE = 14
+"""The test image that is edited."""
+
+EDITED = ("Smiling", "Eyeglasses", "Male", "Bangs")
+
+AMOUNTS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def samples(model: Model) -> Picture:
+    """32 new images at temperature 0.7."""
+    return figures.grid(model.sample(32, temperature=0.7, seed=0), 8)
+
+
+def temperatures(model: Model) -> Picture:
+    """The same eight images at several temperatures."""
+    rows = [model.sample(8, temperature=t, seed=0) for t in TEMPERATURES]
+    return figures.grid(torch.cat(rows), 8, row_labels=[f"T = {t:g}" for t in TEMPERATURES])
+
+
+def interpolation(model: Model) -> Picture:
+    """From each of some test images to the next, a row each."""
+    faces = test_images(model)
+    points = [model.encode(faces[i]) for i in CHAIN]
+    rows = [model.decode(between(a, b, STEPS, "linear")) for a, b in pairwise(points)]
+    return figures.grid(torch.cat(rows), STEPS)
+
+
+def edits(model: Model) -> Picture:
+    """One test image with less and more of some attributes."""
+    return edited(model, glow_app.load_directions(NAME))
+
+
+def edited(model: Model, directions: Directions) -> Picture:
+    """As :func:`edits`, with these directions."""
+    face = test_images(model)[FACE]
+    names = [name for name in EDITED if name in directions.names]
+    rows = [model.edit(face, directions, {name: amount}) for name in names for amount in AMOUNTS]
+    return figures.grid(torch.cat(rows), len(AMOUNTS), 2, names, [f"{amount:+g}" for amount in AMOUNTS])
+
+
+def demo(model: Model) -> Picture:
+    """The page of glow-demo, after some moves of its sliders."""
+    from glow_app.demo import page
+    from glow_app.demo.studio import Studio
+
+    blocks = page.build(Studio(model, glow_app.load_directions(NAME), test_images(model), seed=0), 12)
+    try:
+        picture = demo_picture.screenshot(page.launch(blocks, None, 10, browser=False))
+        return picture.quantize(256, kmeans=2)  # small enough for a repository
+    finally:
+        blocks.close(verbose=False)
+
+
+def test_images(model: Model) -> ImageSource:
+    """Those of the data that the model was trained on."""
+    return open_source(DrawnFacesConfig(**model.card.data), "test")
+
+
+PICTURES: dict[str, Callable[[Model], Picture]] = {
+    "docs/samples.png": samples,
+    "docs/temperatures.png": temperatures,
+    "docs/interpolation.png": interpolation,
+    "docs/edits.png": edits,
+    "docs/demo.png": demo,
+}
+"""Each picture and what makes it."""
+
+
+def main() -> None:
+    """Makes all of them, or those that are named."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("pictures", nargs="*", help="which; all if none is named")
+    wanted = options.parse_args().pictures or list(PICTURES)
+    for name in wanted:
+        check_choice("picture", name, tuple(PICTURES))
+    model = glow_app.load(NAME)
+    for name in wanted:
+        figures.save_png(PICTURES[name](model), Path(__file__).parents[1] / name)
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
