@@ -87,14 +87,17 @@ class Chain(Bijection):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.memory != "reversible" or not torch.is_grad_enabled():
-            return execution.run(self.prepared(), x, cond, self.memory)
+            steps, logdet = self.prepared(x)
+            return execution.run(steps, x, logdet, cond, self.memory)
         check = self._passes % execution.CHECK_EVERY == 0
         self._passes += 1
         return execution.run_reversible(self.steps, x, cond, self.anchor_every, check)
 
-    def prepared(self) -> Sequence[execution.Step]:
-        """The steps, with whatever can be computed for all of them at once."""
-        return self.steps
+    def prepared(self, x: Tensor) -> tuple[Sequence[execution.Step], Tensor]:
+        """The steps, with whatever can be computed for all of them at once, and the log-determinant (B,) that of this
+        does not depend on the data: the steps leave it out.
+        """
+        return self.steps, zero_logdet(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in reversed(self.steps):

@@ -49,14 +49,19 @@ class ReversibleStep(Step, Protocol):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]: ...
 
 
-def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
+def run(steps: Sequence[Step], x: Tensor, logdet: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
     """Applies ``steps`` in order, ``plain`` or with ``checkpoint``; returns ``z`` and the sum of the log-determinants.
 
-    The sum is (B,). What needs no gradient runs ``plain``.
+    The sum is (B,), and begins with ``logdet``. What needs no gradient runs ``plain``.
     """
-    if memory == "checkpoint" and torch.is_grad_enabled():
-        return _run_checkpoint(steps, x, cond)
-    return _run_plain(steps, x, cond)
+    for step in steps:
+        if memory == "checkpoint" and torch.is_grad_enabled():
+            # A step draws no random numbers, so there is no generator state to keep for the second run.
+            x, step_logdet = checkpoint(step, x, cond, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x, step_logdet = step(x, cond)
+        logdet = logdet + step_logdet
+    return x, logdet
 
 
 def run_reversible(
@@ -65,23 +70,6 @@ def run_reversible(
     """As :func:`run`; with ``check``, the backward pass compares the states that it computes with kept ones."""
     parameters = [parameter for step in steps for parameter in step.parameters()]
     return cast(tuple[Tensor, Tensor], _Reversible.apply(steps, anchor_every, check, cond, x, *parameters))
-
-
-def _run_plain(steps: Sequence[Step], x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-    logdet = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-    for step in steps:
-        x, step_logdet = step(x, cond)
-        logdet = logdet + step_logdet
-    return x, logdet
-
-
-def _run_checkpoint(steps: Sequence[Step], x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-    logdet = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-    for step in steps:
-        # A step draws no random numbers, so there is no generator state to keep for the second run.
-        x, step_logdet = checkpoint(step, x, cond, use_reentrant=False, preserve_rng_state=False)
-        logdet = logdet + step_logdet
-    return x, logdet
 
 
 class _Reversible(torch.autograd.Function):

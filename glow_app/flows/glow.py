@@ -18,7 +18,7 @@ from glow_app.flows.cache import WhileUnchanged
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
-from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map
+from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map, log_determinant
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -30,7 +30,7 @@ class FlowStep(Bijection):
     Kingma & Dhariwal 2018, sec. 3, fig. 2a.
     """
 
-    def __init__(self, actnorm: ActNorm, permutation: PixelAffine, coupling: Bijection) -> None:
+    def __init__(self, actnorm: ActNorm, permutation: PixelAffine[PixelMap], coupling: Bijection) -> None:
         super().__init__()
         self.actnorm = actnorm
         self.permutation = permutation
@@ -38,8 +38,12 @@ class FlowStep(Bijection):
         self._inverse: WhileUnchanged[PixelMap] = WhileUnchanged()
 
     def forward(self, x: Tensor, cond: Tensor | None = None, mixing: PixelMap | None = None) -> tuple[Tensor, Tensor]:
-        """As every bijection; ``mixing`` is ActNorm and permutation as one map, if it has been assembled already."""
-        y, mixing_logdet = (self._mixing() if mixing is None else mixing)(x)
+        """As every bijection; if ActNorm and permutation have been assembled to one map already, ``mixing``, then its
+        log-determinant is counted by whoever has done so.
+        """
+        if mixing is not None:
+            return self.coupling(mixing.transform(x), cond)
+        y, mixing_logdet = self._mixing()(x)
         z, coupling_logdet = self.coupling(y, cond)
         return z, mixing_logdet + coupling_logdet
 
@@ -85,10 +89,11 @@ class FlowStep(Bijection):
 class FlowSteps(Chain):
     """The steps of flow of one level, whose 1x1 convolutions are assembled from their factors all at once."""
 
-    def prepared(self) -> Sequence[execution.Step]:
+    def prepared(self, x: Tensor) -> tuple[Sequence[execution.Step], Tensor]:
         steps = cast(list[FlowStep], self.steps)
         mixings = joint_map([step.actnorm for step in steps]).then(joint_map([step.permutation for step in steps]))
-        return [partial(step, mixing=mixing) for step, mixing in zip(steps, mixings.unbind(), strict=True)]
+        mixed = [partial(step, mixing=mixing) for step, mixing in zip(steps, mixings.unbind(), strict=True)]
+        return mixed, log_determinant(mixings.logdet.sum(), x)
 
 
 class Level(Bijection):

@@ -1,12 +1,13 @@
 """Affine maps of a pixel's channels, y = A x + b, the same at every pixel: ActNorm, 1x1 convolutions, permutations.
 
 They form a group: two of them in a row are a third one. A step's ActNorm and 1x1 convolution therefore run as one
-matrix product, forward and back, and so do their inverses.
+matrix product, forward and back, and so do their inverses. What a factor is decides how it is multiplied: a diagonal
+scales rows or columns, a permutation reorders them, and only what is left costs a matrix product.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +32,18 @@ class PixelMap(NamedTuple):
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (B, C, H, W); returns the result and the log-determinant (B,)."""
-        n_pixels = x.shape[2] * x.shape[3]
-        # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
-        y = F.linear(x.permute(0, 2, 3, 1), self.matrix, self.bias).permute(0, 3, 1, 2)
-        return y, (n_pixels * self.logdet).expand(x.shape[0])
+        return self.transform(x), log_determinant(self.logdet, x)
 
-    def then(self, other: "PixelMap") -> "PixelMap":
+    def transform(self, x: Tensor) -> Tensor:
+        """The result alone."""
+        # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
+        return F.linear(x.permute(0, 2, 3, 1), self.matrix, self.bias).permute(0, 3, 1, 2)
+
+    def then(self, other: "PixelScaling") -> "PixelMap":
         """The one map that equals this one followed by ``other``."""
         return PixelMap(
-            matrix=other.matrix @ self.matrix,
-            bias=(other.matrix @ self.bias[..., None])[..., 0] + other.bias,
+            matrix=other.scale[..., None] * self.matrix,
+            bias=other.scale * self.bias + other.bias,
             logdet=self.logdet + other.logdet,
         )
 
@@ -54,22 +57,61 @@ class PixelMap(NamedTuple):
         return PixelMap(self.matrix.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
 
 
-class PixelAffine(Bijection):
-    """A bijection that is a :class:`PixelMap`."""
+class PixelScaling(NamedTuple):
+    """``y = scale * x + bias`` at every pixel: a :class:`PixelMap` whose matrix is diagonal.
 
-    assemble: Callable[..., PixelMap]
+    Attributes:
+        scale: (C,), or (K, C).
+        bias: (C,), or (K, C).
+        logdet: (), or (K,): the sum of log|scale|, in nats.
+    """
+
+    scale: Tensor
+    bias: Tensor
+    logdet: Tensor
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (B, C, H, W); returns the result and the log-determinant (B,)."""
+        y = torch.addcmul(self.bias[:, None, None], x, self.scale[:, None, None])
+        return y, log_determinant(self.logdet, x)
+
+    def then(self, other: PixelMap) -> PixelMap:
+        """The one map that equals this one followed by ``other``."""
+        return PixelMap(
+            matrix=other.matrix * self.scale[..., None, :],
+            bias=(other.matrix @ self.bias[..., None])[..., 0] + other.bias,
+            logdet=self.logdet + other.logdet,
+        )
+
+    def to(self, dtype: torch.dtype) -> "PixelScaling":
+        """The same map in another dtype."""
+        return PixelScaling(self.scale.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
+
+
+def log_determinant(per_pixel: Tensor, x: Tensor) -> Tensor:
+    """That of a map which is the same at every pixel of ``x``, for each sample: (B,)."""
+    return (x.shape[2] * x.shape[3] * per_pixel).expand(x.shape[0])
+
+
+AnyMap = TypeVar("AnyMap", PixelMap, PixelScaling)
+
+
+class PixelAffine(Bijection, Generic[AnyMap]):
+    """A bijection that is a :class:`PixelMap` or a :class:`PixelScaling`."""
+
+    assemble: Callable[..., AnyMap]
     """The map, differentiable, from :meth:`tensors`, or from those of K layers stacked: a static method."""
 
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
         """What :meth:`assemble` makes the map from."""
 
-    def pixel_map(self) -> PixelMap:
+    def pixel_map(self) -> AnyMap:
         """The map, in the parameters' dtype, differentiable."""
         return self.assemble(*self.tensors())
 
     @abstractmethod
-    def inverse_map(self) -> PixelMap:
+    def inverse_map(self) -> AnyMap:
         """The inverse map, solved in float64 (a float32 solution would lose what the matrix' conditioning costs)."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -79,7 +121,7 @@ class PixelAffine(Bijection):
         return self.inverse_map().to(z.dtype)(z)[0]
 
 
-class ActNorm(PixelAffine):
+class ActNorm(PixelAffine[PixelScaling]):
     """Activation normalisation: ``y = (x + bias) * exp(3 * logs)`` per channel.
 
     Initialised from data such that the channels of ``y`` have mean 0 and standard deviation 1, then trained like any
@@ -98,14 +140,14 @@ class ActNorm(PixelAffine):
         return self.bias, self.logs
 
     @staticmethod
-    def assemble(bias: Tensor, logs: Tensor) -> PixelMap:
+    def assemble(bias: Tensor, logs: Tensor) -> PixelScaling:
         log_scale = LOGS_FACTOR * logs
         scale = log_scale.exp()
-        return PixelMap(torch.diag_embed(scale), bias * scale, log_scale.sum(-1))
+        return PixelScaling(scale, bias * scale, log_scale.sum(-1))
 
-    def inverse_map(self) -> PixelMap:
+    def inverse_map(self) -> PixelScaling:
         log_scale = LOGS_FACTOR * self.logs.double()
-        return PixelMap(torch.diag(torch.exp(-log_scale)), -self.bias.double(), -log_scale.sum())
+        return PixelScaling(torch.exp(-log_scale), -self.bias.double(), -log_scale.sum())
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         bias, logs = standardizing(x)
@@ -138,7 +180,7 @@ def standardizing(x: Tensor) -> tuple[Tensor, Tensor]:
     return (-mean).to(x.dtype), (-torch.log(std + 1e-6) / LOGS_FACTOR).to(x.dtype)
 
 
-class InvConv1x1(PixelAffine):
+class InvConv1x1(PixelAffine[PixelMap]):
     """Invertible 1x1 convolution in LU form: ``W = P L (U + diag(sign * exp(log_s)))``, ``y = W x`` at every pixel.
 
     Starts as a random rotation. ``P`` and ``sign`` stay fixed; ``L`` (unit lower triangular), ``U`` (strictly upper
@@ -168,7 +210,9 @@ class InvConv1x1(PixelAffine):
     @staticmethod
     def assemble(p: Tensor, lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> PixelMap:
         lower, upper = _factors(lower, upper, sign, log_s)
-        return PixelMap(p @ lower @ upper, torch.zeros_like(log_s), log_s.sum(-1))
+        # A product with P reorders rows: row i is the one in which row i of P has its 1.
+        matrix = torch.take_along_dim(lower @ upper, p.argmax(-1, keepdim=True), -2)
+        return PixelMap(matrix, torch.zeros_like(log_s), log_s.sum(-1))
 
     def inverse_map(self) -> PixelMap:
         factors = _factors(self.lower, self.upper, self.sign, self.log_s)
@@ -184,7 +228,7 @@ def _factors(lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> tuple
     return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(sign * log_s.exp())
 
 
-class FullInvConv1x1(PixelAffine):
+class FullInvConv1x1(PixelAffine[PixelMap]):
     """Invertible 1x1 convolution with a full matrix, ``y = W x``: the default of the authors' released code.
 
     Starts as a random rotation; log|det W| is computed from a factorisation, O(C^3). Kingma & Dhariwal 2018, sec. 3.2.
@@ -209,7 +253,7 @@ class FullInvConv1x1(PixelAffine):
         return PixelMap(matrix, torch.zeros_like(matrix[0]), torch.linalg.slogdet(matrix).logabsdet)
 
 
-class ChannelPermutation(PixelAffine):
+class ChannelPermutation(PixelAffine[PixelMap]):
     """A fixed order of the channels, ``y[c] = x[index[c]]``: the paper's ablation of the 1x1 convolution (sec. 6.1).
 
     Args:
@@ -241,10 +285,10 @@ class ChannelPermutation(PixelAffine):
         return PixelMap(self._matrix().double().T, zeros, zeros.sum())
 
 
-def joint_map(layers: Sequence[PixelAffine]) -> PixelMap:
+def joint_map(layers: Sequence[PixelAffine[AnyMap]]) -> AnyMap:
     """The maps of K layers of one class and size, assembled together: a few large operations in place of many small."""
     tensors = zip(*(layer.tensors() for layer in layers), strict=True)
-    return type(layers[0]).assemble(*(torch.stack(of_all) for of_all in tensors))
+    return cast(AnyMap, type(layers[0]).assemble(*(torch.stack(of_all) for of_all in tensors)))
 
 
 def random_rotation(n_channels: int) -> Tensor:
@@ -252,7 +296,7 @@ def random_rotation(n_channels: int) -> Tensor:
     return torch.linalg.qr(torch.randn(n_channels, n_channels, dtype=torch.float64)).Q
 
 
-def channel_mixing(kind: str, n_channels: int) -> PixelAffine:
+def channel_mixing(kind: str, n_channels: int) -> PixelAffine[PixelMap]:
     """What stands between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
 
     Raises:
