@@ -67,7 +67,8 @@ def fold(layer: Layer, scale: Tensor, height: int, width: int, dtype: torch.dtyp
     if layer.border is None:
         bias = layer.bias * scale
     else:
-        edge = torch.addmm(layer.bias, _frame(height, width, layer.border), layer.border.flatten(1).T).mul_(scale)
+        around = _frame(height, width, layer.border).around
+        edge = torch.addmm(layer.bias, around, layer.border.flatten(1).T).mul_(scale)
         bias = edge.view(1, height, width, -1).permute(0, 3, 1, 2)
     return Folded(_scaled(layer.weight, scale, dtype), bias.to(dtype))
 
@@ -97,7 +98,7 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
     """
     # Through a permutation, so that the gradient is laid out as the kernel is.
     flat = kernel.permute(0, 2, 3, 1).flatten(1)
-    return (flat @ _frame(height, width, kernel).T).unflatten(1, (height, width))[None]
+    return (flat @ _frame(height, width, kernel).around.T).unflatten(1, (height, width))[None]
 
 
 class _Convolutions(torch.autograd.Function):
@@ -160,7 +161,7 @@ def _backpropagate(
     )
     # Gradients are laid out as their parameters are: data parallelism would have to copy any others.
     out = torch.empty_like(layer.weight)
-    of_weight = torch.mul(of_weight.to(scale.dtype), scale[:, None, None, None], out=out)
+    of_weight = torch.mul(of_weight.to(scale.dtype), scale.view(-1, 1, 1, 1), out=out)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
     if layer.border is None:
         of_border = None
@@ -170,7 +171,8 @@ def _backpropagate(
         # Of a single image there is nothing to add up, and at 256x256 it would be copied for nothing.
         per_pixel = per_image[0].to(scale.dtype) if len(grad) == 1 else per_image.sum(0, dtype=scale.dtype)
         per_pixel = per_pixel.view(-1, len(scale))
-        of_border = (per_pixel.T @ _frame(x.shape[2], x.shape[3], scale)).mul_(scale[:, None])
+        frame = _frame(x.shape[2], x.shape[3], scale)
+        of_border = (per_pixel.index_select(0, frame.edge).T @ frame.around_edge).mul_(scale.view(-1, 1))
         of_border = of_border.view(-1, 3, 3, 1).permute(0, 3, 1, 2)
         of_bias = per_pixel.sum(0).mul_(scale)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
@@ -180,14 +182,28 @@ def _backpropagate(
 
 def _scaled(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """``s w``. Made again for the gradient rather than kept: kept, it would be a second copy of the model."""
-    return (weight * scale[:, None, None, None]).to(dtype)
+    return (weight * scale.view(-1, 1, 1, 1)).to(dtype)
 
 
-_FRAMES: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+class _Frame(NamedTuple):
+    """The border channel, 1 outside of the image and 0 inside, as the pixels of an image see it.
+
+    Attributes:
+        around: (H * W, 9), the 3x3 surroundings of each pixel.
+        edge: int64, numbers of the pixels at the edge: the others see nothing of it.
+        around_edge: ``around[edge]``.
+    """
+
+    around: Tensor
+    edge: Tensor
+    around_edge: Tensor
 
 
-def _frame(height: int, width: int, like: Tensor) -> Tensor:
-    """The 3x3 surroundings of each pixel in the border channel, 1 outside of the image and 0 inside: (H * W, 9)."""
+_FRAMES: dict[tuple[int, int, torch.dtype, torch.device], _Frame] = {}
+
+
+def _frame(height: int, width: int, like: Tensor) -> _Frame:
+    """Made once for each size."""
     key = height, width, like.dtype, like.device
     if torch.compiler.is_compiling():
         return _make_frame(*key)  # what is being traced is not to be kept
@@ -197,9 +213,15 @@ def _frame(height: int, width: int, like: Tensor) -> Tensor:
     return _FRAMES[key]
 
 
-def _make_frame(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _make_frame(height: int, width: int, dtype: torch.dtype, device: torch.device) -> _Frame:
     inside = torch.zeros(1, 1, height, width, dtype=dtype, device=device)
-    return F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
+    around = F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
+    numbers = torch.arange(height * width, device=device).view(height, width)
+    middle = numbers[1:-1]
+    # The last row and column where they are not the first as well.
+    sides = numbers[:1], numbers[1:][-1:], middle[:, :1], middle[:, 1:][:, -1:]
+    edge = torch.cat([side.flatten() for side in sides])
+    return _Frame(around, edge, around[edge])
 
 
 def _pixels(x: Tensor) -> Tensor:

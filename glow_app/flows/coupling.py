@@ -98,7 +98,7 @@ class AffineCoupling(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)
         shift, raw = deinterleave(self.conditioner(z1))
-        return torch.cat([z1, z2 * torch.exp(-self.scale_map.log_scale(raw)) - shift], 1)
+        return torch.cat([z1, z2 / self.scale_map.log_scale(raw).exp() - shift], 1)
 
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
@@ -111,7 +111,7 @@ class AffineCoupling(Bijection):
         with torch.no_grad():
             shift, raw = deinterleave(answer)
             log_scale = self.scale_map.log_scale(raw)
-            x = torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
+            x = torch.cat([z1, z2 / log_scale.exp() - shift], 1)
             grad_z1, grad_z2 = grad_z.chunk(2, 1)
             grad_x2, grad_answer = _affine_gradients(z2, log_scale, self.scale_map, grad_z2, grad_logdet)
         grad_x1, of_conditioner = _through_conditioner(self.conditioner, x1, answer, grad_answer)

@@ -46,7 +46,7 @@ def random_net(border: bool, dtype: torch.dtype) -> ConvNet:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("border", [True, False])
-@pytest.mark.parametrize("shape", [(17, 3, 8, 8), (4, 3, 8, 8), (3, 3, 5, 7), (1, 3, 2, 2)])
+@pytest.mark.parametrize("shape", [(17, 3, 8, 8), (4, 3, 8, 8), (3, 3, 5, 7), (1, 3, 2, 2), (2, 3, 1, 1), (2, 3, 3, 1)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_answer_and_gradients_are_those_of_the_plain_formula(
     border: bool, shape: tuple[int, ...], layout: torch.memory_format
