@@ -22,7 +22,7 @@ from benchmarks import report
 from benchmarks.shapes import faces
 from glow_app.build import PRECISIONS
 from glow_app.card import Card
-from glow_app.config import ModelConfig
+from glow_app.config_model import GlowConfig
 from glow_app.demo import show
 from glow_app.demo.studio import Moves, Studio
 from glow_app.evaluation.directions import Directions
@@ -48,7 +48,7 @@ def model_of(size: int, n_levels: int, n_steps: int, width: int, folder: Path) -
     flow = Glow((3, size, size), n_levels, n_steps, width)
     images = faces(16, size, torch.device("cpu"))
     initialize(flow, images)
-    options = ModelConfig(n_levels, n_steps, width, "affine", "lu", "bounded", True, False, "plain", 32)
+    options = GlowConfig("glow", False, "plain", 32, n_levels, n_steps, width, "affine", "lu", "bounded", True)
     export(flow, Card(options, (3, size, size), 8, (), {"name": "drawn_faces"}, "", 0, "raw", {}, {}), folder)
     return load(folder)
 

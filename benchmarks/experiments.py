@@ -21,8 +21,9 @@ from benchmarks.report import CONSOLE
 from benchmarks.shapes import faces
 from glow_app.build import build_flow
 from glow_app.cli import conf_folder
-from glow_app.config import ModelConfig, TrainConfig
+from glow_app.config import TrainConfig
 from glow_app.config_check import check
+from glow_app.config_model import GlowConfig
 from glow_app.flows import initialize
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def experiments() -> dict[str, TrainConfig]:
     return found
 
 
-def counted(model: ModelConfig, size: int, memory: str, n_steps: int, batch: int) -> int:
+def counted(model: GlowConfig, size: int, memory: str, n_steps: int, batch: int) -> int:
     """Bytes of a forward and backward pass beyond weights and gradients."""
     torch.manual_seed(0)
     flow = build_flow(replace(model, memory=memory, n_steps=n_steps), (3, size, size), 0).train()
@@ -55,7 +56,7 @@ def counted(model: ModelConfig, size: int, memory: str, n_steps: int, batch: int
     return activation_bytes(task, flow, CPU)
 
 
-def per_image(model: ModelConfig, size: int, memory: str) -> tuple[float, float]:
+def per_image(model: GlowConfig, size: int, memory: str) -> tuple[float, float]:
     """Bytes at the model's K that each image adds, and those that none adds."""
     bytes_of = {(k, b): counted(model, size, memory, k, b) for k in DEPTHS for b in (1, 2)}
     low, high = DEPTHS

@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 
-from glow_app.config import ModelConfig
 from glow_app.config_data import (
     CelebAConfig,
     CelebAHQConfig,
@@ -19,6 +18,7 @@ from glow_app.config_data import (
     MnistConfig,
     PicturesConfig,
 )
+from glow_app.config_model import GlowConfig, ModelConfig, NiceConfig, RealNVPConfig
 from glow_app.data.celeba import CelebA
 from glow_app.data.celeba_hq import CelebAHQ, Partition
 from glow_app.data.cifar import Cifar10
@@ -31,7 +31,7 @@ from glow_app.data.lsun import Lsun, LsunSquares
 from glow_app.data.mnist import Mnist, Variant
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.flows import Flow, Glow
+from glow_app.flows import Flow, Glow, Nice, RealNVP
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """``trainer.precision`` -> the dtype of the conditioners."""
@@ -44,20 +44,49 @@ def forbid_tf32() -> None:
 
 
 def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Flow:
-    """A new Glow for images of ``image_shape``; ``n_classes`` counts only if the model is conditional."""
-    return Glow(
-        image_shape,
-        n_levels=model.n_levels,
-        n_steps=model.n_steps,
-        width=model.width,
-        coupling=model.coupling,
-        permutation=model.permutation,
-        scale=model.scale,
-        border=model.border,
-        n_classes=n_classes if model.class_conditional else 0,
-        memory=model.memory,
-        anchor_every=model.anchor_every,
-    )
+    """A new flow of images of ``image_shape``; ``n_classes`` counts only if the model is conditional."""
+    n_classes = n_classes if model.class_conditional else 0
+    match model:
+        case GlowConfig():
+            return Glow(
+                image_shape,
+                n_levels=model.n_levels,
+                n_steps=model.n_steps,
+                width=model.width,
+                coupling=model.coupling,
+                permutation=model.permutation,
+                scale=model.scale,
+                border=model.border,
+                n_classes=n_classes,
+                memory=model.memory,
+                anchor_every=model.anchor_every,
+            )
+        case NiceConfig():
+            return Nice(
+                image_shape,
+                n_couplings=model.n_couplings,
+                n_hidden=model.n_hidden,
+                width=model.width,
+                base=model.base,
+                logit=model.logit,
+                n_classes=n_classes,
+                memory=model.memory,
+                anchor_every=model.anchor_every,
+            )
+        case RealNVPConfig():
+            return RealNVP(
+                image_shape,
+                n_levels=model.n_levels,
+                n_blocks=model.n_blocks,
+                width=model.width,
+                normalisation=model.normalisation,
+                momentum=model.momentum,
+                logit=model.logit,
+                n_classes=n_classes,
+                memory=model.memory,
+                anchor_every=model.anchor_every,
+            )
+    raise AssertionError(f"no constructor for {type(model).__name__}")
 
 
 def open_source(data: DataConfig, split: str) -> ImageSource:

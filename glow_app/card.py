@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glow_app.config import ModelConfig
-from glow_app.config_check import check_ranges, did_you_mean
+from glow_app.config_check import check_choice, check_ranges, did_you_mean
+from glow_app.config_model import MODEL_SCHEMAS, OF_FIRST_MODELS, ModelConfig
 from glow_app.errors import UserError
 from glow_app.hub import local
 from glow_app.shipped import models
@@ -86,7 +86,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
                 f"{folder / CARD} has another format than {FORMAT}: it was written by another version of glow_app"
             )
         digest = str(content.pop("sha256"))
-        content["model"] = ModelConfig(**({"anchor_every": 32} | content["model"]))  # of exports before there was one
+        content["model"] = _model_options(content["model"])
         check_ranges(content["model"], "model.")
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])
@@ -95,3 +95,9 @@ def read_card(folder: Path) -> tuple[Card, str]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error
     return card, digest
+
+
+def _model_options(values: dict[str, Any]) -> ModelConfig:
+    values = OF_FIRST_MODELS | values
+    check_choice("model.name", str(values["name"]), tuple(MODEL_SCHEMAS))
+    return MODEL_SCHEMAS[values["name"]](**values)

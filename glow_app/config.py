@@ -1,33 +1,19 @@
 """The schema of every option: its type, meaning, unit and range. The values are in ``conf/``.
 
 A field has no default: each default stands once, in a YAML file, where a person looks for it. The options of the data
-sets are in :mod:`glow_app.config_data`; :mod:`glow_app.config_check` holds a configuration against the schema.
+sets are in :mod:`glow_app.config_data`, those of the models in :mod:`glow_app.config_model`;
+:mod:`glow_app.config_check` holds a configuration against the schema.
 """
 
 from dataclasses import dataclass
 
 from glow_app.config_data import DataConfig
+from glow_app.config_model import ModelConfig
 from glow_app.option import option
 from glow_app.published import PUBLISHED
 
 AUTO = "auto"
 """Value of ``resume``: go on with the newest run of the same name and kind, or start one."""
-
-
-@dataclass
-class ModelConfig:
-    """The shape of a Glow; see :class:`glow_app.flows.Glow`."""
-
-    n_levels: int = option("L: levels of scale; each halves the image", at_least=1, at_most=12)
-    n_steps: int = option("K: steps of flow per level", at_least=1, at_most=1024)
-    width: int = option("hidden channels of the coupling networks", at_least=1, at_most=16384)
-    coupling: str = option("coupling layer", choices=("affine", "additive"))
-    permutation: str = option("what mixes the channels", choices=("lu", "full", "shuffle", "reverse"))
-    scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))
-    border: bool = option("border channel of the released code in every 3x3 convolution")
-    class_conditional: bool = option("one top prior per class, for data with class labels")
-    memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint", "reversible"))
-    anchor_every: int = option("memory=reversible: steps between two states that are kept all the same", at_least=1)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,9 +12,13 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from glow_app.config import TrainConfig
 from glow_app.config_data import DATA_SCHEMAS, DataConfig, PicturesConfig
+from glow_app.config_model import MODEL_SCHEMAS
 from glow_app.errors import UserError
 
 T = TypeVar("T")
+
+SCHEMAS: dict[str, Mapping[str, type]] = {"data": DATA_SCHEMAS, "model": MODEL_SCHEMAS}
+"""Groups whose options depend on the choice, which their ``name`` tells."""
 
 
 def check(composed: DictConfig, schema: type[T]) -> T:
@@ -21,7 +26,7 @@ def check(composed: DictConfig, schema: type[T]) -> T:
 
     Args:
         composed: what Hydra made of files and command line.
-        schema: a dataclass of options; a field ``data`` is a data set's.
+        schema: a dataclass of options; a field ``data`` is a data set's, a field ``model`` a model's.
 
     Raises:
         UserError: one line that names the first key that is unknown, missing, of a wrong type or out of range.
@@ -32,10 +37,10 @@ def check(composed: DictConfig, schema: type[T]) -> T:
             known[name] = OmegaConf.structured(kind)
     try:
         values = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
-        if "data" in known:
-            name = str(OmegaConf.select(values, "data.name"))
-            check_choice("data.name", name, tuple(DATA_SCHEMAS))
-            known.data = OmegaConf.structured(DATA_SCHEMAS[name])
+        for group in [group for group in SCHEMAS if group in known]:
+            name = str(OmegaConf.select(values, f"{group}.name"))
+            check_choice(f"{group}.name", name, tuple(SCHEMAS[group]))
+            known[group] = OmegaConf.structured(SCHEMAS[group][name])
         typed = OmegaConf.to_object(OmegaConf.merge(known, values))
     except ConfigKeyError as error:
         *group, key = str(error.full_key).split(".")
@@ -106,15 +111,21 @@ def _check_range(key: str, value: Any, limits: Any) -> None:
 
 def _check_together(config: TrainConfig) -> None:
     height, width = config.data.size
-    divisor = 2**config.model.n_levels
+    divisor = config.model.divisor
     if height % divisor or width % divisor:
         raise UserError(
             f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
-            f"{config.model.n_levels} needs: choose {max(1, round(height / divisor)) * divisor}, or fewer levels"
+            f"{getattr(config.model, 'n_levels', 1)} needs: choose {max(1, round(height / divisor)) * divisor}, "
+            "or fewer levels"
         )
     if config.trainer.compile == "full" and config.model.memory != "plain":
         raise UserError(
             f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
+        )
+    if config.model.normalises_batches and config.model.memory == "reversible":
+        raise UserError(
+            "model.memory=reversible needs model.normalisation=actnorm: what a batch was normalised by cannot be "
+            "computed back from its result; choose memory=checkpoint, which goes with both"
         )
     if config.trainer.cuda_graph:
         _check_cuda_graph(config)
@@ -135,4 +146,9 @@ def _check_cuda_graph(config: TrainConfig) -> None:
         raise UserError(
             "trainer.cuda_graph=true: model.memory=reversible looks at values once in a while, for drift, which a "
             "recorded step cannot; choose model.memory=plain or checkpoint"
+        )
+    if config.model.normalises_batches:
+        raise UserError(
+            "trainer.cuda_graph=true: what batch normalisation finds in a batch is lost in a recorded step; choose "
+            "model.normalisation=actnorm"
         )

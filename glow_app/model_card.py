@@ -80,18 +80,17 @@ def _front(card: Card, licence: str | None) -> str:
 def _summary(card: Card) -> str:
     channels, height, width = card.image_shape
     return (
-        f"A Glow (Kingma & Dhariwal 2018): an invertible model of {channels}x{height}x{width} images with exact "
+        f"{card.model.paper}: an invertible model of {channels}x{height}x{width} images with exact "
         f"likelihoods, trained on `{card.data['name']}`.\n"
     )
 
 
 def _facts(model: Model) -> str:
-    card, shape = model.card, model.card.model
+    card = model.card
     n_parameters = sum(parameter.numel() for parameter in model.flow.parameters())
     stored = ", kernels of convolutions stored in bfloat16" if model.storage == "bf16" else ""
     rows = [
-        ("levels L, steps K, width", f"{shape.n_levels}, {shape.n_steps}, {shape.width}"),
-        ("coupling, scale, permutation", f"{shape.coupling}, {shape.scale}, {shape.permutation}"),
+        ("architecture", card.model.shape),
         ("parameters", f"{n_parameters:,}{stored}"),
         ("bits per subpixel", str(card.n_bits)),
         ("data", f"`{card.data['name']}`: {card.preprocessing}"),

@@ -12,12 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from glow_app.cli.arguments import quoted
 from glow_app.cli.pages import PAGES
-from glow_app.config_check import check_choice
-from glow_app.config_data import DATA_SCHEMAS
+from glow_app.config_check import SCHEMAS, check_choice
 
 GROUPS = {
     "data": "the data set; where a model is named, what it was trained on",
-    "model": "the size of the Glow",
+    "model": "the architecture and its size",
     "optim": "how it learns",
     "trainer": "device, batch, precision",
     "logger": "where figures go, besides metrics.csv",
@@ -83,9 +82,10 @@ def meanings(schema: type, composed: DictConfig) -> dict[str, tuple[Any, str]]:
         if not dataclasses.is_dataclass(kind):
             plain[field.name] = (values[field.name], _meaning(field.metadata))
             continue
-        if field.name == "data":
-            check_choice("data.name", str(values["data"]["name"]), tuple(DATA_SCHEMAS))
-            kind = DATA_SCHEMAS[values["data"]["name"]]
+        if field.name in SCHEMAS:
+            name = str(values[field.name]["name"])
+            check_choice(f"{field.name}.name", name, tuple(SCHEMAS[field.name]))
+            kind = SCHEMAS[field.name][name]
         for inner in dataclasses.fields(kind):
             grouped[f"{field.name}.{inner.name}"] = (values[field.name][inner.name], _meaning(inner.metadata))
     return plain | grouped

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from glow_app.config import TrainConfig
 from glow_app.config_check import check
+from glow_app.config_model import OF_FIRST_MODELS
 from glow_app.errors import UserError
 from glow_app.run_config import read_config
 
@@ -39,6 +40,11 @@ def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> D
         own = saved.get(group, {})
         if not isinstance(own, dict | DictConfig):
             raise UserError(f"{path}: {group} is not a group of options; repair it to resume")
+        if group == "model":
+            own = OF_FIRST_MODELS | OmegaConf.to_container(OmegaConf.create(own))  # type: ignore[operator]
+            if own["name"] != composed.model.name:  # what is chosen now has other options than what was trained
+                saved.model = own
+                continue
         saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), own)
     for key in NEWER:
         saved[key] = saved.get(key, composed[key])

@@ -210,7 +210,7 @@ def _report_not_finite(
     if not names:
         return
     helps = "choose a lower temperature"
-    if model.card.model.scale == "sigmoid":
+    if getattr(model.card.model, "scale", None) == "sigmoid":
         helps += ", or train with model.scale=bounded"
     if len(names) == n:
         raise UserError(f"none of {n:,} images is finite: {helps}")

@@ -95,7 +95,7 @@ def head(card: Card, n_parameters: int) -> str:
     model = card.model
     parts = [
         f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits",
-        f"L={model.n_levels} K={model.n_steps} width {model.width}",
+        escape(model.shape),
         f"{n_parameters / 1e6:.2f}M parameters",
         f"step {card.step:,}",
     ]

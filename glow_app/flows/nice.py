@@ -52,7 +52,7 @@ class DiagonalScaling(Bijection):
         self.s = nn.Parameter(torch.zeros(n_dims, 1, 1))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x + self.bias) * torch.exp(self.s), self.s.sum().expand(len(x))
+        return (x + self.bias) * torch.exp(self.s), self.s.sum().expand(x.shape[0])
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * torch.exp(-self.s) - self.bias

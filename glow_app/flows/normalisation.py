@@ -51,7 +51,7 @@ class BatchNorm(Bijection):
         log_std = 0.5 * torch.log(variance + EPSILON)
         scale = torch.exp(-log_std)
         z = torch.addcmul(_per_pixel(-mean * scale), x, _per_pixel(scale))
-        return z, (-x.shape[2] * x.shape[3] * log_std.sum()).expand(len(x))
+        return z, (-x.shape[2] * x.shape[3] * log_std.sum()).expand(x.shape[0])
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * _per_pixel(torch.sqrt(self.variance + EPSILON)) + _per_pixel(self.mean)

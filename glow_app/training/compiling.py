@@ -3,7 +3,7 @@
 import torch
 import torch._dynamo
 
-from glow_app.flows import Flow, FlowStep
+from glow_app.flows import Chain, Flow
 
 GRAPHS = 64
 """Compiled versions of one function that may be kept: steps of all levels share theirs, and shapes differ by level."""
@@ -14,11 +14,12 @@ def compile_flow(flow: Flow, how: str) -> None:
 
     Args:
         flow: an initialised model.
-        how: ``none``; ``steps``: each step of flow by itself; ``full``: everything from images to latents as one.
+        how: ``none``; ``steps``: each step of a chain by itself; ``full``: everything from images to latents as one.
     """
     if how == "none":
         return
     torch._dynamo.config.recompile_limit = GRAPHS
     flow.check_initialized()  # reads a buffer, which would cut the graph in two
-    for module in [flow] if how == "full" else [m for m in flow.modules() if isinstance(m, FlowStep)]:
+    steps = [step for chain in flow.modules() if isinstance(chain, Chain) for step in chain.steps]
+    for module in [flow] if how == "full" else [step for step in steps if not isinstance(step, Chain)]:
         module.compile(dynamic=False)

@@ -33,7 +33,7 @@ class WeightAverage(pl.Callback):
         self._raw: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parameters = list(_flow(pl_module).parameters())
+        parameters = _flow(pl_module).learned()
         if not self.average:
             self.average = [parameter.detach().clone() for parameter in parameters]
         self.average = [
@@ -46,7 +46,7 @@ class WeightAverage(pl.Callback):
         if trainer.global_step > self.n_updates:  # not after each of several accumulated batches
             self.n_updates = trainer.global_step
             decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-            parameters = [parameter.detach() for parameter in list(_flow(pl_module).parameters())]
+            parameters = [parameter.detach() for parameter in _flow(pl_module).learned()]
             torch._foreach_lerp_(self.average, parameters, 1 - decay)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,7 +77,7 @@ class WeightAverage(pl.Callback):
 
     def _swap_in(self, flow: Flow) -> None:
         if self.average and self._raw is None:
-            self._raw = [parameter.detach().clone() for parameter in flow.parameters()]
+            self._raw = [parameter.detach().clone() for parameter in flow.learned()]
             _copy_into(flow, self.average)
 
     def _swap_out(self, flow: Flow) -> None:
@@ -93,5 +93,5 @@ def _flow(module: pl.LightningModule) -> Flow:
 
 @torch.no_grad()
 def _copy_into(flow: Flow, values: list[Tensor]) -> None:
-    for parameter, value in zip(flow.parameters(), values, strict=True):
+    for parameter, value in zip(flow.learned(), values, strict=True):
         parameter.copy_(value)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from glow_app.data.sampler import Batch
 from glow_app.flows.coupling import AffineCoupling
+from glow_app.flows.masked import MaskedCoupling
+from glow_app.flows.normalisation import alone
 from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule
 
@@ -22,7 +24,7 @@ def examine(module: GlowModule, batch: Batch) -> list[str]:
     The same numbers are computed again, since noise is a function of the position. Gradients are those of this batch
     alone, before they are averaged over processes or accumulated.
     """
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), alone():
         bits = module.bits_per_dim(batch)
         bad = ~torch.isfinite(bits.detach())
         if bad.any():
@@ -42,11 +44,11 @@ def smallest_scale(module: GlowModule, batch: Batch, n: int) -> Tensor | None:
     smallest: list[Tensor] = []
 
     def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(layer, AffineCoupling):
+        if isinstance(layer, AffineCoupling | MaskedCoupling):
             smallest.append(layer.scales(inputs[0]).amin())
 
     few = Batch(*(None if part is None else part[:n] for part in batch))  # type: ignore[arg-type]
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _looking_at(module.flow, look):
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), alone(), _looking_at(module.flow, look):
         module.bits_per_dim(few)
     return torch.stack(smallest).amin() if smallest else None
 

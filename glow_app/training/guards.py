@@ -17,7 +17,7 @@ from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.examine import examine, smallest_scale
 from glow_app.training.module import GlowModule
 
-HELP = "try model.scale=bounded, a smaller optim.lr or a longer optim.warmup_images"
+HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, model.scale=bounded"
 
 
 class FiniteGuard(pl.Callback):

@@ -79,6 +79,9 @@ class GlowModule(pl.LightningModule):
         self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
         return loss
 
+    def on_after_backward(self) -> None:
+        self.flow.update_statistics()
+
     def on_train_end(self) -> None:
         if isinstance(self.training_loss, RecordedLoss):
             self.training_loss.drop()

@@ -48,8 +48,7 @@ def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
     together = f", {n_processes} processes" if n_processes > 1 else ""
     lines = [
-        f"model     Glow, L={model.n_levels} K={model.n_steps} width={model.width}, {model.coupling} coupling, "
-        f"{model.permutation} permutation, {n_parameters / 1e6:.2f}M parameters",
+        f"model     {model.shape}, {n_parameters / 1e6:.2f}M parameters",
         f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} images, "
         f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
     ]

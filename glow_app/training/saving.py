@@ -118,7 +118,7 @@ class Checkpoints(AfterUpdate):
         if not is_finite(checkpoint):
             raise UserError(
                 f"step {trainer.global_step}: weights, their averages or the optimizer are not finite: not saved; "
-                f"{self._last()}; try model.scale=bounded or a smaller optim.lr"
+                f"{self._last()}; try a smaller optim.lr or, for a Glow, model.scale=bounded"
             )
         checkpoint["loops"]["fit_loop"] = self._progress
         best = self._reached or self._best

@@ -57,6 +57,16 @@ def test_two_processes_compute_what_one_computes(
     assert [a + b for a, b in zip(both[0]["positions"], both[1]["positions"], strict=True)] == one["positions"]
 
 
+@pytest.mark.parametrize("overrides", [["model.momentum=0.5"], ["model.memory=checkpoint", "trainer.accumulate=2"]])
+def test_two_processes_normalise_by_the_whole_batch(two: Ranks, tmp_path: Path, overrides: list[str]) -> None:
+    """Batch normalisation of Real NVP, and what is averaged of it."""
+    one = work.trained(tmp_path, overrides, "real_nvp")
+    both = two.call(work.trained, tmp_path, overrides, "real_nvp")
+    assert max(np.abs(part["gradients"] - one["gradients"]).max() for part in both) < 1e-9
+    assert max(np.abs(part["weights"] - one["weights"]).max() for part in both) < 1e-8
+    assert both[0]["digests"] == both[1]["digests"]  # running averages are among what they digest
+
+
 def test_every_image_is_counted_once(two: Ranks, three: Ranks, figures: Figures) -> None:
     per_image, mean = work.bits()
     several = [*two.call(work.bits), *three.call(work.bits)]

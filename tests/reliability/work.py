@@ -23,7 +23,7 @@ from glow_app.training.callbacks import AfterUpdate
 from glow_app.training.explained import explained
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import layout, make_trainer
-from tests.training.runs import smallest, train
+from tests.training.runs import smallest, smallest_of, train
 
 
 class Recorder(AfterUpdate):
@@ -60,9 +60,10 @@ def digest(module: nn.Module) -> str:
     return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.state_dict().values())).hexdigest()
 
 
-def trained(folder: Path, overrides: list[str]) -> dict[str, Any]:
+def trained(folder: Path, overrides: list[str], model: str | None = None) -> dict[str, Any]:
     """Twenty updates in float64: positions, gradients and digests of every step, and the last weights."""
-    config = smallest(folder, "max_steps=20", "data.cache=false", *overrides)
+    options = ["max_steps=20", "data.cache=false", *overrides]
+    config = smallest(folder, *options) if model is None else smallest_of(model, folder, *options)
     source = open_source(config.data, "train")
     flow = runs._build(config, source)
     runs._initialize(flow, source, config)

@@ -13,11 +13,18 @@ from glow_app.training import metrics
 from glow_app.training.checkpoint import find_run
 from glow_app.training.run import fit
 
-SMALLEST = [
-    "data.image_size=16", "data.n_images=32", "model.n_levels=2", "model.n_steps=2", "model.width=8",
-    "trainer.batch_size=8", "max_steps=8", "validate_every=4", "samples_every=4", "checkpoint_every=4",
-    "optim.warmup_images=16", "temperatures=[0.7]", "init_images=32",
+SHORTEST = [
+    "data.image_size=16", "data.n_images=32", "trainer.batch_size=8", "max_steps=8", "validate_every=4",
+    "samples_every=4", "checkpoint_every=4", "optim.warmup_images=16", "temperatures=[0.7]", "init_images=32",
 ]  # fmt: skip
+
+SMALLEST = [*SHORTEST, "model.n_levels=2", "model.n_steps=2", "model.width=8"]
+
+FAMILY = {
+    "nice": ["model=nice", "model.n_hidden=1", "model.width=8"],
+    "real_nvp": ["model=real_nvp", "model.n_levels=2", "model.n_blocks=1", "model.width=4"],
+}
+"""Other models than Glow, as small."""
 
 
 QUIET = Console(quiet=True)
@@ -31,6 +38,11 @@ def configure(*overrides: str) -> TrainConfig:
 def smallest(tmp_path: Path, *overrides: str) -> TrainConfig:
     """Of a test; all tests share their faces, which take longer to draw than to train on."""
     return configure(*SMALLEST, f"data.cache_folder={tmp_path.parent / 'cache'}", *overrides)
+
+
+def smallest_of(model: str, tmp_path: Path, *overrides: str) -> TrainConfig:
+    """As :func:`smallest`, of one of the ``FAMILY``."""
+    return configure(*SHORTEST, *FAMILY[model], f"data.cache_folder={tmp_path / 'cache'}", *overrides)
 
 
 def train(config: TrainConfig, run_folder: Path, checkpoint: Path | None = None) -> str:
