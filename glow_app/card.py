@@ -92,6 +92,12 @@ def read_card(folder: Path) -> tuple[Card, str]:
         content["class_names"] = tuple(content["class_names"])
         card = Card(**content)
         str(card.data["name"])
+        if [type(side) for side in card.image_shape] != [int] * 3 or min(card.image_shape) < 1:
+            raise ValueError(f"image_shape is {list(card.image_shape)}, not the three of an image")
+        if card.n_bits not in range(9):
+            raise ValueError(f"n_bits is {card.n_bits!r}, not one of 0 to 8")
+        if not all(isinstance(figure, int | float) for figure in card.metrics.values()):
+            raise ValueError("metrics are not numbers")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error
     return card, digest

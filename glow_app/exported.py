@@ -78,17 +78,23 @@ def load(path: str | Path) -> Exported:
     folder = model_folder(path)
     card, digest = read_card(folder)
     try:
-        flow = build_flow(card.model, card.image_shape, len(card.class_names))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error
-    try:
         weights = (folder / WEIGHTS).read_bytes()
         if hashlib.sha256(weights).hexdigest() != digest:
             raise UserError(f"{folder / WEIGHTS} is damaged, or not what {CARD} describes; export it again")
         state = safetensors.torch.load(weights)
+        with torch.device("meta"):  # a card may come from anybody: nothing is allocated for one that the weights belie
+            _build(card, folder).load_state_dict({name: value.to("meta") for name, value in state.items()})
+        flow = _build(card, folder)
         flow.load_state_dict(state)  # into float32, whatever it is stored in
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder / WEIGHTS} cannot be loaded ({reason}); export the model again") from error
     rounded = any(value.dtype == STORAGE["bf16"] for value in state.values())
     return Exported(flow.eval(), card, digest, folder, "bf16" if rounded else "fp32")
+
+
+def _build(card: Card, folder: Path) -> Flow:
+    try:
+        return build_flow(card.model, card.image_shape, len(card.class_names))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,10 @@ def test_damage_is_told(exported: tuple[Glow, Card, Path]) -> None:
         with pytest.raises(UserError, match=r"model\.safetensors is damaged, or not what model\.json describes"):
             load(folder)
     (folder / "model.safetensors").write_bytes(weights)
-    for broken in ("{", "[]", '{"format": 1}', text.replace('"width"', '"widht"')):
+    written = json.loads(text)
+    wrong = [{"image_shape": [3, 8]}, {"image_shape": [3, 8, "8"]}, {"n_bits": 9}, {"metrics": {"test": "low"}}]
+    changed = [json.dumps(written | values) for values in wrong]
+    for broken in ("{", "[]", '{"format": 1}', text.replace('"width"', '"widht"'), *changed):
         (folder / "model.json").write_text(broken)
         with pytest.raises(UserError, match=r"model\.json is damaged or not a model card"):
             load(folder)
@@ -117,3 +121,14 @@ def test_values_that_are_not_finite_are_never_exported(exported: tuple[Glow, Car
     with pytest.raises(UserError, match=r"not exported: .* holds values that are not finite"):
         export(flow, card, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_nothing_is_allocated_for_a_card_that_its_weights_belie(exported: tuple[Glow, Card, Path]) -> None:
+    _, card, folder = exported
+    written = json.loads((folder / "model.json").read_text())
+    written["model"] |= {"width": 16384, "n_steps": 16}  # 40 GB
+    (folder / "model.json").write_text(json.dumps(written))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be loaded"):
+        load(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB
