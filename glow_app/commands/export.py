@@ -55,6 +55,9 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     storage = config.storage or model.storage
     same = storage == model.storage  # to the bit, and so with the same digest
     directions = _directions(config, model, same)
+    others = folder / "directions"
+    if not directions and others.exists():
+        raise UserError(f"{others} is there, of another model, and would go with this one: choose another folder")
     metrics = model.card.metrics | measured.bits_per_dim(model) if same else {}
     judged = measured.judgement(model) if directions else None
     export_model(model.flow, _card(model, made_by, metrics), folder, storage)

@@ -179,6 +179,10 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         told(run, tmp_path, "license='m: t'")
     with pytest.raises(UserError, match="format=pickle is not one of folder, torch, onnx"):
         told(run, tmp_path, "format=pickle")
+    (tmp_path / "directions").mkdir()
+    with pytest.raises(UserError, match="directions is there, of another model, and would go with this one"):
+        told(run, tmp_path)
+    assert not (tmp_path / "model.json").exists()
 
 
 @pytest.mark.slow
