@@ -35,7 +35,8 @@ class Model:
 
     Images are uint8 (B, C, H, W) with 256 grey levels, of whatever :attr:`image_shape` says. Wherever a method takes
     images it takes one or several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest
-    first, each N(0, I) under the model. Nothing here keeps gradients; :attr:`flow` is the differentiable model.
+    first, each N(0, I) under the model (logistic, where that is its base). Nothing here keeps gradients; :attr:`flow`
+    is the differentiable model.
 
     >>> import glow_app
     >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
