@@ -42,10 +42,41 @@ def summary() -> str:
     return "\n\n".join(parts)
 
 
-def requirements() -> str:
-    """Markdown for the benchmarks' own README: what had to hold."""
+def details() -> str:
+    """Markdown for the benchmarks' own README: what had to hold, what of the machine is used, what compiling buys."""
     required = [one for name in ("train_step", "sample", "memory") for one in load(name)["required"]]
-    return verdicts(required, load("accuracy"))
+    ceilings, compiled = load("ceiling"), load("compiled")
+    parts = [
+        verdicts(required, load("accuracy")),
+        "## How much of the machine a step uses",
+        f"On {machine(ceilings)}; {ceilings['repeats']} alternated repetitions (`python -m benchmarks.ceiling`):",
+        ceiling(ceilings["rows"]),
+        "## What `trainer.compile` buys",
+        f"Time of a training step against that without, on {machine(compiled)}; {compiled['repeats']} alternated "
+        "repetitions. The first step generates the code; its seconds are those of the clock, on a machine that other "
+        "programs kept busy (`python -m benchmarks.compiled`):",
+        compilations(compiled["shapes"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def ceiling(rows: list[Mapping[str, Any]]) -> str:
+    """Achieved speed, and its share of the machine's own."""
+    lines = []
+    for row in rows:
+        speed, (product, convolution) = row["gflops_per_second"], row["shares"]
+        spread = f"{speed['middle']:,.0f} ({speed['low']:,.0f} to {speed['high']:,.0f})"
+        lines.append([row["what"], row["precision"], spread, f"{product:.0%}", f"{convolution:.0%}"])
+    return table(["", "precision", "GFLOP/s", "of the product", "of the convolution"], lines)
+
+
+def compilations(shapes: Mapping[str, Any]) -> str:
+    """One line a shape and way of compiling."""
+    lines = []
+    for shape, ways in shapes.items():
+        for how, found in ways.items():
+            lines.append([f"{shape}, `{how}`", shown(found["against_none"]), f"{found['first_step_seconds']:.0f} s"])
+    return table(["", "time of a step", "first step"], lines)
 
 
 def machine(content: Mapping[str, Any]) -> str:
@@ -85,7 +116,8 @@ def depth(points: Mapping[str, Mapping[str, Any]]) -> str:
 def verdicts(required: list[Mapping[str, Any]], accuracy: Mapping[str, Any]) -> str:
     """What was required beside what was measured."""
     lines = [
-        [one["what"], f"{shown(one)}", f"{one['must']:.3g}", f"{one['aim']:.3g}", one["reached"]] for one in required
+        [one["what"], shown(one["measured"]), f"{one['must']:.3g}", f"{one['aim']:.3g}", one["reached"]]
+        for one in required
     ]
     moved, errors = accuracy["bits_per_dim_moved_by_bf16"], accuracy["gradient_error"]
     reached = "aim" if abs(moved) <= 0.0005 else "must" if abs(moved) <= 0.002 else "missed"
@@ -98,9 +130,8 @@ def verdicts(required: list[Mapping[str, Any]], accuracy: Mapping[str, Any]) -> 
     return table(["", "measured", "must", "aim", "reached"], lines)
 
 
-def shown(one: Mapping[str, Any]) -> str:
+def shown(found: Mapping[str, float]) -> str:
     """Median and quartiles, or the one value where nothing varies."""
-    found = one["measured"]
     if found["low"] == found["high"]:
         return f"{found['middle']:.3g}"
     return f"{found['middle']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
@@ -128,7 +159,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--write", action="store_true", help="into both files")
     write = options.parse_args().write
-    for file, tables in ((README, summary()), (DETAILS, requirements())):
+    for file, tables in ((README, summary()), (DETAILS, details())):
         if write:
             file.write_text(put_into(file.read_text(), tables))
         else:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import peers, report, timing, train_step
+from benchmarks import compiled, peers, report, timing, train_step
 from benchmarks.allocations import Allocation, activation_bytes, peak
 from benchmarks.shapes import PUBLISHED_CIFAR, PUBLISHED_FACES, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing
@@ -127,3 +127,12 @@ def test_a_shape_from_models_to_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [row["name"] for row in json.loads(path.read_text())["rows"]] == [one.name for one in peers.OURS]
     assert (tmp_path / "train_step.png").stat().st_size > 0
     assert all(requirement.must > 1 for requirement, _ in train_step.required(TINY, found, peer=None))
+
+
+def test_what_is_compiled_is_a_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(compiled, "compile_flow", lambda flow, how: told.append(how))
+    step, seconds = compiled.compiled_step("steps", TINY, faces(32, TINY.size, CPU))
+    first, second = step(), step()
+    assert isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor) and second < first
+    assert told == ["steps"] and seconds > 0

@@ -10,7 +10,7 @@ from benchmarks import summary
 
 @pytest.mark.parametrize("file", [summary.README, summary.DETAILS], ids=["README", "benchmarks"])
 def test_the_tables_are_those_of_the_results(file: Path) -> None:
-    tables = summary.summary() if file == summary.README else summary.requirements()
+    tables = summary.summary() if file == summary.README else summary.details()
     text = file.read_text()
     assert summary.put_into(text, tables) == text, "run python -m benchmarks.summary --write"
 
