@@ -124,7 +124,7 @@ def test_values_that_are_not_finite_are_never_exported(exported: tuple[Glow, Car
 
 
 def test_nothing_is_allocated_for_a_card_that_its_weights_belie(exported: tuple[Glow, Card, Path]) -> None:
-    _, card, folder = exported
+    _, _, folder = exported
     written = json.loads((folder / "model.json").read_text())
     written["model"] |= {"width": 16384, "n_steps": 16}  # 40 GB
     (folder / "model.json").write_text(json.dumps(written))
