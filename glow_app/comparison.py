@@ -6,7 +6,6 @@ Runs that differ in nothing but their seed are one variant. What is told of a va
 import itertools
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,12 +41,14 @@ class Variant:
     Attributes:
         values: of the options in which the variants differ; ``ABSENT`` for one that it does not have.
         label: the same, for people; another one for each variant.
-        runs: all of them, by seed.
+        runs: one for each seed, by seed.
+        repeated: further runs of one of these seeds, which would have come to the same.
     """
 
     values: dict[str, Any]
     label: str
     runs: tuple[Run, ...]
+    repeated: tuple[Run, ...]
 
     @cached_property
     def finished(self) -> tuple[Run, ...]:
@@ -109,8 +110,10 @@ class Difference:
 def variants(runs: Sequence[Run]) -> list[Variant]:
     """The runs by variant, in the order in which these first occur.
 
+    Of several with the same seed the one counts that has seen most, the first of these.
+
     Raises:
-        UserError: there is one run only, the runs see other validation images, or one of them is there twice.
+        UserError: there is one run only, or the runs see other validation images.
     """
     if len(runs) < 2:
         raise UserError(f"there is one run only, {runs[0].folder}: a comparison takes two or more")
@@ -121,14 +124,13 @@ def variants(runs: Sequence[Run]) -> list[Variant]:
         grouped.setdefault(tuple(_text(run.options.get(key, ABSENT)) for key in keys), []).append(run)
     found = []
     for of_one in grouped.values():
-        seeds = Counter(run.options["seed"] for run in of_one)
-        seed, times = seeds.most_common(1)[0]
-        if times > 1:
-            twice = [str(run.folder) for run in of_one if run.options["seed"] == seed]
-            raise UserError(f"{' and '.join(twice)} are the same run (seed {seed}): leave {twice[1]} out")
+        chosen: dict[int, Run] = {}
+        for run in sorted(of_one, key=lambda run: -run.curve[-1][0]):
+            chosen.setdefault(run.options["seed"], run)
+        repeated = tuple(run for run in of_one if run is not chosen[run.options["seed"]])
         values = {key: of_one[0].options.get(key, ABSENT) for key in keys}
         label = _label(values, keys) or str(of_one[0].options.get("name", "all runs"))
-        found.append(Variant(values, label, tuple(sorted(of_one, key=lambda run: run.options["seed"]))))
+        found.append(Variant(values, label, tuple(chosen[seed] for seed in sorted(chosen)), repeated))
     return found
 
 

@@ -78,9 +78,14 @@ def test_what_was_not_treated_alike_is_told(tmp_path: Path) -> None:
     assert unlike(found(tmp_path / "alike", (), ("model.width=8",))) == []
 
 
-def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{tmp_path}/0 and {tmp_path}/1 are the same run \(seed 0\)"):
-        found(tmp_path, (), ())
+def test_a_run_that_was_repeated_counts_once(tmp_path: Path) -> None:
+    begun = made(tmp_path / "begun", validation=[(2, 5.0)])
+    (one,) = variants([read_run(run) for run in (begun, made(tmp_path / "whole"), made(tmp_path / "again"))])
+    assert [run.folder.name for run in one.runs] == ["whole"]
+    assert [run.folder.name for run in one.repeated] == ["begun", "again"]
+
+
+def test_one_run_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is one run only"):
         found(tmp_path / "one", ())
 

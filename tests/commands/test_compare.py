@@ -92,8 +92,12 @@ def test_a_run_without_validation_is_left_out_of_a_sweep_and_refused_by_name(swe
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_runs_that_were_named_twice_count_once(sweep: Path) -> None:
+def test_runs_that_are_there_twice_count_once(sweep: Path, tmp_path: Path) -> None:
     assert "lu               3  4.0000" in use(compare, asked(sweep, sweep / "0"))
+    again = made(tmp_path / "again", "model.permutation=lu", validation=[(4, 9.0)])
+    said = use(compare, asked(sweep, again, output=tmp_path / "out"))
+    assert "lu               3  4.0000" in said
+    assert f"counted once: {again} repeats another run of its seed\n" in said
 
 
 def test_nothing_to_compare_is_told(sweep: Path, tmp_path: Path) -> None:
