@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from glow_app.card import Card, model_folder, read_card
+from glow_app.config_model import OF_FIRST_MODELS
 from glow_app.errors import UserError
 from glow_app.run_config import flat, read_config
 from glow_app.training import metrics
@@ -55,7 +56,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         UserError: its configuration cannot be read, or it has not validated.
     """
-    options = flat(read_config(folder / CONFIG))
+    options = {f"model.{key}": value for key, value in OF_FIRST_MODELS.items()} | flat(read_config(folder / CONFIG))
     for key in COUNTS:
         if not isinstance(options.get(key), int):
             raise UserError(f"{folder / CONFIG} is not the configuration of a run: {key} is not a whole number")
@@ -73,17 +74,17 @@ def read_run(folder: Path) -> Run:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder of a run itself, or the folders of runs in that of a sweep, by their numbers.
+    """The folder of a run itself, or those of the runs in a sweep, by their numbers, or in all sweeps of a name.
 
     Raises:
         UserError: there are none.
     """
     if (folder / CONFIG).is_file():
         return [folder]
-    inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
+    inside = [path.parent for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for path in folder.glob(pattern)]
     if not inside:
         raise UserError(f"no run at {folder}: give the folder of a run, which holds {CONFIG}, or of a sweep")
-    return sorted(inside, key=lambda path: (len(path.name), path.name))
+    return sorted(inside, key=lambda path: (path.parent, len(path.name), path.name))
 
 
 def _seconds(rows: list[dict[str, float]], per_update: int) -> float | None:

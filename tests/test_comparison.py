@@ -44,6 +44,8 @@ def test_runs_that_differ_in_their_seed_are_one_variant(tmp_path: Path) -> None:
          ["width=8, adam", "width=4, adamax"]),
         ([("model.lr=1", "optim.lr=2"), ("model.lr=3", "optim.lr=4")],
          ["model.lr=1, optim.lr=2", "model.lr=3, optim.lr=4"]),
+        # The first runs did not say that they are of a Glow.
+        ([(), ("model.name=nice",)], ["glow", "nice"]),
         # Where something was written, and what is told how often, makes no other variant.
         ([("seed=0", "logger.name=wandb", "data.cache_folder=/a"), ("seed=1", "data.cache_folder=/b", "name=other")],
          ["made"]),
@@ -141,6 +143,8 @@ def test_runs_of_a_sweep_are_in_the_order_of_their_numbers(tmp_path: Path) -> No
     for number in (10, 9, 2):
         made(tmp_path / "sweep" / str(number))
     assert [folder.name for folder in runs_in(tmp_path / "sweep")] == ["2", "9", "10"]
+    made(tmp_path / "another" / "0")
+    assert [folder.name for folder in runs_in(tmp_path)] == ["0", "2", "9", "10"]
     assert runs_in(tmp_path / "sweep" / "2") == [tmp_path / "sweep" / "2"]
     with pytest.raises(UserError, match=rf"no run at {tmp_path / 'nowhere'}: give the folder of a run"):
         runs_in(tmp_path / "nowhere")
