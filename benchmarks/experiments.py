@@ -32,12 +32,14 @@ DEPTHS = (2, 4)
 
 
 def experiments() -> dict[str, TrainConfig]:
-    """Every experiment, as composed."""
+    """Every experiment with a Glow, as composed."""
     found = {}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for path in sorted((conf_folder() / "experiment").glob("*.yaml")):
-            root = [] if path.stem == "drawn_faces" else ["data.root=/data"]
-            found[path.stem] = check(compose("train", overrides=[f"experiment={path.stem}", *root]), TrainConfig)
+            root = [] if path.stem in ("drawn_faces", "plane") else ["data.root=/data"]
+            composed = compose("train", overrides=[f"experiment={path.stem}", *root])
+            if composed.model.name == "glow":
+                found[path.stem] = check(composed, TrainConfig)
     return found
 
 
@@ -76,6 +78,7 @@ def main() -> None:
     rows = {}
     for name, config in experiments().items():
         model, size = config.model, config.data.side
+        assert isinstance(model, GlowConfig)
         key = (size, model.n_levels, model.n_steps, model.width, model.coupling)
         if key not in known:
             known[key] = {memory: per_image(model, size, memory) for memory in MODES}

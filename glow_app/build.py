@@ -17,8 +17,9 @@ from glow_app.config_data import (
     LsunConfig,
     MnistConfig,
     PicturesConfig,
+    PointsConfig,
 )
-from glow_app.config_model import GlowConfig, ModelConfig, NiceConfig, RealNVPConfig
+from glow_app.config_model import GlowConfig, ModelConfig, NiceConfig, PlaneConfig, RealNVPConfig
 from glow_app.data.celeba import CelebA
 from glow_app.data.celeba_hq import CelebAHQ, Partition
 from glow_app.data.cifar import Cifar10
@@ -29,9 +30,10 @@ from glow_app.data.image import Channels
 from glow_app.data.imagenet import Distribution, SmallImageNet
 from glow_app.data.lsun import Lsun, LsunSquares
 from glow_app.data.mnist import Mnist, Variant
+from glow_app.data.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.flows import Flow, Glow, Nice, RealNVP
+from glow_app.flows import Flow, Glow, Nice, Plane, RealNVP
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """``trainer.precision`` -> the dtype of the conditioners."""
@@ -70,6 +72,18 @@ def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes:
                 base=model.base,
                 logit=model.logit,
                 n_classes=n_classes,
+                memory=model.memory,
+                anchor_every=model.anchor_every,
+            )
+        case PlaneConfig():
+            return Plane(
+                n_steps=model.n_steps,
+                width=model.width,
+                n_hidden=model.n_hidden,
+                coupling=model.coupling,
+                permutation=model.permutation,
+                scale=model.scale,
+                base=model.base,
                 memory=model.memory,
                 anchor_every=model.anchor_every,
             )
@@ -130,6 +144,8 @@ def open_source(data: DataConfig, split: str) -> ImageSource:
         case MnistConfig():
             _require_side(data, 32)
             return Mnist(data.root, split, cast(Variant, data.name), _channels(data), data.validation)
+        case PointsConfig():
+            return Points(data.name, split, data.noise, data.seed, data.n_points)
     raise AssertionError(f"no constructor for {type(data).__name__}")
 
 

@@ -22,7 +22,7 @@ class Card:
     Attributes:
         model: the model's options.
         image_shape: (C, H, W).
-        n_bits: bits per subpixel.
+        n_bits: bits per subpixel; 0 for points in the plane.
         class_names: of a conditional model, else empty.
         data: the data set's options as it was trained on.
         preprocessing: what happened to the pixels, in words.

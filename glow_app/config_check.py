@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from glow_app.config import TrainConfig
-from glow_app.config_data import DATA_SCHEMAS, DataConfig, PicturesConfig
-from glow_app.config_model import MODEL_SCHEMAS
+from glow_app.config_data import DATA_SCHEMAS, DataConfig, PicturesConfig, PointsConfig
+from glow_app.config_model import MODEL_SCHEMAS, PlaneConfig
 from glow_app.errors import UserError
 
 T = TypeVar("T")
@@ -110,6 +110,11 @@ def _check_range(key: str, value: Any, limits: Any) -> None:
 
 
 def _check_together(config: TrainConfig) -> None:
+    of_points, takes_points = isinstance(config.data, PointsConfig), isinstance(config.model, PlaneConfig)
+    if of_points != takes_points:
+        given = "points in the plane" if of_points else "images"
+        choice = "experiment=plane" if of_points else "data=two_moons, or a model of images"
+        raise UserError(f"data={config.data.name} are {given}, which model={config.model.name} cannot take: {choice}")
     height, width = config.data.size
     divisor = config.model.divisor
     if height % divisor or width % divisor:

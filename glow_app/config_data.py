@@ -1,7 +1,7 @@
 """The options of every data set; see :mod:`glow_app.config`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from glow_app.errors import UserError
 from glow_app.option import option
@@ -130,6 +130,23 @@ class MnistConfig(FilesConfig):
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
 
+@dataclass
+class PointsConfig(DataConfig):
+    """Points in the plane, drawn by formula: nothing to download, nothing to keep."""
+
+    noise: float = option("standard deviation of the normal noise; the plane's shapes are 6 to 8 wide", at_least=0)
+    seed: int = option("of the points; another seed draws others", at_least=0, at_most=2**63 - 1)
+    n_points: int | None = option("points per split; null: 100,000 / 10,000 / 50,000", at_least=1, at_most=10_000_000)
+
+    # What an image has and a point has not: these are no options.
+    image_size: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+    n_bits: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    flip: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+    shift: ClassVar[float] = 0.0  # pyright: ignore[reportIncompatibleVariableOverride]
+    cache: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+    cache_folder: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "drawn_faces": DrawnFacesConfig,
     "folder": FolderConfig,
@@ -141,4 +158,9 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "imagenet64": ImageNetConfig,
     "mnist": MnistConfig,
     "fashion_mnist": MnistConfig,
+    "two_moons": PointsConfig,
+    "rings": PointsConfig,
+    "spiral": PointsConfig,
+    "eight_gaussians": PointsConfig,
+    "checkerboard": PointsConfig,
 }

@@ -1,6 +1,7 @@
 """The options of every model; see :mod:`glow_app.config`."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from glow_app.option import option
 
@@ -9,7 +10,7 @@ from glow_app.option import option
 class ModelConfig:
     """What every model has."""
 
-    name: str = option("architecture", choices=("glow", "nice", "real_nvp"))
+    name: str = option("architecture", choices=("glow", "nice", "plane", "real_nvp"))
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two states that are kept all the same", at_least=1)
@@ -83,6 +84,35 @@ class NiceConfig(ModelConfig):
 
 
 @dataclass
+class PlaneConfig(ModelConfig):
+    """The shape of a flow of points in the plane; see :class:`glow_app.flows.Plane`."""
+
+    n_steps: int = option("K: steps of flow", at_least=1, at_most=1024)
+    width: int = option("of the hidden layers", at_least=1, at_most=16384)
+    n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
+    coupling: str = option("coupling layer", choices=("affine", "additive"))
+    permutation: str = option(
+        "what mixes x and y; reverse: they take turns", choices=("lu", "full", "shuffle", "reverse")
+    )
+    scale: str = option("scale map of affine couplings", choices=("sigmoid", "bounded"))
+    base: str = option("distribution of the latents", choices=("normal", "logistic"))
+
+    # Points have no classes: this is no option.
+    class_conditional: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def paper(self) -> str:
+        return "A flow of points in the plane, of Glow's steps (Kingma & Dhariwal 2018)"
+
+    @property
+    def shape(self) -> str:
+        return (
+            f"Plane, K={self.n_steps} width={self.width}, {self.coupling} coupling, {self.permutation} permutation, "
+            f"{self.base} base"
+        )
+
+
+@dataclass
 class RealNVPConfig(ModelConfig):
     """The shape of a Real NVP; see :class:`glow_app.flows.RealNVP`."""
 
@@ -115,7 +145,12 @@ class RealNVPConfig(ModelConfig):
         return self.normalisation == "batchnorm"
 
 
-MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {"glow": GlowConfig, "nice": NiceConfig, "real_nvp": RealNVPConfig}
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "glow": GlowConfig,
+    "nice": NiceConfig,
+    "plane": PlaneConfig,
+    "real_nvp": RealNVPConfig,
+}
 
 OF_FIRST_MODELS = {"name": "glow", "anchor_every": 32}
 """Options that the first models did not have, and what they stood for."""

@@ -2,6 +2,9 @@
 
 Images are uint8 with 256 grey levels; a model sees ``n_bins = 2**n_bits`` of them. Kingma & Dhariwal 2018, sec. 2
 (after Uria et al. 2013 and Theis et al. 2015).
+
+Points in the plane are floats and have no levels: ``n_bits`` is 0, what the model sees is what they are, and
+``log p_flow(x) - D ln(n_bins)`` is their log-density itself.
 """
 
 import math
@@ -11,6 +14,10 @@ from torch import Tensor
 
 from glow_app import noise
 from glow_app.flows import Flow
+from glow_app.units import POINTS
+
+POINT_TOLERANCE = 1e-4
+"""How far from where it was a point may be that counts as come back: float32 is not exact."""
 
 
 def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
@@ -32,15 +39,18 @@ def dequantize(images: Tensor, u: Tensor | float, n_bits: int) -> Tensor:
     """``x = (q + u) / n_bins - 1/2`` with ``q = floor(image / 2**(8 - n_bits))``.
 
     Args:
-        images: uint8 (B, C, H, W).
+        images: uint8 (B, C, H, W), or points.
         u: noise in [0, 1), shaped like ``images``; 0.5 gives the centres of the bins.
-        n_bits: 1 ... 8.
+        n_bits: 1 ... 8, or 0 for points, which stay where they are.
 
     Returns:
         (B, C, H, W) in [-1/2, 1/2), in the dtype of ``u`` (float32 for a number).
     """
+    dtype = u.dtype if isinstance(u, Tensor) else torch.float32
+    if n_bits == POINTS:
+        return images.to(dtype)
     bins = images >> (8 - n_bits)
-    return (bins.to(u.dtype if isinstance(u, Tensor) else torch.float32) + u) / 2**n_bits - 0.5
+    return (bins.to(dtype) + u) / 2**n_bits - 0.5
 
 
 def quantize(x: Tensor, n_bits: int) -> Tensor:
@@ -48,10 +58,28 @@ def quantize(x: Tensor, n_bits: int) -> Tensor:
 
     Args:
         x: finite values (B, C, H, W).
-        n_bits: 1 ... 8.
+        n_bits: 1 ... 8, or 0 for points, which stay where they are.
     """
+    if n_bits == POINTS:
+        return x
     n_bins = 2**n_bits
     return ((x + 0.5) * n_bins).floor().clamp(0, n_bins - 1).to(torch.uint8) << (8 - n_bits)
+
+
+def seen(images: Tensor, n_bits: int) -> Tensor:
+    """What a model of ``n_bits`` sees of images, and gives back if its inverse is exact: the upper bits."""
+    return images if n_bits == POINTS else images >> (8 - n_bits) << (8 - n_bits)
+
+
+def came_back(x: Tensor, images: Tensor, n_bits: int) -> Tensor:
+    """Whether what the inverse gave, (B, C, H, W), is what the model saw of ``images``, bool (B,).
+
+    Every subpixel has to be the same after quantization; points may be off by ``POINT_TOLERANCE``.
+    """
+    if n_bits == POINTS:
+        return ((x - images).abs() <= POINT_TOLERANCE).flatten(1).all(1)
+    same = quantize(torch.nan_to_num(x), n_bits) == seen(images, n_bits)
+    return same.flatten(1).all(1) & torch.isfinite(x).flatten(1).all(1)
 
 
 def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | None = None) -> Tensor:
@@ -59,9 +87,9 @@ def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | 
 
     Args:
         flow: the density of dequantized images.
-        images: uint8 (B, C, H, W).
+        images: uint8 (B, C, H, W), or points.
         u: noise in [0, 1), shaped like ``images``, in the dtype of the flow.
-        n_bits: 1 ... 8.
+        n_bits: 1 ... 8, or 0 for points: then this is log p itself.
         cond: int64 (B,) class labels of a conditional flow.
 
     Returns:

@@ -19,6 +19,7 @@ from glow_app.exported import Exported
 from glow_app.exported import load as load_exported
 from glow_app.flows import Flow
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
+from glow_app.units import POINTS
 
 if TYPE_CHECKING:
     from glow_app.evaluation.directions import Directions
@@ -37,6 +38,9 @@ class Model:
     images it takes one or several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest
     first, each N(0, I) under the model (logistic, where that is its base). Nothing here keeps gradients; :attr:`flow`
     is the differentiable model.
+
+    A model of points in the plane takes and gives floats in place of images: it takes (B, 2) or (B, 2, 1, 1), and gives
+    the latter. Its ``log_prob`` is the log-density itself.
 
     >>> import glow_app
     >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
@@ -203,6 +207,8 @@ class Model:
             UserError: a file is not an image.
             ValueError: a tensor has another shape or type.
         """
+        if self.n_bits == POINTS:
+            return torch.as_tensor(images, dtype=torch.float32).reshape(-1, *self.image_shape).to(self.device)
         if isinstance(images, Tensor):
             batch = images if images.dim() == 4 else images[None]
         elif isinstance(images, str | Path | Image.Image):

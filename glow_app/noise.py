@@ -25,6 +25,8 @@ class Stream(IntEnum):
     CROP = 4
     LATENTS = 5
     SHIFT = 6
+    PLACE = 7
+    BLUR = 8
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:
@@ -68,6 +70,15 @@ def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     """
     k = _shift_right(random_bits(seed, stream, positions, n), 49)
     return (2 * k + 1).to(torch.float32) / 2**16
+
+
+def fine_uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
+    """Uniform numbers in (0, 1), the midpoints of 2**52 equal intervals: where 32,768 would show.
+
+    Returns:
+        float64 (B, n).
+    """
+    return (_shift_right(random_bits(seed, stream, positions, n), 12).to(torch.float64) + 0.5) / 2**52
 
 
 def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:

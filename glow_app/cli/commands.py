@@ -36,6 +36,7 @@ from glow_app.config_use import (
     InterpolateConfig,
     JudgeConfig,
     OpenConfig,
+    Plot2dConfig,
     SampleConfig,
 )
 from glow_app.errors import UserError
@@ -104,6 +105,11 @@ def export() -> None:
 def compare() -> None:
     """``glow-compare``: variants of a model beside each other."""
     run("compare", _compare, partial(with_brackets, lists=("runs",)))
+
+
+def plot2d() -> None:
+    """``glow-plot2d``: a flow of points in the plane as a picture."""
+    run("plot2d", _plot2d, _model_arguments())
 
 
 def _prepare(composed: DictConfig) -> None:
@@ -211,6 +217,13 @@ def _compare(composed: DictConfig) -> None:
     from glow_app.commands.compare import compare
 
     compare(config, Console())
+
+
+def _plot2d(composed: DictConfig) -> None:
+    config = _with_model(composed, Plot2dConfig)
+    from glow_app.commands.plot2d import plot2d
+
+    plot2d(config, Console())
 
 
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:

@@ -12,6 +12,7 @@ from glow_app.config_use import (
     ExportConfig,
     InterpolateConfig,
     JudgeConfig,
+    Plot2dConfig,
     SampleConfig,
 )
 
@@ -185,6 +186,20 @@ PAGES = {
             ("glow-export checkpoint=runs/... output=my_faces format=torch", "the decoder for torch.export.load"),
         ),
         ("checkpoint", "output", "format", "storage", "license", "directions", "temperature", "seed"),
+    ),
+    "plot2d": Page(
+        Plot2dConfig,
+        "Draws a flow of points in the plane: samples, density, the warped grid of its latents.",
+        "For models of experiment=plane: glow-train experiment=plane data=rings. Says what the density adds up to over "
+        "the square, and compares the flow with the entropy of the data, which is known. Leaves a PNG.",
+        (
+            ("glow-plot2d checkpoint=runs/...", "data, samples, log-density, grid"),
+            ("glow-plot2d checkpoint=runs/... film=true", "and a GIF: the couplings at work one by one"),
+            ("glow-plot2d checkpoint=runs/... density=linear cells=1000", "the density itself, on a finer grid"),
+            ("glow-plot2d checkpoint=runs/... temperature=0.5 n=20000", "samples nearer to the mode, and more of them"),
+            ("glow-plot2d checkpoint=runs/... side=30 lines=61", "far around the data; a finer grid of latents"),
+        ),
+        ("checkpoint", "n", "temperature", "side", "cells", "density", "lines", "film", "output"),
     ),
     "demo": Page(
         DemoConfig,

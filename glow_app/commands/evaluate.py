@@ -9,8 +9,9 @@ from rich.console import Console
 
 from glow_app import processes
 from glow_app.commands import evaluate_report
-from glow_app.commands.opening import open_model, open_split_of, output_folder, require_classes
+from glow_app.commands.opening import open_any_model, open_split_of, output_folder, require_classes
 from glow_app.config_use import EvaluateConfig
+from glow_app.data.points import Points
 from glow_app.data.sampler import InOrder
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
@@ -18,8 +19,10 @@ from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction, conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, importance_bound
 from glow_app.evaluation.likelihood import evaluate as bits_per_dim
+from glow_app.evaluation.plane import Entropies, entropies
 from glow_app.model import Model
 from glow_app.progress import counting, say
+from glow_app.units import POINTS, POINTS_UNIT
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Evaluation:
         train: of training images, if asked for and to be had.
         reconstruction: of the first images.
         convolutions: one entry per 1x1 convolution.
-        codecs: bits per dimension of lossless codecs on the first images.
+        codecs: bits per dimension of lossless codecs on the first images; none on points.
+        entropies: of points, beside the entropy of what they are drawn from.
     """
 
     likelihood: Likelihood
@@ -43,6 +47,7 @@ class Evaluation:
     reconstruction: Reconstruction
     convolutions: list[Conditioning]
     codecs: dict[str, float]
+    entropies: Entropies | None
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
@@ -54,7 +59,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     with processes.joined():
         if not processes.is_first():
             console = Console(quiet=True)
-        model = open_model(config)
+        model = open_any_model(config)
+        _require_images_for_pictures(model, config)
         source = open_split_of(model, config.data, config.split, console)
         folder = output_folder(config, model, "evaluate")
         indices = range(min(config.n_images or len(source), len(source)))
@@ -63,6 +69,11 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
             evaluate_report.table(reached, model, source, config, console)
             evaluate_report.write(reached, model, source, config, folder)
             evaluate_report.look_at(folder, config, console)
+
+
+def _require_images_for_pictures(model: Model, config: EvaluateConfig) -> None:
+    if config.worst and model.n_bits == POINTS:
+        raise UserError(f"worst={config.worst} makes a picture of images, and the model is of points: leave it out")
 
 
 def measure(
@@ -91,7 +102,8 @@ def measure(
         _of_training_images(model, config, console),
         reconstruction,
         conditioning(model.flow),
-        _codecs(source, checked, model.n_bits, config.seed),
+        {} if isinstance(source, Points) else _codecs(source, checked, model.n_bits, config.seed),
+        entropies(source, POINTS_UNIT.per_bit * likelihood.per_image) if isinstance(source, Points) else None,
     )
 
 
@@ -127,7 +139,7 @@ def compare(config: EvaluateConfig, console: Console) -> None:
     with processes.joined():
         if not processes.is_first():
             console = Console(quiet=True)
-        models = [open_model(config, path) for path in config.compare]
+        models = [open_any_model(config, path) for path in config.compare]
         first, second = models
         if (first.image_shape, first.n_bits) != (second.image_shape, second.n_bits):
             raise UserError(

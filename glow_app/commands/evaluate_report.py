@@ -1,6 +1,7 @@
 """What ``glow-evaluate`` says and writes."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -21,6 +22,7 @@ from glow_app.durable import write_durably
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
 from glow_app.progress import say, show
+from glow_app.units import Unit, unit_of
 
 if TYPE_CHECKING:
     from glow_app.commands.evaluate import Evaluation
@@ -32,31 +34,39 @@ WORST, ACCOUNT, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
 def table(reached: "Evaluation", model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
     """The figures for a person to read."""
     n, checked = len(reached.likelihood.per_image), len(reached.reconstruction.exact)
-    about = account_of(model, source, config)
+    about, unit = account_of(model, source, config), unit_of(model.n_bits)
     say(console, f"model      {about['model']} (step {model.card.step:,}, {model.card.weights} weights)")
-    say(console, f"data       {source.name} {source.split}, {n:,} images: {source.preprocessing}, {model.n_bits} bits")
+    say(
+        console,
+        f"data       {source.name} {source.split}, {n:,} {unit.things}: {source.preprocessing}, "
+        f"{unit.shape_of(source.image_shape, model.n_bits)}",
+    )
     say(console, f"noise      one draw per image, seed {config.seed}; {config.precision}, {model.device}\n")
     low, high = reached.likelihood.interval
-    interval = f"   (95%: {low:.4f} to {high:.4f})" if math.isfinite(low) else ""
-    say(console, f"bits/dim   {_figure(reached.likelihood)}{interval}")
+    interval = f"   (95%: {unit.figure(low)} to {unit.figure(high)})" if math.isfinite(low) else ""
+    say(console, f"{unit.name:<10} {_figure(reached.likelihood, unit)}{interval}")
     lost = int((~torch.isfinite(reached.likelihood.per_image)).sum())
     if lost:
-        say(console, f"           not finite for {lost:,} images, which per_image.csv names")
+        say(console, f"           not finite for {lost:,} {unit.things}, which per_image.csv names")
     if reached.bound is not None:
         of_draws = f"bound from {config.importance_samples} draws of the noise, which compares only with its like"
-        say(console, f"           {_figure(reached.bound)}   {of_draws}")
+        say(console, f"           {_figure(reached.bound, unit)}   {of_draws}")
     if reached.train is not None:
         gap = reached.likelihood.mean - reached.train.mean
         error = math.hypot(reached.likelihood.standard_error, reached.train.standard_error)
         n_train = len(reached.train.per_image)
-        say(console, f"gap        {gap:+.4f} ± {error:.4f}   {config.split} minus {n_train:,} training images")
-    codecs = "   ".join(f"{codec} {bits:.3f}" for codec, bits in reached.codecs.items())
-    say(console, f"yardsticks {codecs}   lossless codecs, {_which(checked, n)}")
+        figure = f"{unit.figure(gap, sign='+')} ± {unit.figure(error)}"
+        say(console, f"gap        {figure}   {config.split} minus {n_train:,} training {unit.things}")
+    if reached.codecs:
+        codecs = "   ".join(f"{codec} {bits:.3f}" for codec, bits in reached.codecs.items())
+        say(console, f"yardsticks {codecs}   lossless codecs, {_which(checked, n)}")
+    if reached.entropies is not None:
+        say(console, f"yardstick  {reached.entropies.text()}")
     back = reached.reconstruction
     say(
         console,
-        f"inverse    {back.exact.double().mean():.1%} of {checked:,} images come back exactly; error at most "
-        f"{back.largest.max():.2g} and on average {back.mean.mean():.2g} of a grey level, before rounding",
+        f"inverse    {back.exact.double().mean():.1%} of {checked:,} {unit.things} come back {unit.exactly}; error at "
+        f"most {back.largest.max():.2g} and on average {back.mean.mean():.2g} {unit.error}",
     )
     if reached.convolutions:
         worst = max(reached.convolutions, key=lambda one: one.condition)
@@ -65,13 +75,13 @@ def table(reached: "Evaluation", model: Model, source: ImageSource, config: Eval
             console,
             f"1x1 conv.  condition at most {worst.condition:.3g} ({worst.name}); |W^-1 W - I| at most {off:.1g}",
         )
-    say(console, f"speed      {reached.images_per_second:,.0f} images/s\n")
+    say(console, f"speed      {reached.images_per_second:,.0f} {unit.things}/s\n")
     show(console, _decomposition(reached.likelihood))
 
 
-def _figure(likelihood: Likelihood) -> str:
+def _figure(likelihood: Likelihood, unit: Unit) -> str:
     error = likelihood.standard_error
-    return f"{likelihood.mean:.4f}" + (f" ± {error:.4f}" if math.isfinite(error) else "")
+    return unit.figure(likelihood.mean) + (f" ± {unit.figure(error)}" if math.isfinite(error) else "")
 
 
 def _which(checked: int, n: int) -> str:
@@ -105,17 +115,19 @@ def write(reached: "Evaluation", model: Model, source: ImageSource, config: Eval
         **account_of(model, source, config),
         "images": len(reached.likelihood.per_image),
         "bits_per_dim": _summary(reached.likelihood),
+        "unit": unit_of(model.n_bits).meaning,
         "parts": {name: values.mean().item() for name, values in reached.likelihood.parts.items()},
         "importance_samples": config.importance_samples,
         "importance_bound": None if reached.bound is None else _summary(reached.bound),
         "train": None if reached.train is None else _summary(reached.train),
         "codecs": reached.codecs,
+        "entropies": None if reached.entropies is None else dataclasses.asdict(reached.entropies),
         "reconstruction": {
             "images": len(back.exact),
             "exact": back.exact.double().mean().item(),
             "largest_error": back.largest.max().item(),
             "mean_error": back.mean.mean().item(),
-            "unit": "grey levels of the model, before rounding",
+            "unit": unit_of(model.n_bits).error,
         },
         "convolutions": {
             one.name: {"condition": one.condition, "round_trip": one.round_trip} for one in reached.convolutions
@@ -192,17 +204,21 @@ def comparison(
     """The paired difference of two models, said and written."""
     assert config.compare is not None
     first, second = reached
-    difference = second.per_image - first.per_image
+    difference, unit = second.per_image - first.per_image, unit_of(models[0].n_bits)
     mean, error = difference.mean().item(), standard_error(difference)
     for name, likelihood in zip(config.compare, reached, strict=True):
-        say(console, f"{_figure(likelihood)} bits/dim   {name}")
+        say(console, f"{_figure(likelihood, unit)} {unit.name}   {name}")
     low, high = mean - 1.96 * error, mean + 1.96 * error
-    say(console, f"{mean:+.4f} ± {error:.4f}   second minus first, image by image (95%: {low:+.4f} to {high:+.4f})")
+    at, least, most = (unit.figure(value, sign="+") for value in (mean, low, high))
+    say(console, f"{at} ± {unit.figure(error)}   second minus first, one by one (95%: {least} to {most})")
     better = "the first is better" if mean > 0 else "the second is better"
     verdict = "no difference that so many images can show" if low <= 0 <= high else better
     if not math.isfinite(low):
         verdict = "nothing can be said: too few images, or some whose likelihood is not finite"
-    say(console, f"{verdict}: {len(difference):,} images of {source.name} {source.split}, the same noise for both")
+    say(
+        console,
+        f"{verdict}: {len(difference):,} {unit.things} of {source.name} {source.split}, the same noise for both",
+    )
     content = {
         "models": [account_of(model, source, config) for model in models],
         "bits_per_dim": [_summary(likelihood) for likelihood in reached],

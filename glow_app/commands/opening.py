@@ -17,19 +17,36 @@ from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.card import Card
 from glow_app.config_check import did_you_mean
 from glow_app.config_data import DataConfig
-from glow_app.config_use import OpenConfig, UseConfig
+from glow_app.config_use import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.data.picture import open_picture, picture_files
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.hub import local
+from glow_app.likelihood import seen
 from glow_app.model import Model, load
 from glow_app.progress import say
 from glow_app.shipped import is_shipped
 from glow_app.sources import open_split
+from glow_app.units import POINTS
 
 
 def open_model(config: OpenConfig, path: str | None = None) -> Model:
-    """The model of ``config.checkpoint`` (or ``path``), on the device and in the precision that are asked for.
+    """:func:`open_any_model`, of images only.
+
+    Raises:
+        UserError: there is no such model or no such device, or the model is one of points in the plane.
+    """
+    model = open_any_model(config, path)
+    if model.n_bits == POINTS:
+        raise UserError(
+            f"{config.checkpoint} is a model of points in the plane, and this command is for images: look at it with "
+            f"glow-plot2d checkpoint={config.checkpoint}"
+        )
+    return model
+
+
+def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
+    """The model of ``config.checkpoint`` (or ``path``), be it one of images or of points.
 
     Raises:
         UserError: there is no such model or no such device.
@@ -53,7 +70,7 @@ def device_of(config: OpenConfig) -> torch.device:
     return torch.device("cuda", processes.local_rank())
 
 
-def output_folder(config: UseConfig, model: Model, command: str) -> Path:
+def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) -> Path:
     """Where the command leaves things: ``output=``, or ``<command>/`` in the folder that :func:`run_folder` gives.
 
     Raises:
@@ -210,8 +227,7 @@ def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
 
 def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: int, what: str, console: Console) -> None:
     """Says how images come back from their latents, which is what every change to the latents starts from."""
-    kept = images >> (8 - n_bits) << (8 - n_bits)
-    error = (decoded.cpu().int() - kept.int()).abs()
+    error = (decoded.cpu().int() - seen(images, n_bits).int()).abs()
     exact = int((error.flatten(1).amax(1) == 0).sum())
     much = "" if exact == len(images) else f"; the largest error is {int(error.max())} of 255"
     say(console, f"{what}: {exact} of {len(images)} come back exactly{much}")

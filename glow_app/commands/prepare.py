@@ -9,6 +9,7 @@ from rich.table import Table
 from glow_app import figures, processes
 from glow_app.config import PrepareConfig
 from glow_app.config_check import check_choice
+from glow_app.config_data import PointsConfig
 from glow_app.data.cache import CachedSource, default_workers, verify
 from glow_app.data.source import SPLITS, EmptySplit
 from glow_app.errors import UserError
@@ -28,6 +29,8 @@ def prepare(config: PrepareConfig, console: Console) -> None:
     processes.require_one("glow-prepare")
     for split in config.splits:
         check_choice("splits", split, SPLITS)
+    if isinstance(config.data, PointsConfig):
+        raise UserError(f"data={config.data.name} are points, drawn when they are needed: there is nothing to prepare")
     workers = default_workers() if config.workers is None else config.workers
     parts: list[CachedSource] = []
     for split in config.splits:

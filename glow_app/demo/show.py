@@ -92,10 +92,9 @@ def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
 def head(card: Card, n_parameters: int) -> str:
     """Which model this is, and how good, in one line; and whether pixels are shown as squares."""
     _, height, width = card.image_shape
-    model = card.model
     parts = [
         f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits",
-        escape(model.shape),
+        escape(card.model.shape),
         f"{n_parameters / 1e6:.2f}M parameters",
         f"step {card.step:,}",
     ]

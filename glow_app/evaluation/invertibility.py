@@ -11,7 +11,7 @@ from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import Progress, batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
-from glow_app.likelihood import dequantize, encoding_noise, quantize
+from glow_app.likelihood import came_back, dequantize, encoding_noise
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Reconstruction:
     """What is left of images that are encoded and decoded again.
 
     Attributes:
-        exact: bool (N,): after quantization, every subpixel is what it was.
-        largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``);
-            not finite where the inverse is not.
+        exact: bool (N,): whether it came back, see :func:`glow_app.likelihood.came_back`.
+        largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``,
+            which is ``x`` itself of points); not finite where the inverse is not.
         mean: float64 (N,): mean absolute error of an image, in the same unit.
     """
 
@@ -47,8 +47,7 @@ def reconstruct(
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
         again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
         error = (again - x).abs().flatten(1).double() * 2**n_bits
-        same = quantize(torch.nan_to_num(again), n_bits) == batch.images >> (8 - n_bits) << (8 - n_bits)
-        exact = same.flatten(1).all(1) & torch.isfinite(error).all(1)
+        exact = came_back(again, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
     exact, largest, mean = processes.interleaved(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
     return Reconstruction(exact.bool(), largest, mean)

@@ -12,6 +12,7 @@ from glow_app.flows.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.nice import DiagonalScaling, Flatten, Nice
 from glow_app.flows.normalisation import BatchNorm
 from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelAffine
+from glow_app.flows.plane import Plane
 from glow_app.flows.real_nvp import DiagonalSqueeze, RealNVP
 from glow_app.flows.residual import ResidualNet
 from glow_app.flows.split import Split, TopPrior
@@ -42,6 +43,7 @@ __all__ = [
     "MaskedCoupling",
     "Nice",
     "PixelAffine",
+    "Plane",
     "RealNVP",
     "Reordered",
     "ResidualNet",

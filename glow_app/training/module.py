@@ -14,7 +14,7 @@ from glow_app.config import OptimConfig
 from glow_app.data.sampler import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
-from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
+from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
 from glow_app.training.optim import learning_rate_factor, make_optimizer
 from glow_app.training.recorded import RecordedLoss
 
@@ -30,7 +30,7 @@ class GlowModule(pl.LightningModule):
 
     Args:
         flow: the model, initialised.
-        n_bits: bits per subpixel.
+        n_bits: bits per subpixel; 0 for points.
         optim: optimizer and schedule.
         images_per_step: images behind one update, over all devices.
         max_steps: updates of the whole run.
@@ -144,14 +144,13 @@ class GlowModule(pl.LightningModule):
             self.flow.train()
 
     def _reconstructed(self, batch: Batch, chosen: Tensor) -> Tensor:
-        """Bool, for each of the chosen images: whether it comes back exactly, pixel by pixel, from its latents."""
+        """Bool, for each of the chosen images: whether it comes back from its latents, pixel by pixel."""
         images, cond = batch.images[chosen], self.cond(batch.labels)
         if not len(images):
             return chosen.new_empty(0)
         cond = None if cond is None else cond[chosen]
         latents, _ = self.flow(dequantize(images, 0.5, self.n_bits), cond)
-        kept = images >> (8 - self.n_bits) << (8 - self.n_bits)
-        return (quantize(self.flow.inverse(latents, cond), self.n_bits) == kept).flatten(1).all(1)
+        return came_back(self.flow.inverse(latents, cond), images, self.n_bits)
 
     def _apply_optim_options(self) -> None:
         """A resumed optimizer has the options that it was saved with; those of this run may differ."""

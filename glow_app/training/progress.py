@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glow_app.data.sampler import Batch
 from glow_app.training.module import GlowModule
+from glow_app.units import Unit, unit_of
 
 
 class ProgressReport(pl.Callback):
@@ -63,7 +64,7 @@ class ProgressReport(pl.Callback):
         self._since += now - self._last_end
         self._last_end = now
         if self._since < self.STRETCH and trainer.global_step != trainer.max_steps:
-            self._show(trainer)
+            self._show(trainer, pl_module)
             return
         assert isinstance(pl_module, GlowModule)
         self.images_per_second = self._images / self._since
@@ -71,7 +72,7 @@ class ProgressReport(pl.Callback):
         if pl_module.last_loss is not None:  # the first update may still be accumulated, or was left out
             loss = pl_module.last_loss.item()
             self._smoothed = loss if self._smoothed is None else 0.7 * self._smoothed + 0.3 * loss
-        self._show(trainer)
+        self._show(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._last_end
@@ -80,11 +81,12 @@ class ProgressReport(pl.Callback):
         self._last_end = time.perf_counter()
         metrics = trainer.callback_metrics
         if trainer.is_global_zero and "val/bits_per_dim" in metrics:
-            speed = f"   {self.images_per_second:,.0f} images/s" if self.images_per_second else ""
+            unit = _unit(pl_module)
+            speed = f"   {self.images_per_second:,.0f} {unit.things}/s" if self.images_per_second else ""
+            reached, error = (unit.figure(metrics[f"val/{key}"].item()) for key in ("bits_per_dim", "standard_error"))
             self.console.print(
-                f"step {trainer.global_step:>7,}   validation {metrics['val/bits_per_dim']:.4f} "
-                f"± {metrics['val/standard_error']:.4f} bits/dim   "
-                f"reconstructed exactly {metrics['val/reconstructed']:.0%}{speed}",
+                f"step {trainer.global_step:>7,}   validation {reached} ± {error} {unit.name}   "
+                f"reconstructed {unit.exactly} {metrics['val/reconstructed']:.0%}{speed}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -92,8 +94,13 @@ class ProgressReport(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._progress.stop()
 
-    def _show(self, trainer: pl.Trainer) -> None:
-        status = ""
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        status, unit = "", _unit(module)
         if self._smoothed is not None:
-            status = f"{self._smoothed:.3f} bits/dim  {self.images_per_second:,.0f} images/s"
+            status = f"{unit.figure(self._smoothed, 3)} {unit.name}  {self.images_per_second:,.0f} {unit.things}/s"
         self._progress.update(self._task, completed=trainer.global_step, status=status)
+
+
+def _unit(module: pl.LightningModule) -> Unit:
+    assert isinstance(module, GlowModule)
+    return unit_of(module.n_bits)

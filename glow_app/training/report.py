@@ -5,13 +5,16 @@ from pathlib import Path
 from rich.console import Console
 
 from glow_app.config import TrainConfig
+from glow_app.data.points import Points
 from glow_app.data.sampler import InOrder
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.likelihood import Likelihood
+from glow_app.evaluation.plane import entropies
 from glow_app.flows import Flow
 from glow_app.progress import say
 from glow_app.published import PUBLISHED, departures
+from glow_app.units import unit_of
 
 CODEC_IMAGES = 1000
 """Images that are given to the lossless codecs, which are slow."""
@@ -28,11 +31,12 @@ def banner(
     console: Console,
 ) -> None:
     """What is about to be trained, on what, where."""
-    channels, height, width = train.image_shape
+    n_bits = config.data.n_bits
+    unit = unit_of(n_bits)
     lines = [
-        f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation images, "
-        f"{channels}x{height}x{width}, {config.data.n_bits} bits",
-        f"pixels    {train.preprocessing}",
+        f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation {unit.things}, "
+        f"{unit.shape_of(train.image_shape, n_bits)}",
+        f"{unit.grains}    {train.preprocessing}",
         *intent(config, flow, n_processes),
         f"run       {run_folder}",
     ]
@@ -44,12 +48,13 @@ def banner(
 
 def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
     """Lines that tell which model is trained how, and how this departs from the published run that is followed."""
-    model, trainer = config.model, config.trainer
+    trainer = config.trainer
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
     together = f", {n_processes} processes" if n_processes > 1 else ""
+    things = unit_of(config.data.n_bits).things
     lines = [
-        f"model     {model.shape}, {n_parameters / 1e6:.2f}M parameters",
-        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} images, "
+        f"model     {config.model.shape}, {n_parameters / 1e6:.2f}M parameters",
+        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} {things}, "
         f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
     ]
     if config.published is not None:
@@ -60,11 +65,13 @@ def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
 
 
 def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console: Console) -> None:
-    """The figure of the run, beside what lossless codecs make of the same pixels."""
-    figure = f"{reached.mean:.3f} ± {reached.standard_error:.3f} bits/dim"
-    n = len(reached.per_image)
-    say(console, f"\ntest: {figure} on {n:,} images of {config.data.name} ({test.preprocessing})")
-    if config.data.n_bits == 8:
+    """The figure of the run, beside what lossless codecs make of the same pixels, or the entropy of the points."""
+    unit, n = unit_of(config.data.n_bits), len(reached.per_image)
+    figure = f"{unit.figure(reached.mean, 3)} ± {unit.figure(reached.standard_error, 3)} {unit.name}"
+    say(console, f"\ntest: {figure} on {n:,} {unit.things} of {config.data.name} ({test.preprocessing})")
+    if isinstance(test, Points):
+        say(console, entropies(test, unit.per_bit * reached.per_image).text())
+    elif config.data.n_bits == 8:
         images = InOrder(test, config.seed).__getitems__(list(range(min(n, CODEC_IMAGES)))).images
         sizes = "   ".join(f"{codec} {codec_bits_per_dim(images, codec):.3f}" for codec in CODECS)
         which = "the same pixels" if n <= CODEC_IMAGES else f"the first {CODEC_IMAGES:,} of them"
@@ -91,11 +98,21 @@ def where(
     """
     likely = min(config.temperatures, key=lambda temperature: abs(temperature - 0.7))
     say(console, "\nlook at")
-    for path in (run_folder / "samples" / f"step_{step:08d}_T{likely:.2f}.png", run_folder / "curves.png"):
+    pictures = [run_folder / "samples" / f"step_{step:08d}_{what}.png" for what in ("plane", f"T{likely:.2f}")]
+    for path in (*pictures, run_folder / "curves.png"):
         if path.exists():
             say(console, f"  {path}")
     say(console, "then try")
     model = f"checkpoint={run_folder}"
+    of_points = [f"glow-plot2d {model} film=true", f"glow-evaluate {model}"]
+    commands = of_points if isinstance(train, Points) else _commands_for_images(config, model, train, held_out)
+    for command in [*commands, f"glow-train resume={run_folder} max_steps={2 * config.max_steps}"]:
+        say(console, f"  {command}")
+
+
+def _commands_for_images(
+    config: TrainConfig, model: str, train: ImageSource, held_out: ImageSource | None
+) -> list[str]:
     commands = [f"glow-sample {model} temperature=0.5,0.7,0.9"]
     split = "" if held_out is None or held_out.split == "test" else f" split={held_out.split}"
     if held_out is not None:
@@ -104,9 +121,7 @@ def where(
         if train.attributes is not None:
             sweep = ",".join(train.attribute_names[:3])
             commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]
-    commands.append(f"glow-demo {model}{split}")
-    for command in [*commands, f"glow-train resume={run_folder} max_steps={2 * config.max_steps}"]:
-        say(console, f"  {command}")
+    return [*commands, f"glow-demo {model}{split}"]
 
 
 def interrupted(step: int, max_steps: int, run_folder: Path, console: Console) -> None:

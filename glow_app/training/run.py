@@ -15,6 +15,7 @@ from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.card import Card, read_card
 from glow_app.config import AUTO, TrainConfig
 from glow_app.data.module import ImageDataModule
+from glow_app.data.points import Points
 from glow_app.data.sampler import TrainingStream
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
@@ -35,6 +36,7 @@ from glow_app.training.folder import save_configuration, trained_alone, versions
 from glow_app.training.guards import FiniteGuard, Monitors
 from glow_app.training.loggers import conclude, make_loggers
 from glow_app.training.module import GlowModule
+from glow_app.training.plane import Portraits
 from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
@@ -235,26 +237,31 @@ def _data_module(run: _Run, where: Layout) -> ImageDataModule:
 
 def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     config = run.config
-    album = Album(run.folder, run.console)
-    grids = SampleGrids(
-        album, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
-    )
-    strips: list[pl.Callback] = []
-    if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
-        batch_size = config.trainer.batch_size // processes.world_size()
-        strips.append(
-            Strips(album, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console)
-        )
     return [
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
         Monitors(log_every(config)),
         LearningRate(),
-        grids,
-        *strips,
+        *_pictures(run),
         checkpoints,
         ProgressReport(run.console),
     ]
+
+
+def _pictures(run: _Run) -> list[pl.Callback]:
+    """What is drawn while the model trains."""
+    config, album = run.config, Album(run.folder, run.console)
+    if isinstance(run.train, Points):
+        return [Portraits(album, config.samples_every, run.train, config.seed, run.final_weights)]
+    drawn: list[pl.Callback] = [
+        SampleGrids(album, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console)
+    ]
+    if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
+        batch_size = config.trainer.batch_size // processes.world_size()
+        drawn.append(
+            Strips(album, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console)
+        )
+    return drawn
 
 
 def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float]:

@@ -23,6 +23,7 @@ from glow_app.flows import (
     Level,
     Logit,
     MaskedCoupling,
+    Plane,
     ResidualNet,
     Split,
     Squeeze,
@@ -67,6 +68,10 @@ def batch_norm() -> BatchNorm:
     norm.mean.copy_(torch.linspace(-1, 1, C))
     norm.variance.copy_(torch.linspace(0.5, 2, C))
     return norm
+
+
+def plane(memory: str = "plain") -> Bijection:
+    return Plane(n_steps=2, width=6, memory=memory).levels[0]  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ BIJECTIONS: dict[str, Row] = {
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),
     "Flatten": Row(lambda: Flatten((C, H, W))),
     "Logit": Row(lambda: Logit(0.05), pixels=True),
+    "steps of Plane": Row(lambda: plane(), shape=(2, 1, 1)),
+    "steps of Plane reversible": Row(lambda: plane(memory="reversible"), shape=(2, 1, 1)),
     "Level": Row(lambda: level(lambda c: Split(c, border=True))),
     "Level at the top": Row(lambda: level(lambda c: TopPrior(c, border=True, n_classes=2)), n_classes=2),
 }

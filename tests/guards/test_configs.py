@@ -7,13 +7,17 @@ import pytest
 from omegaconf import OmegaConf
 
 from glow_app.cli import conf_folder
+from glow_app.config_data import DATA_SCHEMAS, PointsConfig
 from tests.training.runs import configure
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
 REQUIRED = {"data": {path.stem: ["data.root=/somewhere"] for path in FILES if "root: ???" in path.read_text()}}
 REQUIRED["experiment"] = {path.stem: ["data.root=/somewhere"] for path in FILES if path.parent.name == "experiment"}
-for drawn in ("drawn_faces", "faces64", "ablation", "family"):
+for drawn in ("drawn_faces", "faces64", "ablation", "family", "plane"):
     del REQUIRED["experiment"][drawn]
+POINTS = [name for name, schema in DATA_SCHEMAS.items() if schema is PointsConfig]
+REQUIRED["data"] |= {name: ["model=plane"] for name in POINTS}
+REQUIRED["model"] = {"plane": ["data=two_moons"]}
 GROUPS = sorted({path.parent.name for path in FILES if path.parent != conf_folder()})
 
 
@@ -39,4 +43,4 @@ def test_defaults_need_nothing_from_outside() -> None:
 
 def test_groups_combine() -> None:
     for model, optim in itertools.product(choices("model"), choices("optim")):
-        configure(f"model={model}", f"optim={optim}")
+        configure(f"model={model}", f"optim={optim}", *REQUIRED["model"].get(model, []))

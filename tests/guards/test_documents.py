@@ -54,7 +54,9 @@ def check_command(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True) if word != "..." and not word.startswith("hydra")]
     if "-m" in words:  # a sweep: the first of the values of each key
         words = [word if "[" in word else word.split(",")[0] for word in words if word != "-m"]
-    if any(word.startswith("data=") for word in words) and not any(word.startswith("data.root=") for word in words):
+    chosen = [word.removeprefix("data=") for word in words if word.startswith("data=")]
+    files = [data for data in chosen if "\nroot:" in (ROOT / "conf" / "data" / f"{data}.yaml").read_text()]
+    if files and not any(word.startswith("data.root=") for word in words):
         words.append("data.root=/data")
     check(*composed(shlex.join(word for word in words if word not in ("--help", "-h"))))
 

@@ -1,0 +1,80 @@
+"""``glow-plot2d``: a flow in the plane as a picture, and what its density adds up to."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from glow_app import figures, plane_figures, processes
+from glow_app.animation import save_gif
+from glow_app.commands.opening import open_any_model, output_folder
+from glow_app.config_use import Plot2dConfig
+from glow_app.data.points import Points
+from glow_app.errors import UserError
+from glow_app.evaluation import plane
+from glow_app.evaluation.plane import Portrait, Square
+from glow_app.flows import Flow
+from glow_app.model import Model
+from glow_app.progress import say
+from glow_app.sources import open_split
+from glow_app.units import POINTS
+
+N_MASS = 100_000
+"""Samples that tell how much mass lies outside of the square."""
+
+
+def plot2d(config: Plot2dConfig, console: Console) -> None:
+    """Draws the data, samples, the density and the warped grid of the latents; says the density's integral.
+
+    Leaves ``plane_*.png`` and, if asked for, ``film_*.gif``.
+
+    Raises:
+        UserError: there is no such model, or it is one of images.
+    """
+    processes.require_one("glow-plot2d")
+    model = open_any_model(config)
+    if model.n_bits != POINTS:
+        raise UserError(f"{config.checkpoint} is a model of images: look at it with glow-sample")
+    folder = output_folder(config, model, "plot2d")
+    data = open_split(config.data, "test", console)
+    assert isinstance(data, Points)
+    square = Square(config.side, config.cells)
+    shown = plane.portrait(model.flow, data.points, square, config.n, config.temperature, config.lines, config.seed)
+    say(console, f"{model.folder}: step {model.card.step:,}, weights {model.card.weights}")
+    _say_mass(model.flow, shown, config.seed, console)
+    say(console, plane.entropies(data, -plane.log_density(model.flow, data.points)).text())
+    made = _draw(model, shown, config, folder)
+    say(console, "\nlook at")
+    for path in made:
+        say(console, f"  {path}")
+
+
+def _say_mass(flow: Flow, shown: Portrait, seed: int, console: Console) -> None:
+    """What the density adds up to within the square, and how many samples lie outside: together this is 1."""
+    square, half = shown.square, shown.square.side / 2
+    integral = square.integral(shown.log_density)
+    outside = square.without(plane.decoded(flow, plane.drawn_latents(flow, N_MASS, 1.0, seed)))
+    say(
+        console,
+        f"integral of the density over [{-half:g}, {half:g}] x [{-half:g}, {half:g}], {square.cells} x {square.cells} "
+        f"cells: {integral:.4f}; of {N_MASS:,} samples {outside:.2%} lie outside",
+    )
+    if not abs(integral + outside - 1) <= plane.TOLERANCE:  # nor if it is not a number
+        say(
+            console,
+            f"together this is {integral + outside:.4f} and should be 1: the density is too sharp for such a grid (try "
+            f"cells={2 * square.cells}), or it is none",
+        )
+
+
+def _draw(model: Model, shown: Portrait, config: Plot2dConfig, folder: Path) -> list[Path]:
+    name = f"T{config.temperature:.2f}_seed{config.seed}"
+    title = f"samples, temperature {config.temperature:g}"
+    made = [folder / f"plane_{name}.png"]
+    figures.save_png(plane_figures.portrait(shown, config.density, title), made[0])
+    if config.film:
+        dots = plane.stages(model.flow, shown.latents)
+        lines = plane.grid(config.lines)
+        warped = plane.stages(model.flow, lines.flatten(0, 1)).unflatten(1, lines.shape[:2])
+        made.append(folder / f"film_{name}.gif")
+        save_gif(plane_figures.film(dots, warped, shown.latents, shown.square, config.frames), made[1], config.frame_ms)
+    return made
