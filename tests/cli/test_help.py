@@ -20,6 +20,12 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = [line for page in PAGES.values() for line, _ in page.examples]
 
 
+@pytest.fixture(autouse=True)
+def _as_wide_as_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that ran before may have left another width in the environment."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def page(command: str, *arguments: str) -> str:
     return help_.text(command, list(arguments), [conf_folder()])
 
