@@ -11,6 +11,9 @@ from torch import Tensor
 from glow_app.flows.bijection import Bijection
 from glow_app.flows.pixel_affine import ActNorm
 
+KEPT = 0.9
+"""Share of a running average that a training batch leaves, at least."""
+
 NORMALISATIONS = ("batchnorm", "actnorm")
 
 EPSILON = 1e-4
@@ -21,9 +24,10 @@ class BatchNorm(Bijection):
     """``z = (x - mean) / std`` per channel, by statistics of recent batches; log|det| per pixel is ``-sum(log std)``.
 
     In evaluation, and in the inverse, they are running averages, so that the layer is an affine map like any other. In
-    training they are ``m = momentum * average + (1 - momentum) * (of this batch)``, of which only the last term has a
-    gradient, and ``m`` becomes the average: the variant of Dinh et al. 2016, sec. 3.7 and appendix E, made for small
-    batches. With a momentum of 0 it is plain batch normalisation, and evaluation uses the last batch.
+    training they are ``momentum * average + (1 - momentum) * (of this batch)``, of which the last term alone has a
+    gradient: the variant of Dinh et al. 2016, sec. 3.7 and appendix E, made for very small batches. With a momentum of
+    0 it is plain batch normalisation, which learns much faster from batches of 16. The averages move by a tenth
+    towards each batch, or by ``1 - momentum`` if that is less, as in the paper.
 
     ``forward`` changes nothing: what it has found in a training batch is taken over by :meth:`update`, after the
     gradient, so that a step that is computed twice (``memory=checkpoint``) gives the same twice. Several processes
@@ -64,7 +68,7 @@ class BatchNorm(Bijection):
         return self(x)[0]
 
     def update(self) -> None:
-        """The averages become what the last training batch was normalised by, unless it is not finite."""
+        """The averages move towards the last training batch, unless it is not finite."""
         if self._found is None:
             return
         mean, variance = self._found
@@ -79,10 +83,9 @@ class BatchNorm(Bijection):
             of_all = cast(Tensor, _MeanOfAll.apply(mean))
             variance = cast(Tensor, _MeanOfAll.apply(variance + (mean - of_all).square()))
             mean = of_all
-        mean = torch.lerp(mean, self.mean, self.momentum)
-        variance = torch.lerp(variance, self.variance, self.momentum)
-        self._found = (mean.detach(), variance.detach())
-        return mean, variance
+        kept = max(self.momentum, KEPT)
+        self._found = (mean.detach().lerp(self.mean, kept), variance.detach().lerp(self.variance, kept))
+        return mean.lerp(self.mean, self.momentum), variance.lerp(self.variance, self.momentum)
 
 
 class _MeanOfAll(torch.autograd.Function):

@@ -86,7 +86,7 @@ class RealNVP(Flow):
         n_blocks: int,
         width: int,
         normalisation: str = "batchnorm",
-        momentum: float = 0.9,
+        momentum: float = 0.0,
         logit: float | None = 0.05,
         n_classes: int = 0,
         memory: str = "plain",
