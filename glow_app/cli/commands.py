@@ -234,7 +234,7 @@ def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
 def _with_model(composed: DictConfig, schema: type[U]) -> U:
     """The checked configuration of a command that uses one trained model."""
     if not composed.checkpoint:
-        raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/..., or leave it out")
+        raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
     fill_in_data(composed, str(composed.checkpoint), given_keys())
     return check(composed, schema)
 
