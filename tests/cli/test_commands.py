@@ -10,7 +10,7 @@ from tests.forked import call
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("evaluate", ["checkpoint=null"], "checkpoint has no value: name the folder of a run, checkpoint=runs/..., or"),
+        ("evaluate", ["checkpoint=null"], "checkpoint has no value: name the folder of a run, checkpoint=runs/..."),
         ("sample", ["checkpoint=nowhere"], "no model at nowhere: give the folder of a run"),
         ("evaluate", ["compare=a"], "compare takes two models and no checkpoint besides"),
         ("evaluate", ["checkpoint={run}", "splitt=val"], "unknown key splitt: did you mean split?"),
