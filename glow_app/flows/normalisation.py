@@ -26,7 +26,7 @@ class BatchNorm(Bijection):
     In evaluation, and in the inverse, they are running averages, so that the layer is an affine map like any other. In
     training they are ``momentum * average + (1 - momentum) * (of this batch)``, of which the last term alone has a
     gradient: the variant of Dinh et al. 2016, sec. 3.7 and appendix E, made for very small batches. With a momentum of
-    0 it is plain batch normalisation, which learns much faster from batches of 16. The averages move by a tenth
+    0 it is plain batch normalisation, the default (docs/family.md says why). The averages move by a tenth
     towards each batch, or by ``1 - momentum`` if that is less, as in the paper.
 
     ``forward`` changes nothing: what it has found in a training batch is taken over by :meth:`update`, after the
