@@ -24,7 +24,7 @@ class _StepBack(nn.Module):
     def __init__(self, step: FlowStep) -> None:
         super().__init__()
         inverse = step.permutation.inverse_map().then(step.actnorm.inverse_map()).to(torch.float32)
-        self.register_buffer("matrix", inverse.matrix.detach().clone())
+        self.register_buffer("matrix", inverse.matrix.detach().clone(memory_format=torch.contiguous_format))
         self.register_buffer("bias", inverse.bias.detach().clone())
         self.coupling = step.coupling
 
