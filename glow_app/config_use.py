@@ -175,7 +175,7 @@ class Plot2dConfig(OpenConfig):
     cells: int = option("of the density's grid, along each side", at_least=10, at_most=4000)
     density: str = option("what is shown of it", choices=("log", "linear"))
     lines: int = option("of the grid over the latents, in each direction", at_least=2, at_most=1000)
-    film: bool = option("also an animation: the couplings at work one by one")
+    film: bool = option("also an animation, and stages of it side by side: the couplings at work one by one")
     frames: int = option("pictures of the animation for each coupling", at_least=1, at_most=100)
     frame_ms: int = option("milliseconds of each picture of the animation", at_least=20, at_most=10_000)
     output: str | None = option("folder for what the command leaves; null: inside the run's folder")

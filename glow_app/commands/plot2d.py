@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from glow_app import figures, plane_figures, processes
@@ -21,11 +22,14 @@ from glow_app.units import POINTS
 N_MASS = 100_000
 """Samples that tell how much mass lies outside of the square."""
 
+N_STAGES = 6
+"""Stages of a film that are shown side by side."""
+
 
 def plot2d(config: Plot2dConfig, console: Console) -> None:
     """Draws the data, samples, the density and the warped grid of the latents; says the density's integral.
 
-    Leaves ``plane_*.png`` and, if asked for, ``film_*.gif``.
+    Leaves ``plane_*.png`` and, if asked for, ``film_*.gif`` and ``stages_*.png``, some of its frames.
 
     Raises:
         UserError: there is no such model, or it is one of images.
@@ -75,6 +79,9 @@ def _draw(model: Model, shown: Portrait, config: Plot2dConfig, folder: Path) -> 
         dots = plane.stages(model.flow, shown.latents)
         lines = plane.grid(config.lines)
         warped = plane.stages(model.flow, lines.flatten(0, 1)).unflatten(1, lines.shape[:2])
-        made.append(folder / f"film_{name}.gif")
-        save_gif(plane_figures.film(dots, warped, shown.latents, shown.square, config.frames), made[1], config.frame_ms)
+        frames = plane_figures.film(dots, warped, shown.latents, shown.square, config.frames)
+        made += [folder / f"film_{name}.gif", folder / f"stages_{name}.png"]
+        save_gif(frames, made[1], config.frame_ms)
+        shown_stages = torch.linspace(0, len(dots) - 1, min(N_STAGES, len(dots))).round().long()
+        figures.save_png(figures.grid(frames[shown_stages * config.frames], len(shown_stages)), made[2])
     return made

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import glow_app
 from glow_app.commands.edit import edit
@@ -79,6 +80,11 @@ def test_the_figure_and_the_integral(trained: tuple[Path, str], tmp_path: Path) 
     assert "integral of the density over [-5, 5] x [-5, 5], 100 x 100 cells: " in said
     assert "should be 1" not in said
     assert f"{tmp_path / 'film_T1.00_seed0.gif'}" in said
+    with (
+        Image.open(tmp_path / "film_T1.00_seed0.gif") as film,
+        Image.open(tmp_path / "stages_T1.00_seed0.png") as stages,
+    ):
+        assert stages.size == (3 * film.width + 8, film.height + 4)  # before, between and after two steps
     first = (tmp_path / "plane_T1.00_seed0.png").read_bytes()
     draw(trained[0], f"output={tmp_path}")
     assert (tmp_path / "plane_T1.00_seed0.png").read_bytes() == first
