@@ -147,6 +147,7 @@ def test_images_are_not_drawn_in_the_plane(run: Path) -> None:
     [
         (["data=rings"], "data=rings are points in the plane, which model=glow cannot take: experiment=plane"),
         (["model=plane"], "data=drawn_faces are images, which model=plane cannot take: data=two_moons, or a model of"),
+        (["experiment=plane", "estimate=true"], "estimate=true measures images; a run on points takes a minute"),
         (["experiment=plane", "data.noise=-1"], "data.noise=-1.0 is too small: it must be at least 0"),
     ],
 )
