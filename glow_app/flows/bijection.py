@@ -160,8 +160,12 @@ def deinterleave(answer: Tensor) -> tuple[Tensor, Tensor]:
 
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
     """The reverse of :func:`deinterleave`: twice (B, C, H, W) -> (B, 2C, H, W), laid out channels_last."""
-    pairs = torch.stack([even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)], 4)
-    return pairs.flatten(3).permute(0, 3, 1, 2)
+    n_images, n_channels, height, width = even.shape
+    both = even.new_empty(n_images, height, width, 2 * n_channels).permute(0, 3, 1, 2)
+    # torch.stack copies number by number, which takes four times as long.
+    for place, part in zip(deinterleave(both), (even, odd), strict=True):
+        place.copy_(part)
+    return both
 
 
 def sum_per_sample(values: Tensor) -> Tensor:
