@@ -9,6 +9,7 @@ its convolution is computed once and added as a bias map.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -16,8 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows.cache import WhileUnchanged
-from glow_app.flows.convolutions import LOGS_FACTOR, Folded, Layer, apply_folded, convolutions, fold_all
+from glow_app.flows.convolutions import (
+    LOGS_FACTOR,
+    Folded,
+    Layer,
+    apply_folded,
+    convolutions,
+    differentiate,
+    fold_all,
+    run,
+)
 from glow_app.flows.pixel_affine import standardizing
+
+Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
+"""Given the gradient of an answer, to be asked once: that of ``x``, and those of the parameters."""
 
 
 class ScaledConv2d(nn.Module):
@@ -97,6 +110,19 @@ class Network(nn.Module, ABC):
     def initialize(self, x: Tensor) -> Tensor:
         """Sets what is initialised from data by the batch ``x``, in its own dtype, and returns the answer."""
 
+    def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:
+        """The answer, outside of any graph, and its gradients: what ``memory=reversible`` goes backward with."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            answer = self(x)
+
+        def gradients(grad: Tensor) -> tuple[Tensor, dict[Tensor, Tensor]]:
+            grad_x, *found = torch.autograd.grad(answer, [x, *parameters], grad)
+            return grad_x, dict(zip(parameters, found, strict=True))
+
+        return answer.detach(), gradients
+
 
 class ConvNet(Network):
     """The published conditioner: 3x3 -> ActNorm -> ReLU -> 1x1 -> ActNorm -> ReLU -> zero-initialised 3x3.
@@ -119,7 +145,7 @@ class ConvNet(Network):
         self._folded: WhileUnchanged[list[Folded]] = WhileUnchanged()
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = [self.conv1.layer(), self.conv2.layer(), self.conv3.layer()]
+        layers = self._layers()
         h = x.to(self.compute_dtype or x.dtype)
         if self.training or torch.is_grad_enabled():
             return convolutions(h, layers).to(x.dtype)
@@ -127,6 +153,23 @@ class ConvNet(Network):
         height, width = h.shape[2:]
         folded = self._folded(parameters, (height, width, h.dtype), lambda: fold_all(layers, height, width, h.dtype))
         return apply_folded(h, folded).to(x.dtype)
+
+    @torch.no_grad()
+    def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:
+        layers = self._layers()
+        answer, kept = run(x.to(self.compute_dtype or x.dtype), layers)
+
+        @torch.no_grad()
+        def gradients(grad: Tensor) -> tuple[Tensor, dict[Tensor, Tensor]]:
+            grad_x, found = differentiate(kept, layers, grad.to(answer.dtype))
+            parameters = (parameter for layer in layers for parameter in layer)
+            pairs = zip(parameters, found, strict=True)
+            return cast(Tensor, grad_x).to(x.dtype), {p: g for p, g in pairs if p is not None and g is not None}
+
+        return answer.to(x.dtype), gradients
+
+    def _layers(self) -> list[Layer]:
+        return [self.conv1.layer(), self.conv2.layer(), self.conv3.layer()]
 
     def train(self, mode: bool = True) -> "ConvNet":
         self._folded.drop()

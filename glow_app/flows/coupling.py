@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from glow_app.flows.bijection import Bijection, deinterleave, interleave, sum_per_sample, zero_logdet
+from glow_app.flows.conditioner import Gradients
 
 SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""
@@ -23,6 +24,8 @@ class Conditioner(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def initialize(self, x: Tensor) -> Tensor: ...
+
+    def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]: ...
 
 
 class ScaleMap(ABC):
@@ -106,17 +109,15 @@ class AffineCoupling(Bijection):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """The conditioner answers once: what it says to the unchanged half inverts the layer and carries gradients."""
         z1, z2 = z.chunk(2, 1)
-        with torch.enable_grad():
-            x1 = z1.detach().requires_grad_()
-            answer = self.conditioner(x1)
+        answer, differentiate = cast(Conditioner, self.conditioner).with_gradients(z1)
         with torch.no_grad():
             shift, raw = deinterleave(answer)
             log_scale = self.scale_map.log_scale(raw)
             x = torch.cat([z1, z2 / log_scale.exp() - shift], 1)
             grad_z1, grad_z2 = grad_z.chunk(2, 1)
             grad_x2, grad_answer = _affine_gradients(z2, log_scale, self.scale_map, grad_z2, grad_logdet)
-        grad_x1, of_conditioner = _through_conditioner(self.conditioner, x1, answer, grad_answer)
-        return x, torch.cat([grad_z1 + grad_x1, grad_x2], 1), of_conditioner
+            grad_x1, of_conditioner = differentiate(grad_answer)
+            return x, torch.cat([grad_z1 + grad_x1, grad_x2], 1), of_conditioner
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)
@@ -153,15 +154,6 @@ def _affine_gradients(
     return grad_x2, interleave(grad_x2, grad_log_scale.mul_(scale.derivative(log_scale)))
 
 
-def _through_conditioner(
-    conditioner: nn.Module, x1: Tensor, answer: Tensor, grad_answer: Tensor
-) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """The answer's gradient with respect to what was asked, ``x1``, and to the parameters."""
-    parameters = [p for p in conditioner.parameters() if p.requires_grad]
-    grad_x1, *found = torch.autograd.grad(answer, [x1, *parameters], grad_answer)
-    return grad_x1, dict(zip(parameters, found, strict=True))
-
-
 class AdditiveCoupling(Bijection):
     """``y1 = x1``, ``y2 = x2 + shift(x1)``; the volume does not change. Dinh et al. 2014, sec. 3.2.
 
@@ -186,13 +178,11 @@ class AdditiveCoupling(Bijection):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """As for the affine coupling: the conditioner answers once."""
         z1, z2 = z.chunk(2, 1)
-        with torch.enable_grad():
-            x1 = z1.detach().requires_grad_()
-            shift = self.conditioner(x1)
-        grad_z1, grad_z2 = grad_z.chunk(2, 1)
-        grad_x1, of_conditioner = _through_conditioner(self.conditioner, x1, shift, grad_z2)
-        x = torch.cat([z1, z2 - shift.detach()], 1)
-        return x, torch.cat([grad_z1 + grad_x1, grad_z2], 1), of_conditioner
+        shift, differentiate = cast(Conditioner, self.conditioner).with_gradients(z1)
+        with torch.no_grad():
+            grad_z1, grad_z2 = grad_z.chunk(2, 1)
+            grad_x1, of_conditioner = differentiate(grad_z2)
+            return torch.cat([z1, z2 - shift], 1), torch.cat([grad_z1 + grad_x1, grad_z2], 1), of_conditioner
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glow_app.flows import ConvNet, Glow, initialize
+from glow_app.flows.conditioner import Network
 from glow_app.flows.convolutions import border_map
 
 
@@ -72,6 +73,24 @@ def test_gradients_do_not_touch_what_came_in() -> None:
     before = gradient.clone()
     answer.backward(gradient)
     assert torch.equal(gradient, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_outside_of_a_graph_are_those_of_autograd(dtype: torch.dtype) -> None:
+    """What ``memory=reversible`` goes backward with, beside what any network would give it."""
+    torch.manual_seed(0)
+    net = random_net(True, torch.float64)
+    net.compute_dtype = dtype
+    x = torch.randn(3, 3, 4, 6, dtype=torch.float64)
+    found = []
+    for ask in (net.with_gradients, lambda x: Network.with_gradients(net, x)):
+        answer, gradients = ask(x)
+        assert not answer.requires_grad
+        of_x, of_parameters = gradients(torch.ones_like(answer))
+        assert of_x.dtype == torch.float64 and set(of_parameters) == set(net.parameters())
+        found.append([answer, of_x, *(of_parameters[parameter] for parameter in net.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_an_input_without_gradient_gets_none() -> None:
