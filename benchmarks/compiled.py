@@ -3,63 +3,83 @@
     python -m benchmarks.compiled
     python -m benchmarks.compiled --device cuda
 
-Beside the ratio stands how long the first step took, in which the code is generated: seconds on the clock, since the
-compiler runs in processes of its own. Compiled code is kept on the disk: a second run has less to wait for.
+All of them are timed in turn, and the peers with them. Beside the ratios stands how long the first step took, in which
+the code is generated: seconds on the clock, since the compiler runs in processes of its own. Compiled code is kept on
+the disk: a second run has less to wait for.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from rich.table import Table
 
 from benchmarks import report
 from benchmarks.models import OurGlow
-from benchmarks.peers import PLAIN, built
+from benchmarks.peers import BF16, PEERS, PLAIN, Implementation, built
 from benchmarks.shapes import NARROW, Shape, faces
-from benchmarks.timing import Quartiles, alternate, ratio
-from benchmarks.train_step import training_step
+from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
+from benchmarks.train_step import STEP_BOUNDS, training_step
 from glow_app.training.compiling import compile_flow
 
 HOW = ("none", "steps", "full")
 
 
-def compiled_step(how: str, shape: Shape, images: torch.Tensor) -> tuple[Callable[[], object], float]:
+def first_step(one: Implementation, how: str, shape: Shape, images: torch.Tensor) -> tuple[Callable[[], object], float]:
     """A training step, and how long the first one took, in seconds."""
-    model = built(PLAIN, shape, images).train()
-    assert isinstance(model, OurGlow)
-    compile_flow(model.flow, how)
+    model = built(one, shape, images).train()
+    if isinstance(model, OurGlow):
+        compile_flow(model.flow, how)
     step = training_step(model, images[: shape.batch].clone())
     start = time.perf_counter()
     step()
     return step, time.perf_counter() - start
 
 
+def label(one: Implementation, how: str) -> str:
+    """As the tables have it."""
+    return one.name if how == "none" else f"{one.name}, compile={how}"
+
+
 def main() -> None:
     """Measures, prints a table and writes compiled.json."""
     arguments = report.timed_parser(__doc__, repeats=9, seconds=2.0).parse_args()
     device, facts = arguments.device, report.start(arguments)
-    table = Table("trainer.compile", "first step, s", "ms", "against none (quartiles)", box=None)
-    content = {}
+    content: dict[str, Any] = {}
+    found: list[tuple[Requirement, Quartiles]] = []
     for shape in report.shapes(arguments, usual=(NARROW,)):
         images = faces(shape.n_initial, shape.size, device)
-        made = {how: compiled_step(how, shape, images) for how in HOW}
-        timings = alternate(
-            {how: step for how, (step, _) in made.items()}, arguments.repeats, device, arguments.seconds
-        )
-        content[shape.name] = {}
-        for how, times in timings.items():
-            seconds, against, first = Quartiles.of(t.cost for t in times), ratio(timings, how, HOW[0]), made[how][1]
-            table.add_row(f"{shape.name} {how}", f"{first:.0f}", f"{1000 * seconds.middle:,.1f}", str(against))
-            content[shape.name][how] = {
-                "first_step_seconds": first, "seconds": asdict(seconds), "against_none": asdict(against),
-            }  # fmt: skip
-    report.CONSOLE.print(table)
-    report.write(
-        report.file(arguments.output, "compiled", device, ".json"),
-        {"machine": facts, "repeats": arguments.repeats, "shapes": content},
-    )
+        ways = [(one, how) for one in (PLAIN, BF16) for how in HOW]
+        made = {label(one, how): first_step(one, how, shape, images) for one, how in ways}
+        peers = {peer.name: first_step(peer, "none", shape, images) for peer in PEERS if peer.offers(shape)}
+        tasks = {name: step for name, (step, _) in (made | peers).items()}
+        timings = alternate(tasks, arguments.repeats, device, arguments.seconds)
+        peer = fastest(timings, peers) if peers else PLAIN.name
+        table = Table(shape.name, "first step, s", "ms", "against none", f"against {peer} (quartiles)", box=None)
+        content[shape.name] = {"fastest_peer": peer, "ways": {}}
+        for one, how in ways:
+            name = label(one, how)
+            seconds = Quartiles.of(t.cost for t in timings[name])
+            against = {"none": ratio(timings, name, one.name), "fastest_peer": ratio(timings, name, peer)}
+            table.add_row(
+                name, f"{made[name][1]:.0f}", f"{1000 * seconds.middle:,.1f}", *(str(r) for r in against.values())
+            )
+            content[shape.name]["ways"][name] = {
+                "first_step_seconds": made[name][1],
+                "seconds": asdict(seconds),
+                **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
+            }
+            if how != "none" and peers and shape in STEP_BOUNDS:
+                must, aim = STEP_BOUNDS[shape][one.name]
+                what = f"{shape.name}: {name}, against the fastest peer, {peer}"
+                found.append((Requirement(what, must, aim), against["fastest_peer"]))
+        report.CONSOLE.print(table)
+    content = {
+        "machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found),
+    }  # fmt: skip
+    report.write(report.file(arguments.output, "compiled", device, ".json"), content)
 
 
 if __name__ == "__main__":

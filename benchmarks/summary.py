@@ -44,18 +44,24 @@ def summary() -> str:
 
 def details() -> str:
     """Markdown for the benchmarks' own README: what had to hold, what of the machine is used, what compiling buys."""
-    required = [one for name in ("train_step", "sample", "memory") for one in load(name)["required"]]
-    ceilings, compiled = load("ceiling"), load("compiled")
+    required = [one for name in ("train_step", "compiled", "sample", "memory") for one in load(name)["required"]]
+    ceilings, compiled, heap = load("ceiling"), load("compiled"), load("heap")
     parts = [
         verdicts(required, load("accuracy")),
         "## How much of the machine a step uses",
         f"On {machine(ceilings)}; {ceilings['repeats']} alternated repetitions (`python -m benchmarks.ceiling`):",
         ceiling(ceilings["rows"]),
         "## What `trainer.compile` buys",
-        f"Time of a training step against that without, on {machine(compiled)}; {compiled['repeats']} alternated "
-        "repetitions. The first step generates the code; its seconds are those of the clock, on a machine that other "
-        "programs kept busy (`python -m benchmarks.compiled`):",
+        f"Time of a training step against that without, and against the fastest of the peers, which runs in the same "
+        f"race, on {machine(compiled)}; {compiled['repeats']} alternated repetitions. The first step generates the "
+        "code; its seconds are those of the clock (`python -m benchmarks.compiled`):",
         compilations(compiled["shapes"]),
+        "## What it buys to keep freed memory",
+        "glibc gives large blocks back to the system as soon as they are freed, and every step asks for them again, "
+        "page by page. On a CPU every command keeps them (`glow_app/heap.py`), and so do all of these benchmarks, "
+        f"for the peers too. CPU time of a training step in processes that do and do not, on {machine(heap)}; "
+        f"{heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
+        kept_memory(heap["shapes"]),
     ]
     return "\n\n".join(parts)
 
@@ -73,10 +79,20 @@ def ceiling(rows: list[Mapping[str, Any]]) -> str:
 def compilations(shapes: Mapping[str, Any]) -> str:
     """One line a shape and way of compiling."""
     lines = []
-    for shape, ways in shapes.items():
-        for how, found in ways.items():
-            lines.append([f"{shape}, `{how}`", shown(found["against_none"]), f"{found['first_step_seconds']:.0f} s"])
-    return table(["", "time of a step", "first step"], lines)
+    for shape, found in shapes.items():
+        for name, way in found["ways"].items():
+            against = [shown(way[f"against_{other}"]) for other in ("none", "fastest_peer")]
+            lines.append([f"{shape}, {name}", *against, f"{way['first_step_seconds']:.0f} s"])
+    return table(["", "against none", "against the fastest peer", "first step"], lines)
+
+
+def kept_memory(shapes: Mapping[str, Any]) -> str:
+    """One line a shape."""
+    lines = []
+    for shape, found in shapes.items():
+        faults = [f"{one['page_faults']:,.0f}" for one in found.values()]
+        lines.append([shape, shown(found["kept"]["against_given_back"]), *faults])
+    return table(["", "time, kept over given back", "page faults, given back", "page faults, kept"], lines)
 
 
 def machine(content: Mapping[str, Any]) -> str:

@@ -21,6 +21,14 @@ LEARNING_RATE = 1e-5
 """Small: hundreds of steps on one batch must not carry a model to where numbers are not finite."""
 
 
+STEP_BOUNDS = {
+    NARROW: {PLAIN.name: (0.90, 0.75), BF16.name: (0.70, 0.55)},
+    DEEP: {PLAIN.name: (0.90, 0.75), BF16.name: (0.70, 0.55)},
+    WIDE: {PLAIN.name: (1.00, 0.85), BF16.name: (0.65, 0.50)},
+}
+"""What has to hold against the fastest peer, and what is aimed for."""
+
+
 def training_step(model: Model, x: torch.Tensor) -> Callable[[], torch.Tensor]:
     """A task that updates ``model`` once and returns the loss before the update.
 
@@ -62,16 +70,11 @@ def required(
     shape: Shape, timings: Mapping[str, list[Timing]], peer: str | None
 ) -> list[tuple[Requirement, Quartiles]]:
     """What has to hold for a shape, and what was measured."""
-    bounds = {
-        NARROW: ((0.90, 0.75), (0.70, 0.55)),
-        DEEP: ((0.90, 0.75), (0.70, 0.55)),
-        WIDE: ((1.00, 0.85), (0.65, 0.50)),
-    }.get(shape)
     found = []
-    if bounds and peer:
-        for one, (must, aim) in zip((PLAIN, BF16), bounds, strict=True):
-            what = f"{shape.name}: {one.name} against the fastest peer, {peer}"
-            found.append((Requirement(what, must, aim), ratio(timings, one.name, peer)))
+    if peer:
+        for name, (must, aim) in STEP_BOUNDS.get(shape, {}).items():
+            what = f"{shape.name}: {name} against the fastest peer, {peer}"
+            found.append((Requirement(what, must, aim), ratio(timings, name, peer)))
     reversible = MEMORY.get("reversible")
     if reversible and reversible.name in timings:
         what = f"{shape.name}: {reversible.name} against {PLAIN.name}"

@@ -21,6 +21,7 @@ from glow_app.config_use import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.data.picture import open_picture, picture_files
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
+from glow_app.heap import keep_freed_memory
 from glow_app.hub import local
 from glow_app.likelihood import seen
 from glow_app.model import Model, load
@@ -66,6 +67,7 @@ def device_of(config: OpenConfig) -> torch.device:
         raise UserError("device=cuda: this machine has none; choose device=cpu")
     forbid_tf32()
     if config.device == "cpu" or not torch.cuda.is_available():
+        keep_freed_memory()
         return torch.device("cpu")
     return torch.device("cuda", processes.local_rank())
 

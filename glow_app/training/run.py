@@ -22,6 +22,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.exported import export
 from glow_app.flows import Flow, initialize
+from glow_app.heap import keep_freed_memory
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.progress import counting, say
 from glow_app.sources import open_split
@@ -86,6 +87,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     if not first:
         console = Console(quiet=True)
     forbid_tf32()
+    if config.trainer.accelerator == "cpu":
+        keep_freed_memory()
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     resumed_step = 0 if saved is None else saved["global_step"]
     train = open_split(config.data, "train", console)

@@ -132,7 +132,7 @@ def test_a_shape_from_models_to_files(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_compiled_is_a_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(compiled, "compile_flow", lambda flow, how: told.append(how))
-    step, seconds = compiled.compiled_step("steps", TINY, faces(32, TINY.size, CPU))
+    step, seconds = compiled.first_step(peers.PLAIN, "steps", TINY, faces(32, TINY.size, CPU))
     first, second = step(), step()
     assert isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor) and second < first
     assert told == ["steps"] and seconds > 0
