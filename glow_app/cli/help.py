@@ -109,7 +109,8 @@ def _limits(metadata: Mapping[str, Any]) -> str:
 def _groups(chosen: Mapping[str, str | None], folders: Sequence[Path]) -> Iterable[str]:
     for group, purpose in GROUPS.items():
         if group in chosen:
-            found = sorted(path for folder in folders for path in (folder / group).glob("*.yaml"))
+            # Folder by folder, ours first: sorted together, the order would depend on where they lie.
+            found = [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
             choices = ", ".join(path.stem for path in found)
             yield from _entry(f"{group}={_written(chosen[group])}", f"{purpose}: {choices}")
 
