@@ -11,6 +11,7 @@ parameter's gradient, for plain autograd, checkpoint and reversible.
 import copy
 import math
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from rich.table import Table
@@ -74,17 +75,20 @@ def moved_by_bfloat16(trained: Trained) -> float:
 
 
 def gradient_errors(trained: Trained) -> dict[str, float]:
-    """The largest error of any entry of a gradient, relative to the largest entry of its parameter's, for each mode."""
-    x = trained.new[:8]
-    exact = gradients(copy.deepcopy(trained.flow).double(), x.double(), "plain")
-    errors = {}
-    for memory in MEMORY_MODES:
-        found = gradients(copy.deepcopy(trained.flow), x, memory)
-        errors[memory] = max(
-            ((g.double() - e).abs().max() / e.abs().max().clamp(min=1e-12)).item()
-            for g, e in zip(found, exact, strict=True)
-        )
-    return errors
+    """The error of a gradient's worst entry, relative to the largest, for each mode: medians.
+
+    First over all parameters, then over batches: where the input of a ReLU is 0 up to rounding, the two precisions may
+    disagree on whether it lets the gradient pass, and all gradients of such a batch are off by a part in a thousand.
+    """
+    found: dict[str, list[float]] = {memory: [] for memory in MEMORY_MODES}
+    for x in trained.new.split(8):
+        exact = gradients(copy.deepcopy(trained.flow).double(), x.double(), "plain")
+        for memory, errors in found.items():
+            pairs = zip(gradients(copy.deepcopy(trained.flow), x, memory), exact, strict=True)
+            errors.append(
+                median(((g.double() - e).abs().max() / e.abs().max().clamp(min=1e-12)).item() for g, e in pairs)
+            )
+    return {memory: median(errors) for memory, errors in found.items()}
 
 
 def gradients(flow: Glow, x: Tensor, memory: str) -> list[Tensor]:
