@@ -137,7 +137,7 @@ def verdicts(required: list[Mapping[str, Any]], accuracy: Mapping[str, Any]) -> 
     ]
     moved, errors = accuracy["bits_per_dim_moved_by_bf16"], accuracy["gradient_error"]
     reached = "aim" if abs(moved) <= 0.0005 else "must" if abs(moved) <= 0.002 else "missed"
-    lines.append(["bits/dim moved by bfloat16 conditioners, K=32", f"{moved:+.5f}", "0.002", "0.0005", reached])
+    lines.append(["bits/dim moved by bfloat16 conditioners, K=32", f"{moved:+.1e}", "0.002", "0.0005", reached])
     share = errors["reversible"] / errors["plain"]
     reached = "aim" if share <= 1 else "must" if share <= 2 else "missed"
     lines.append(
