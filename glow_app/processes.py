@@ -34,6 +34,7 @@ def joined() -> Iterator[None]:
     if here.world_size == 1 or dist.is_initialized():
         yield
         return
+    before_joining()
     # Sums and lists on the CPU, at the end of the work: speed does not matter.
     dist.init_process_group("gloo", store=_store(), rank=here.rank, world_size=here.world_size)
     try:
@@ -44,6 +45,16 @@ def joined() -> Iterator[None]:
         raise UserError("another process of this job has ended; what it said before tells why") from error
     finally:
         dist.destroy_process_group()
+
+
+def before_joining() -> None:
+    """To be called before processes are joined.
+
+    Some of torch's functions have "all processes" as the default of an argument. Imported later, as much else imports
+    them, they would hold what joins the processes beyond its end: its threads would outlive Python, and might abort a
+    process that has done all its work.
+    """
+    import torch.distributed.nn.functional  # noqa: F401
 
 
 def agreed(decide: Callable[[], str]) -> str:

@@ -1,6 +1,9 @@
 """What processes decide together, without any: the store is a dictionary."""
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +29,26 @@ def test_every_decision_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(processes, "place", lambda rank=rank: Place(rank, 2, rank, 2))
         heard.append([processes.agreed(lambda: next(decisions)) for _ in range(2)])
     assert heard == [["first", "second"]] * 2
+
+
+LATE = """
+import glob
+from pathlib import Path
+from glow_app import processes
+with processes.joined():
+    import torch.distributed.nn.functional
+    processes.gathered(processes.rank())
+print([name for name in (Path(task).read_text() for task in glob.glob("/proc/self/task/*/comm")) if "gloo" in name])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system for the names of threads")
+def test_no_thread_outlives_what_joined_the_processes(tmp_path: Path) -> None:
+    """Whatever is imported meanwhile: a thread of gloo's that is left may abort the process as Python ends."""
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[]") == 2, done.stdout
