@@ -9,7 +9,7 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Names of glibc's settings, from its malloc.h."""
+"""The numbers that glibc's malloc.h gives to its settings."""
 
 NEVER = -1
 

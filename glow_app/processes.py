@@ -34,7 +34,7 @@ def joined() -> Iterator[None]:
     if here.world_size == 1 or dist.is_initialized():
         yield
         return
-    before_joining()
+    _import_what_holds_groups()
     # Sums and lists on the CPU, at the end of the work: speed does not matter.
     dist.init_process_group("gloo", store=_store(), rank=here.rank, world_size=here.world_size)
     try:
@@ -47,7 +47,7 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def before_joining() -> None:
+def _import_what_holds_groups() -> None:
     """To be called before processes are joined.
 
     Some of torch's functions have "all processes" as the default of an argument. Imported later, as much else imports

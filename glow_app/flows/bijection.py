@@ -162,7 +162,7 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
     """The reverse of :func:`deinterleave`: twice (B, C, H, W) -> (B, 2C, H, W), laid out channels_last."""
     n_images, n_channels, height, width = even.shape
     both = even.new_empty(n_images, height, width, 2 * n_channels).permute(0, 3, 1, 2)
-    # torch.stack copies number by number, which takes four times as long.
+    # torch.stack would copy number by number, which takes longer.
     for place, part in zip(deinterleave(both), (even, odd), strict=True):
         place.copy_(part)
     return both

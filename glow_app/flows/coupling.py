@@ -58,7 +58,7 @@ class BoundedScale(ScaleMap):
     """``a tanh(raw / a)`` with a = 2: about ``raw`` near 0, and no step can stretch or shrink by more than e^2."""
 
     def log_scale(self, raw: Tensor) -> Tensor:
-        # 2 tanh(raw / 2), for which torch needs nine times as long on a CPU.
+        # This is 2 tanh(raw / 2), which takes torch much longer on a CPU.
         return 4.0 * torch.sigmoid(raw) - 2.0
 
     def derivative(self, log_scale: Tensor) -> Tensor:
