@@ -31,13 +31,14 @@ class Stream(IntEnum):
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:
     # `>>` on int64 copies the sign; the mask makes the shift a logical one.
-    return (bits >> n) & ((1 << (64 - n)) - 1)
+    return (bits >> n).bitwise_and_((1 << (64 - n)) - 1)
 
 
 def _mix(bits: Tensor) -> Tensor:
-    bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
-    bits = (bits ^ _shift_right(bits, 27)) * _MIX_2
-    return bits ^ _shift_right(bits, 31)
+    """In place: millions of numbers are faster changed than written elsewhere."""
+    bits.bitwise_xor_(_shift_right(bits, 30)).mul_(_MIX_1)
+    bits.bitwise_xor_(_shift_right(bits, 27)).mul_(_MIX_2)
+    return bits.bitwise_xor_(_shift_right(bits, 31))
 
 
 def random_bits(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
@@ -55,8 +56,8 @@ def random_bits(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     start = (seed + stream * _GAMMA + 2**63) % 2**64 - 2**63  # in Python, whose integers do not wrap by themselves
     key = _mix(torch.full((1,), start, dtype=torch.int64, device=positions.device))
     sample_key = _mix(key ^ _mix(positions.to(torch.int64) * _GAMMA + _GAMMA))
-    elements = torch.arange(1, n + 1, dtype=torch.int64, device=positions.device)
-    return _mix(sample_key[:, None] + elements[None, :] * _GAMMA)
+    elements = torch.arange(1, n + 1, dtype=torch.int64, device=positions.device).mul_(_GAMMA)
+    return _mix(sample_key[:, None] + elements)
 
 
 def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
@@ -88,9 +89,10 @@ def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
         float64 (B, n).
     """
     bits = random_bits(seed, stream, positions, n)
-    radius_uniform = (_shift_right(bits, 32).to(torch.float64) + 0.5) / 2**32
-    angle_uniform = (bits & 0xFFFFFFFF).to(torch.float64) / 2**32
-    return torch.sqrt(-2 * torch.log(radius_uniform)) * torch.cos(2 * math.pi * angle_uniform)
+    radius_uniform = _shift_right(bits, 32).to(torch.float64).add_(0.5).div_(2**32)
+    angle_uniform = bits.bitwise_and_(0xFFFFFFFF).to(torch.float64).div_(2**32)
+    radius = radius_uniform.log_().mul_(-2).sqrt_()
+    return radius.mul_(angle_uniform.mul_(2 * math.pi).cos_())
 
 
 def logistic(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
