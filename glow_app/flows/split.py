@@ -40,8 +40,8 @@ class Split(Bijection):
         self.conv = ZeroConv2d(n_channels // 2, n_channels, border)
 
     def _mean_and_log_std(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        answer = self.conv(kept)
-        return deinterleave(answer)
+        mean, log_std = deinterleave(self.conv(kept))
+        return mean, log_std.contiguous(memory_format=torch.channels_last)  # as in couplings: much is computed from it
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, leaving = x.chunk(2, 1)
