@@ -28,5 +28,6 @@ class WhileUnchanged(Generic[T]):
         """Frees what is kept."""
         self._kept = None
 
-    def __deepcopy__(self, memo: object) -> "WhileUnchanged[T]":
-        return WhileUnchanged()
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Copies, and what is written to a file, begin with nothing kept."""
+        return WhileUnchanged, ()

@@ -16,17 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.cache import WhileUnchanged
-from glow_app.flows.convolutions import (
-    LOGS_FACTOR,
-    Folded,
-    Layer,
-    apply_folded,
-    convolutions,
-    differentiate,
-    fold_all,
-    run,
-)
+from glow_app.flows.at_rest import ScaledConvolutions
+from glow_app.flows.convolutions import LOGS_FACTOR, Layer, differentiate, run
 from glow_app.flows.pixel_affine import standardizing
 
 Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
@@ -52,9 +43,10 @@ class ScaledConv2d(nn.Module):
         self.border = nn.Parameter(torch.zeros(n_out, 1, kernel_size, kernel_size)) if border else None
         self.bias = nn.Parameter(torch.zeros(n_out))
         self.logs = nn.Parameter(torch.zeros(n_out))
+        self._convolutions = ScaledConvolutions()
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolutions(x, [self.layer()])
+        return self._convolutions(x, [self.layer()])
 
     def layer(self) -> Layer:
         """The parameters, as :func:`convolutions` takes them."""
@@ -127,8 +119,6 @@ class Network(nn.Module, ABC):
 class ConvNet(Network):
     """The published conditioner: 3x3 -> ActNorm -> ReLU -> 1x1 -> ActNorm -> ReLU -> zero-initialised 3x3.
 
-    In evaluation, without gradients, the scaled weights are kept while no parameter changes.
-
     Args:
         n_in: channels of what conditions.
         n_out: channels of the answer.
@@ -142,17 +132,11 @@ class ConvNet(Network):
         self.conv1 = ActNormConv2d(n_in, width, kernel_size=3, border=border)
         self.conv2 = ActNormConv2d(width, width, kernel_size=1, border=False)
         self.conv3 = ZeroConv2d(width, n_out, border)
-        self._folded: WhileUnchanged[list[Folded]] = WhileUnchanged()
+        self._convolutions = ScaledConvolutions()
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = self._layers()
         h = x.to(self.compute_dtype or x.dtype)
-        if self.training or torch.is_grad_enabled():
-            return convolutions(h, layers).to(x.dtype)
-        parameters = [parameter for layer in layers for parameter in layer if parameter is not None]
-        height, width = h.shape[2:]
-        folded = self._folded(parameters, (height, width, h.dtype), lambda: fold_all(layers, height, width, h.dtype))
-        return apply_folded(h, folded).to(x.dtype)
+        return self._convolutions(h, self._layers()).to(x.dtype)
 
     @torch.no_grad()
     def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:
@@ -170,10 +154,6 @@ class ConvNet(Network):
 
     def _layers(self) -> list[Layer]:
         return [self.conv1.layer(), self.conv2.layer(), self.conv3.layer()]
-
-    def train(self, mode: bool = True) -> "ConvNet":
-        self._folded.drop()
-        return super().train(mode)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises both ActNorms on the batch ``x``, in its own dtype, and returns the answer (zeros at first)."""

@@ -73,16 +73,12 @@ def fold(layer: Layer, scale: Tensor, height: int, width: int, dtype: torch.dtyp
     return Folded(_scaled(layer.weight, scale, dtype), bias.to(dtype))
 
 
-def fold_all(layers: Sequence[Layer], height: int, width: int, dtype: torch.dtype) -> list[Folded]:
-    """What :func:`apply_folded` takes."""
-    return [fold(layer, torch.exp(LOGS_FACTOR * layer.logs), height, width, dtype) for layer in layers]
-
-
-def apply_folded(x: Tensor, layers: Sequence[Folded]) -> Tensor:
-    """As :func:`convolutions`, without gradients."""
-    for number, layer in enumerate(layers):
-        x = _convolve(x.relu_() if number else x.contiguous(memory_format=torch.channels_last), layer)
-    return x
+def convolve(x: Tensor, layer: Folded) -> Tensor:
+    """The answer of one layer for ``x``, channels_last, without gradients."""
+    padding = layer.weight.shape[-1] // 2
+    if layer.bias.dim() == 1:
+        return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
+    return F.conv2d(x, layer.weight, padding=padding).add_(layer.bias)
 
 
 def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
@@ -122,7 +118,7 @@ def run(x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Kept]:
             x = x.relu_()
         kept.inputs.append(x)
         kept.scales.append(torch.exp(LOGS_FACTOR * layer.logs))
-        x = _convolve(x, fold(layer, kept.scales[-1], *x.shape[2:], x.dtype))
+        x = convolve(x, fold(layer, kept.scales[-1], *x.shape[2:], x.dtype))
     return x, kept
 
 
@@ -179,13 +175,6 @@ class _Convolutions(torch.autograd.Function):
 def _layers(parameters: Sequence[Any]) -> list[Layer]:
     size = len(Layer._fields)
     return [Layer(*parameters[start : start + size]) for start in range(0, len(parameters), size)]
-
-
-def _convolve(x: Tensor, layer: Folded) -> Tensor:
-    padding = layer.weight.shape[-1] // 2
-    if layer.bias.dim() == 1:
-        return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
-    return F.conv2d(x, layer.weight, padding=padding).add_(layer.bias)
 
 
 def _backpropagate(
