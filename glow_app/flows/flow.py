@@ -114,7 +114,7 @@ class Flow(nn.Module):
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
         self.check_initialized()
-        *finer, x = latents
+        *finer, x = (latent.contiguous(memory_format=torch.channels_last) for latent in latents)
         with torch.autocast(x.device.type, enabled=False):
             x = cast(Bijection, self.levels[-1]).inverse(x, cond)
             for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
@@ -161,7 +161,7 @@ class Flow(nn.Module):
         numbers = self.base.draw(seed, positions, self.n_dims)
         parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
         return [
-            (t * part).to(parameter.dtype).reshape(n, *shape)
+            part.mul_(t).to(parameter.dtype).reshape(n, *shape)
             for t, part, shape in zip(temperatures, parts, self.latent_shapes, strict=True)
         ]
 

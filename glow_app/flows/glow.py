@@ -22,6 +22,9 @@ from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
+AT_ONCE = 4 * 2**20
+"""Bytes of the widest activation that evaluation computes at once on each thread of a CPU."""
+
 
 class FlowStep(Bijection):
     """One step of flow: ActNorm -> 1x1 convolution (or another order of the channels) -> coupling.
@@ -48,7 +51,7 @@ class FlowStep(Bijection):
         return z, mixing_logdet + coupling_logdet
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self._inverse_mixing(z.dtype)(self.coupling.inverse(z, cond))[0]
+        return self._inverse_mixing(z.dtype).transform(self.coupling.inverse(z, cond))
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         y = self.permutation(self.actnorm.initialize(x))[0]
@@ -59,7 +62,7 @@ class FlowStep(Bijection):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         y, grad_y, of_coupling = self.coupling.backpropagate(z, grad_z, grad_logdet, cond)
         with torch.no_grad():
-            x = self._solve_inverse_mixing(y.dtype)(y)[0]
+            x = self._solve_inverse_mixing(y.dtype).transform(y)
         mixing = [*self.actnorm.parameters(), *self.permutation.parameters()]
         grad_x, of_mixing = gradients(lambda x: self._mixing()(x), x, grad_y, grad_logdet, mixing)
         return x, grad_x, of_coupling | of_mixing
@@ -108,21 +111,41 @@ class Level(Bijection):
         self.squeeze = Squeeze()
         self.steps = steps
         self.prior = prior
+        self._widest = max(len(parameter) for parameter in steps.parameters())
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        found = [self._forward(*part) for part in self._parts(x, cond, x.shape[2:].numel() // 4)]
+        return _joined([z for z, _ in found]), _joined([logdet for _, logdet in found])
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return _joined([self._inverse(*part) for part in self._parts(z, cond, z.shape[2:].numel())])
+
+    def _forward(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         y, _ = self.squeeze(x)
         y, steps_logdet = self.steps(y, cond)
         z, prior_logdet = self.prior(y, cond)
         return z, steps_logdet + prior_logdet
 
-    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+    def _inverse(self, z: Tensor, cond: Tensor | None) -> Tensor:
         return self.squeeze.inverse(self.steps.inverse(self.prior.inverse(z, cond), cond))
+
+    def _parts(self, x: Tensor, cond: Tensor | None, n_pixels: int) -> list[tuple[Tensor, Tensor | None]]:
+        """The batch; in evaluation on a CPU, as many images at a time as stay in its cache on their way."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu":
+            return [(x, cond)]
+        n_images = max(1, AT_ONCE * torch.get_num_threads() // (self._widest * n_pixels * x.element_size()))
+        parts = x.split(n_images)
+        return list(zip(parts, [None] * len(parts) if cond is None else cond.split(n_images), strict=True))
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.prior.initialize(self.steps.initialize(self.squeeze.initialize(x), cond), cond)
 
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         return decompose_in_turn((self.squeeze, self.steps, self.prior), x, cond)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Glow(Flow):

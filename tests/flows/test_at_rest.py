@@ -1,0 +1,62 @@
+"""What evaluation keeps changes nothing: the same numbers, until a parameter changes, and in nobody's way."""
+
+import pickle
+
+import pytest
+import torch
+
+from glow_app.flows import ConvNet, at_rest, glow
+from tests.flows.models import small_glow
+
+
+def random_net(dtype: torch.dtype) -> ConvNet:
+    torch.manual_seed(0)
+    net = ConvNet(3, 6, width=16, border=True, compute_dtype=dtype)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_answers_are_those_of_training(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For any number of images after the weights have been laid out for one; and with other libraries than oneDNN."""
+    net, bare = random_net(dtype), random_net(dtype).eval()
+    for n_images in (1, 2, 17):
+        x = torch.randn(n_images, 3, 8, 6)
+        expected = net.train()(x)
+        assert torch.allclose(net.eval()(x), expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
+        with monkeypatch.context() as patch:
+            patch.setattr(at_rest, "_packs", lambda x: False)
+            assert torch.equal(bare(x), expected)
+
+
+@torch.no_grad()
+def test_what_is_kept_stays_behind() -> None:
+    """When a model is trained on, copied or written to a file."""
+    net = random_net(torch.float32).eval()
+    x = torch.randn(4, 3, 8, 8)
+    expected = net(x)
+    assert torch.equal(pickle.loads(pickle.dumps(net))(x), expected)
+    kept = net._convolutions._prepared
+    assert kept._kept is not None
+    net.train()
+    assert kept._kept is None
+
+
+@torch.no_grad()
+def test_images_go_through_a_level_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = small_glow((3, 16, 8), dtype=torch.float32, n_classes=3).eval()
+    x, labels = torch.rand(5, 3, 16, 8) - 0.5, torch.tensor([0, 1, 2, 1, 0])
+    latents, logdet = flow(x, labels)
+    sizes: list[int] = []
+    flow.levels[0].squeeze.register_forward_hook(lambda _, inputs, output: sizes.append(len(inputs[0])))
+    activation_of_one = 12 * 8 * 4 * 4  # bytes: 12 channels of 8x4 pixels, at the first level
+    monkeypatch.setattr(glow, "AT_ONCE", 2 * activation_of_one // torch.get_num_threads())
+    found, found_logdet = flow(x, labels)
+    for one, other in zip([*found, found_logdet], [*latents, logdet], strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert torch.allclose(flow.inverse(latents, labels), x, atol=1e-4)
+    assert sizes == [2, 2, 1]
+    flow.train()(x, labels)
+    assert sizes == [2, 2, 1, 5]
