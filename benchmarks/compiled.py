@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.models import OurGlow
 from benchmarks.peers import BF16, PEERS, PLAIN, Implementation, built
-from benchmarks.shapes import NARROW, Shape, faces
+from benchmarks.shapes import DEEP, NARROW, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
 from benchmarks.train_step import STEP_BOUNDS, training_step
 from glow_app.training.compiling import compile_flow
@@ -59,7 +59,7 @@ def race(arguments: argparse.Namespace) -> None:
     device, facts = arguments.device, report.start(arguments)
     content: dict[str, Any] = {}
     found: list[tuple[Requirement, Quartiles]] = []
-    for shape in report.shapes(arguments, usual=(NARROW,)):
+    for shape in report.shapes(arguments, usual=(NARROW, DEEP)):
         images = faces(shape.n_initial, shape.size, device)
         ways = [(one, how) for one in (PLAIN, BF16) for how in HOW]
         made = {label(one, how): first_step(one, how, shape, images) for one, how in ways}
