@@ -35,7 +35,7 @@ def _shift_right(bits: Tensor, n: int) -> Tensor:
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """In place: millions of numbers are faster changed than written elsewhere."""
+    # In place: millions of numbers are faster changed than written elsewhere.
     bits.bitwise_xor_(_shift_right(bits, 30)).mul_(_MIX_1)
     bits.bitwise_xor_(_shift_right(bits, 27)).mul_(_MIX_2)
     return bits.bitwise_xor_(_shift_right(bits, 31))

@@ -114,6 +114,7 @@ class Flow(nn.Module):
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
         self.check_initialized()
+        # In the layout that levels compute in, before two in different ones are put together, which is slow.
         *finer, x = (latent.contiguous(memory_format=torch.channels_last) for latent in latents)
         with torch.autocast(x.device.type, enabled=False):
             x = cast(Bijection, self.levels[-1]).inverse(x, cond)
