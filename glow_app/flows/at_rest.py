@@ -5,31 +5,41 @@ for a few small images takes longer than the products. ReLUs are applied before 
 changes a bit of the answer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.cache import WhileUnchanged
+from glow_app.flows.cache import WhileUnchanged, parameters_of
 from glow_app.flows.convolutions import LOGS_FACTOR, Folded, Layer, convolutions, convolve, fold
+
+
+class Owner(nn.Module, ABC):
+    """Whoever holds the parameters of one convolution, and nothing else."""
+
+    @abstractmethod
+    def layer(self) -> Layer:
+        """The parameters."""
 
 
 class ScaledConvolutions(nn.Module):
     """:func:`glow_app.flows.convolutions.convolutions`, which in evaluation, without gradients, keeps what it can.
 
-    It holds no parameters: they stay with the modules that they belong to.
+    It holds no parameters: they stay with their owners.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._prepared: WhileUnchanged[list[Folded]] = WhileUnchanged()
 
-    def forward(self, x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    def forward(self, x: Tensor, *owners: Owner) -> Tensor:
         if self.training or torch.is_grad_enabled():
-            return convolutions(x, layers)
-        parameters = [parameter for layer in layers for parameter in layer if parameter is not None]
-        folded = self._prepared(parameters, (x.shape[2:], x.dtype), lambda: prepare(x, layers))
+            return convolutions(x, [owner.layer() for owner in owners])
+        folded = self._prepared(
+            parameters_of(*owners), (x.shape[2:], x.dtype), lambda: prepare(x, [owner.layer() for owner in owners])
+        )
         return apply(x, folded)
 
     def train(self, mode: bool = True) -> "ScaledConvolutions":

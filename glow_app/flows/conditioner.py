@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.at_rest import ScaledConvolutions
+from glow_app.flows.at_rest import Owner, ScaledConvolutions
 from glow_app.flows.convolutions import LOGS_FACTOR, Layer, differentiate, run
 from glow_app.flows.pixel_affine import standardizing
 
@@ -24,7 +24,7 @@ Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
 """Given the gradient of an answer, to be asked once: that of ``x``, and those of the parameters."""
 
 
-class ScaledConv2d(nn.Module):
+class ScaledConv2d(Owner):
     """``(conv(x) + border map + bias) * exp(3 * logs)``: stride 1, zero padding that keeps the size.
 
     The weights are scaled in the parameters' dtype, then everything is computed in the dtype of ``x``: bfloat16 inputs
@@ -46,7 +46,7 @@ class ScaledConv2d(nn.Module):
         self._convolutions = ScaledConvolutions()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._convolutions(x, [self.layer()])
+        return cast(Tensor, self._convolutions(x, self))
 
     def layer(self) -> Layer:
         """The parameters, as :func:`convolutions` takes them."""
@@ -136,7 +136,7 @@ class ConvNet(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.to(self.compute_dtype or x.dtype)
-        return self._convolutions(h, self._layers()).to(x.dtype)
+        return cast(Tensor, self._convolutions(h, self.conv1, self.conv2, self.conv3)).to(x.dtype)
 
     @torch.no_grad()
     def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:

@@ -58,8 +58,8 @@ class BoundedScale(ScaleMap):
     """``a tanh(raw / a)`` with a = 2: about ``raw`` near 0, and no step can stretch or shrink by more than e^2."""
 
     def log_scale(self, raw: Tensor) -> Tensor:
-        # This is 2 tanh(raw / 2), which takes torch much longer on a CPU.
-        return 4.0 * torch.sigmoid(raw) - 2.0
+        # 2 tanh(raw / 2) is 4 sigmoid(raw) - 2, which takes torch much less time on a CPU.
+        return torch.rsub(torch.sigmoid(raw), -2.0, alpha=-4.0)
 
     def derivative(self, log_scale: Tensor) -> Tensor:
         return 1.0 - (log_scale / BOUNDED_LIMIT).square_()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glow_app.flows import execution
 from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients
-from glow_app.flows.cache import WhileUnchanged
+from glow_app.flows.cache import WhileUnchanged, parameters_of
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
@@ -82,7 +82,7 @@ class FlowStep(Bijection):
         """The inverse of ActNorm and permutation as one map; kept in evaluation while no parameter changes."""
         if self.training or torch.is_grad_enabled():
             return self._solve_inverse_mixing(dtype)
-        tensors = [*self.actnorm.parameters(), *self.permutation.parameters()]
+        tensors = parameters_of(self.actnorm, self.permutation)
         return self._inverse(tensors, dtype, lambda: self._solve_inverse_mixing(dtype))
 
     def _solve_inverse_mixing(self, dtype: torch.dtype) -> PixelMap:
