@@ -12,7 +12,9 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -47,49 +49,54 @@ def label(one: Implementation, how: str) -> str:
 
 
 def main() -> None:
-    """Measures, prints a table and writes compiled.json."""
+    """Measures, prints tables and writes compiled.json."""
     arguments = report.timed_parser(__doc__, repeats=9, seconds=2.0).parse_args()
-    with TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        race(arguments)
-
-
-def race(arguments: argparse.Namespace) -> None:
-    """Compiles and times."""
-    device, facts = arguments.device, report.start(arguments)
+    facts = report.start(arguments)
     content: dict[str, Any] = {}
     found: list[tuple[Requirement, Quartiles]] = []
     for shape in report.shapes(arguments, usual=(NARROW, DEEP)):
-        images = faces(shape.n_initial, shape.size, device)
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            content[shape.name], of_shape = process.submit(race, arguments, shape).result()
+        found += of_shape
+    content = {
+        "machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found),
+    }  # fmt: skip
+    report.write(report.file(arguments.output, "compiled", arguments.device, ".json"), content)
+
+
+def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], list[tuple[Requirement, Quartiles]]]:
+    """Compiles, times and prints; for a fresh process, which finds no code of another shape."""
+    with TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        report.start(arguments)
+        images = faces(shape.n_initial, shape.size, arguments.device)
         ways = [(one, how) for one in (PLAIN, BF16) for how in HOW]
         made = {label(one, how): first_step(one, how, shape, images) for one, how in ways}
         peers = {peer.name: first_step(peer, "none", shape, images) for peer in PEERS if peer.offers(shape)}
         tasks = {name: step for name, (step, _) in (made | peers).items()}
-        timings = alternate(tasks, arguments.repeats, device, arguments.seconds)
-        peer = fastest(timings, peers) if peers else PLAIN.name
-        table = Table(shape.name, "first step, s", "ms", "against none", f"against {peer} (quartiles)", box=None)
-        content[shape.name] = {"fastest_peer": peer, "ways": {}}
-        for one, how in ways:
-            name = label(one, how)
-            seconds = Quartiles.of(t.cost for t in timings[name])
-            against = {"none": ratio(timings, name, one.name), "fastest_peer": ratio(timings, name, peer)}
-            table.add_row(
-                name, f"{made[name][1]:.0f}", f"{1000 * seconds.middle:,.1f}", *(str(r) for r in against.values())
-            )
-            content[shape.name]["ways"][name] = {
-                "first_step_seconds": made[name][1],
-                "seconds": asdict(seconds),
-                **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
-            }
-            if how != "none" and peers and shape in STEP_BOUNDS:
-                must, aim = STEP_BOUNDS[shape][one.name]
-                what = f"{shape.name}: {name}, against the fastest peer, {peer}"
-                found.append((Requirement(what, must, aim), against["fastest_peer"]))
-        report.CONSOLE.print(table)
-    content = {
-        "machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found),
-    }  # fmt: skip
-    report.write(report.file(arguments.output, "compiled", device, ".json"), content)
+        timings = alternate(tasks, arguments.repeats, arguments.device, arguments.seconds)
+    peer = fastest(timings, peers) if peers else PLAIN.name
+    table = Table(shape.name, "first step, s", "ms", "against none", f"against {peer} (quartiles)", box=None)
+    content: dict[str, Any] = {"fastest_peer": peer, "ways": {}}
+    found: list[tuple[Requirement, Quartiles]] = []
+    for one, how in ways:
+        name = label(one, how)
+        seconds = Quartiles.of(t.cost for t in timings[name])
+        against = {"none": ratio(timings, name, one.name), "fastest_peer": ratio(timings, name, peer)}
+        table.add_row(
+            name, f"{made[name][1]:.0f}", f"{1000 * seconds.middle:,.1f}", *(str(r) for r in against.values())
+        )
+        content["ways"][name] = {
+            "first_step_seconds": made[name][1],
+            "seconds": asdict(seconds),
+            **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
+        }
+        if how != "none" and peers and shape in STEP_BOUNDS:
+            must, aim = STEP_BOUNDS[shape][one.name]
+            what = f"{shape.name}: {name}, against the fastest peer, {peer}"
+            found.append((Requirement(what, must, aim), against["fastest_peer"]))
+    report.CONSOLE.print(table)
+    return content, found
 
 
 if __name__ == "__main__":
