@@ -2,7 +2,7 @@
 
 Weights are scaled, and on a CPU laid out as oneDNN reads them: torch lets it do so anew before every convolution, which
 for a few small images takes longer than the products. ReLUs are applied before an answer leaves the registers. Neither
-changes a bit of the answer.
+changes an answer by more than rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -48,7 +48,7 @@ class ScaledConvolutions(nn.Module):
 
 
 def prepare(x: Tensor, layers: Sequence[Layer]) -> list[Folded]:
-    """What :func:`apply` takes, for images like ``x``: their size, dtype and device, however many they are."""
+    """What :func:`apply` takes, for images of the size, dtype and device of ``x``, however many they are."""
     height, width = x.shape[2:]
     folded = [fold(layer, torch.exp(LOGS_FACTOR * layer.logs), height, width, x.dtype) for layer in layers]
     if not _packs(x):
