@@ -83,16 +83,22 @@ def fine_uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor
 
 
 def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
-    """Standard normal numbers, by Box and Muller's transform of two 32-bit uniforms, in float64.
+    """Standard normal numbers, by Box and Muller's transform, in float64.
+
+    Numbers 2j and 2j + 1 are ``r cos(a)`` and ``r sin(a)``, with ``r = sqrt(-2 ln u)`` and ``a = 2 pi v`` of two 32-bit
+    uniforms: the halves of the random bits number j.
 
     Returns:
         float64 (B, n).
     """
-    bits = random_bits(seed, stream, positions, n)
-    radius_uniform = _shift_right(bits, 32).to(torch.float64).add_(0.5).div_(2**32)
-    angle_uniform = bits.bitwise_and_(0xFFFFFFFF).to(torch.float64).div_(2**32)
-    radius = radius_uniform.log_().mul_(-2).sqrt_()
-    return radius.mul_(angle_uniform.mul_(2 * math.pi).cos_())
+    bits = random_bits(seed, stream, positions, (n + 1) // 2)
+    u = _shift_right(bits, 32).to(torch.float64).add_(0.5).mul_(2.0**-32)
+    angle = bits.bitwise_and_(0xFFFFFFFF).to(torch.float64).mul_(2.0**-32 * 2 * math.pi)
+    radius = u.log_().mul_(-2).sqrt_()
+    pairs = radius.new_empty(*radius.shape, 2)
+    torch.mul(radius, angle.cos(), out=pairs[..., 0])
+    torch.mul(radius, angle.sin_(), out=pairs[..., 1])
+    return pairs.flatten(1)[:, :n]
 
 
 def logistic(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:

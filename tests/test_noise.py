@@ -1,5 +1,7 @@
 """Counter-based noise: a function of its arguments, and random."""
 
+import math
+
 import pytest
 import torch
 
@@ -56,6 +58,35 @@ def test_normal_moments() -> None:
     assert abs((z**3).mean().item()) < 0.016
     assert abs((z**4).mean().item() - 3) < 0.04
     assert torch.isfinite(z).all()
+
+
+def test_normal_numbers_come_in_pairs() -> None:
+    """By the formula, number by number in Python, from the same bits."""
+    [bits] = noise.random_bits(3, Stream.LATENTS, torch.tensor([12]), 20).tolist()
+    expected = []
+    for number in bits:
+        u, v = ((number >> 32) % 2**32 + 0.5) / 2**32, number % 2**32 / 2**32
+        radius = math.sqrt(-2 * math.log(u))
+        expected += [radius * math.cos(2 * math.pi * v), radius * math.sin(2 * math.pi * v)]
+    z = noise.normal(3, Stream.LATENTS, torch.tensor([12]), 40)
+    assert torch.allclose(z[0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_both_of_a_pair_are_normal_and_know_nothing_of_each_other() -> None:
+    z = noise.normal(1, Stream.LATENTS, torch.arange(1000), 1000)
+    a, b = z[:, ::2].flatten(), z[:, 1::2].flatten()
+    for values in (a, b):
+        assert abs(values.mean().item()) < 4 / 500_000**0.5
+        assert abs(values.var().item() - 1) < 4 * (2 / 500_000) ** 0.5
+    for product, deviation in ((a * b, 1.0), ((a.square() - 1) * (b.square() - 1), 2.0)):
+        assert abs(product.mean().item()) < 4 * deviation / 500_000**0.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_normal_numbers_do_not_depend_on_how_many_are_asked_for(n: int) -> None:
+    positions = torch.arange(5)
+    some = noise.normal(0, Stream.LATENTS, positions, n)
+    assert torch.equal(some, noise.normal(0, Stream.LATENTS, positions, 8)[:, :n])
 
 
 def test_permutation_is_one_and_changes_with_its_position() -> None:

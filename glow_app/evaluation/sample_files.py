@@ -24,7 +24,9 @@ from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.sampling import Batch
 
-FORMAT = 1
+FORMAT = 2
+"""Goes up when accounts are written in another way, or when the same facts come to mean other samples."""
+
 FLUSH_SECONDS = 2.0
 """Seconds of work that a kill may cost."""
 

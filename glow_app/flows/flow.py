@@ -12,6 +12,9 @@ from glow_app.flows.bijection import Bijection
 from glow_app.flows.conditioner import Network
 from glow_app.flows.normalisation import BatchNorm
 
+DRAWN_AT_ONCE = 2**16
+"""Latent numbers that a CPU draws at once, in whole images: what is made on the way to them then stays in its cache."""
+
 
 class Flow(nn.Module):
     """x <-> a list of latents, one per level, finest first, every number of which has the base distribution.
@@ -155,16 +158,21 @@ class Flow(nn.Module):
         return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
 
     def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
-        """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``."""
+        """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``.
+
+        They are laid out channels_last, and an image's numbers are drawn in the order in which they lie.
+        """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())
         positions = torch.arange(first, first + n, device=parameter.device)
-        numbers = self.base.draw(seed, positions, self.n_dims)
-        parts = numbers.split([math.prod(shape) for shape in self.latent_shapes], 1)
-        return [
-            part.mul_(t).to(parameter.dtype).reshape(n, *shape)
-            for t, part, shape in zip(temperatures, parts, self.latent_shapes, strict=True)
-        ]
+        latents = [parameter.new_empty(n, h, w, c) for c, h, w in self.latent_shapes]
+        sizes = [math.prod(shape) for shape in self.latent_shapes]
+        at_once = max(1, n if parameter.is_cuda else DRAWN_AT_ONCE // self.n_dims)
+        for group, *parts in zip(positions.split(at_once), *(z.split(at_once) for z in latents), strict=True):
+            numbers = self.base.draw(seed, group, self.n_dims).split(sizes, 1)
+            for part, t, drawn in zip(parts, temperatures, numbers, strict=True):
+                part.copy_(drawn.mul_(t).view_as(part))
+        return [z.permute(0, 3, 1, 2) for z in latents]
 
     def check_initialized(self) -> None:
         """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""

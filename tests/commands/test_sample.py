@@ -64,7 +64,7 @@ def test_one_picture(run: Path, tmp_path: Path) -> None:
     account = json.loads((tmp_path / "T0.70_seed4.png.json").read_text())
     model = load(run)
     assert account == {
-        "format_version": 1, "model": model.digest, "model_folder": str(model.folder), "n": 20, "first": 7, "seed": 4,
+        "format_version": 2, "model": model.digest, "model_folder": str(model.folder), "n": 20, "first": 7, "seed": 4,
         "temperature": [0.7], "level_temperatures": None, "label": None, "format": "grid", "precision": "fp32",
         "image_shape": [3, 16, 16], "n_bits": 8, "drawn": 20, "not_finite": [],
     }  # fmt: skip

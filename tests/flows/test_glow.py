@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from glow_app import noise
 from glow_app.flows import ActNorm, AffineCoupling, Chain, ConvNet, FlowStep, Glow, InvConv1x1, TopPrior, initialize
 from glow_app.flows.base import Normal
 from glow_app.flows.pixel_affine import channel_mixing, joint_map
@@ -210,6 +211,20 @@ class TestSampling:
         together = glow.sample(5, temperature=0.7, seed=3)
         assert torch.allclose(together[2:4], glow.sample(2, temperature=0.7, seed=3, first=2), atol=1e-12)
         assert not torch.allclose(together, glow.sample(5, temperature=0.7, seed=4))
+
+    def test_how_many_are_drawn_at_once_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        glow = small_glow()
+        expected = glow.sample_latents(5, 0.7, seed=3)
+        monkeypatch.setattr("glow_app.flows.flow.DRAWN_AT_ONCE", 2 * glow.n_dims)
+        for z, whole in zip(glow.sample_latents(5, 0.7, seed=3), expected, strict=True):
+            assert torch.equal(z, whole)
+
+    def test_latents_are_drawn_in_the_order_in_which_they_lie(self) -> None:
+        glow = small_glow()
+        latents = glow.sample_latents(2, 1.0, seed=3)
+        numbers = noise.normal(3, noise.Stream.LATENTS, torch.arange(2), glow.n_dims)
+        lying = torch.cat([z.permute(0, 2, 3, 1).flatten(1) for z in latents], 1)
+        assert torch.equal(lying, numbers.to(lying.dtype))
 
     def test_temperature_reaches_every_level(self) -> None:
         glow = small_glow((3, 16, 16), n_levels=3)
