@@ -142,9 +142,7 @@ def differentiate(
     for number in range(len(layers) - 1, -1, -1):
         x = kept.inputs[number]
         if number and long_ago:
-            # A convolution reads in an order that a processor cannot foresee, and waits for each number. One look in
-            # the order in which they lie brings them into the cache in a fraction of the time.
-            x.sum()
+            grad = _after_a_look(x, grad)
         grad_x, of_layer = _backpropagate(x, layers[number], kept.scales[number], grad, wants_x or number > 0)
         of_layers[:0] = of_layer
         if number:
@@ -167,7 +165,7 @@ class _Convolutions(torch.autograd.Function):
         saved = ctx.saved_tensors  # asked for once: checkpointing hands them out only once
         n = len(saved) // (2 + len(Layer._fields))
         kept, layers = Kept(list(saved[:n]), list(saved[n : 2 * n])), _layers(saved[2 * n :])
-        # On a GPU nothing is gained by a look at the numbers; a compiler would leave it out.
+        # On a GPU nothing is gained by a look at the numbers.
         grad_x, of_layers = differentiate(kept, layers, grad, ctx.needs_input_grad[0], long_ago=not grad.is_cuda)
         return grad_x, *of_layers
 
@@ -206,6 +204,17 @@ def _backpropagate(
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
     return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
+
+
+def _after_a_look(x: Tensor, grad: Tensor) -> Tensor:
+    """``grad``, once ``x`` has been brought into the processor's cache.
+
+    A convolution reads in an order that a processor cannot foresee, and waits for each number. One look at them in the
+    order in which they lie takes a fraction of the time.
+    """
+    total = x.sum()
+    # A compiler leaves out what nobody asks for, and does first what comes first only if something hangs on it.
+    return grad + 0 * total if torch.compiler.is_compiling() else grad
 
 
 def _scaled(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
