@@ -1,14 +1,15 @@
-"""How much of the machine a training step uses: its GFLOP/s beside those of a large matrix product and convolution.
+"""How much of the machine training and sampling use: GFLOP/s beside those of a large matrix product and convolution.
 
     python -m benchmarks.ceiling
     python -m benchmarks.ceiling --device cuda
 
-A training step is counted as three times its forward pass, 2 operations per multiply-add of the convolutions
-(benchmarks/shapes.py): whatever else it does costs time and counts nothing.
+A training step is counted as three times a forward pass, 16 samples as one of 16 images, 2 operations per multiply-add
+of the convolutions (benchmarks/shapes.py): whatever else they do costs time and counts nothing.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from rich.table import Table
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from benchmarks import report
 from benchmarks.peers import BF16, PLAIN, built
+from benchmarks.sample import BATCHES
 from benchmarks.shapes import CELEBA, DEEP, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, alternate
 from benchmarks.train_step import training_step
@@ -69,13 +71,23 @@ def training_steps(shape: Shape, device: torch.device) -> Iterator[Work]:
         yield Work(f"training step, {shape.name}", precision, flops, step)
 
 
+def sampling(shape: Shape, device: torch.device) -> Iterator[Work]:
+    """16 images at a time, in both precisions."""
+    n = BATCHES[-1]
+    images = faces(shape.n_initial, shape.size, device)
+    for precision, one in (("fp32", PLAIN), ("bf16", BF16)):
+        model = built(one, shape, images).eval()
+        what = f"sampling, {shape.name}, {n} at a time"
+        yield Work(what, precision, n * shape.forward_flops(), partial(model.sample, n))
+
+
 def main() -> None:
     """Measures, prints a table and writes ceiling.json."""
     arguments = report.timed_parser(__doc__, repeats=7, seconds=2.0).parse_args()
     device, facts = arguments.device, report.start(arguments)
     work = [make(precision, device) for precision in DTYPES for make in (matrix_product, convolution)]
     for shape in report.shapes(arguments, usual=(DEEP, WIDE, CELEBA)):
-        work += training_steps(shape, device)
+        work += [*training_steps(shape, device), *sampling(shape, device)]
     names = [f"{one.what} {one.precision}" for one in work]
     tasks = {name: one.run for name, one in zip(names, work, strict=True)}
     timings = alternate(tasks, arguments.repeats, device, arguments.seconds)

@@ -48,7 +48,7 @@ def details() -> str:
     ceilings, compiled, heap = load("ceiling"), load("compiled"), load("heap")
     parts = [
         verdicts(required, load("accuracy")),
-        "## How much of the machine a step uses",
+        "## How much of the machine is used",
         f"On {machine(ceilings)}; {ceilings['repeats']} alternated repetitions (`python -m benchmarks.ceiling`):",
         ceiling(ceilings["rows"]),
         "## What `trainer.compile` buys",
