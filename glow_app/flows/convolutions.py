@@ -78,7 +78,9 @@ def convolve(x: Tensor, layer: Folded) -> Tensor:
     padding = layer.weight.shape[-1] // 2
     if layer.bias.dim() == 1:
         return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
-    return F.conv2d(x, layer.weight, padding=padding).add_(layer.bias)
+    y = F.conv2d(x, layer.weight, padding=padding)
+    # Compiled by torch 2.11, a function whose answer was changed in place has no gradients.
+    return y + layer.bias if torch.compiler.is_compiling() else y.add_(layer.bias)
 
 
 def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
@@ -185,9 +187,7 @@ def _backpropagate(
     grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
         _regrouped(grad, weight), _regrouped(x, weight), weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
     )
-    # Gradients are laid out as their parameters are: data parallelism would have to copy any others.
-    out = torch.empty_like(layer.weight)
-    of_weight = torch.mul(of_weight.to(scale.dtype), scale.view(-1, 1, 1, 1), out=out)
+    of_weight = _laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
     if layer.border is None:
         of_border = None
@@ -204,6 +204,11 @@ def _backpropagate(
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
     return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
+
+
+def _laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
+    """``grad``, laid out as its parameter is: data parallelism would have to copy any other."""
+    return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 
 
 def _after_a_look(x: Tensor, grad: Tensor) -> Tensor:
