@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from glow_app.flows.bijection import Bijection, Chain, zero_logdet
 from glow_app.flows.flow import Flow
 from glow_app.flows.logit import Logit
+from glow_app.flows.pixel_affine import log_determinant
 from glow_app.flows.split import TopPrior
 from glow_app.flows.vector import vector_coupling
 
@@ -52,7 +53,7 @@ class DiagonalScaling(Bijection):
         self.s = nn.Parameter(torch.zeros(n_dims, 1, 1))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x + self.bias) * torch.exp(self.s), self.s.sum().expand(x.shape[0])
+        return (x + self.bias) * torch.exp(self.s), log_determinant(self.s.sum(), x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * torch.exp(-self.s) - self.bias

@@ -9,7 +9,7 @@ import torch.distributed
 from torch import Tensor
 
 from glow_app.flows.bijection import Bijection
-from glow_app.flows.pixel_affine import ActNorm
+from glow_app.flows.pixel_affine import ActNorm, log_determinant
 
 KEPT = 0.9
 """Share of a running average that a training batch leaves, at least."""
@@ -55,7 +55,7 @@ class BatchNorm(Bijection):
         log_std = 0.5 * torch.log(variance + EPSILON)
         scale = torch.exp(-log_std)
         z = torch.addcmul(_per_pixel(-mean * scale), x, _per_pixel(scale))
-        return z, (-x.shape[2] * x.shape[3] * log_std.sum()).expand(x.shape[0])
+        return z, log_determinant(-log_std.sum(), x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * _per_pixel(torch.sqrt(self.variance + EPSILON)) + _per_pixel(self.mean)

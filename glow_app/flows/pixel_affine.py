@@ -90,7 +90,8 @@ class PixelScaling(NamedTuple):
 
 def log_determinant(per_pixel: Tensor, x: Tensor) -> Tensor:
     """That of a map which is the same at every pixel of ``x``, for each sample: (B,)."""
-    return (x.shape[2] * x.shape[3] * per_pixel).expand(x.shape[0])
+    # Not expanded: compiled by torch 2.12, what gives one number for many samples cannot be gone back through.
+    return (x.shape[2] * x.shape[3] * per_pixel).repeat(x.shape[0])
 
 
 AnyMap = TypeVar("AnyMap", PixelMap, PixelScaling)
