@@ -90,7 +90,7 @@ class PixelScaling(NamedTuple):
 
 def log_determinant(per_pixel: Tensor, x: Tensor) -> Tensor:
     """That of a map which is the same at every pixel of ``x``, for each sample: (B,)."""
-    # Not expanded: compiled by torch 2.12, what gives one number for many samples cannot be gone back through.
+    # Not expanded: torch 2.12 cannot go backward through a compiled step whose answer is one number for all samples.
     return (x.shape[2] * x.shape[3] * per_pixel).repeat(x.shape[0])
 
 
