@@ -218,7 +218,7 @@ def _after_a_look(x: Tensor, grad: Tensor) -> Tensor:
     order in which they lie takes a fraction of the time.
     """
     total = x.sum()
-    # A compiler leaves out what nobody asks for, and does first what comes first only if something hangs on it.
+    # A compiler leaves out what nothing depends on: so that it looks, and looks first, the gradient depends on it.
     return grad + 0 * total if torch.compiler.is_compiling() else grad
 
 

@@ -47,7 +47,7 @@ class SigmoidScale(ScaleMap):
     """
 
     def log_scale(self, raw: Tensor) -> Tensor:
-        # Torch takes ten times as long for logsigmoid, and lays its answer out in another order.
+        # On a CPU torch computes logsigmoid number by number, and lays its answer out in another order.
         return torch.sigmoid(raw + 2.0).log().clamp(min=SIGMOID_LOG_FLOOR)
 
     def derivative(self, log_scale: Tensor) -> Tensor:
