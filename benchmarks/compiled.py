@@ -23,13 +23,21 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.models import OurGlow
-from benchmarks.peers import BF16, PEERS, PLAIN, Implementation, built
+from benchmarks.peers import BF16, PEERS, PLAIN, RECORDED, Implementation, built
 from benchmarks.shapes import DEEP, NARROW, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
 from benchmarks.train_step import STEP_BOUNDS, training_step
 from glow_app.training.compiling import compile_flow
 
-HOW = ("none", "steps", "full")
+HOW = {"cpu": ("none", "steps", "full"), "cuda": ("none", "steps")}
+"""On a GPU, ``full`` takes minutes to generate the code of a deep model, and is left out."""
+
+
+def implementations(device: torch.device) -> tuple[Implementation, ...]:
+    """Ours that are compiled: on a GPU also those whose steps are recorded."""
+    return (
+        (PLAIN, BF16) if device.type == "cpu" else (BF16, *(one for one in RECORDED if one.name.startswith(BF16.name)))
+    )
 
 
 def first_step(one: Implementation, how: str, shape: Shape, images: torch.Tensor) -> tuple[Callable[[], object], float]:
@@ -37,7 +45,7 @@ def first_step(one: Implementation, how: str, shape: Shape, images: torch.Tensor
     model = built(one, shape, images).train()
     if isinstance(model, OurGlow):
         compile_flow(model.flow, how)
-    step = training_step(model, images[: shape.batch].clone())
+    step = training_step(model, images[: shape.batch].clone(), one.recorded)
     start = time.perf_counter()
     step()
     return step, time.perf_counter() - start
@@ -54,7 +62,7 @@ def main() -> None:
     facts = report.start(arguments)
     content: dict[str, Any] = {}
     found: list[tuple[Requirement, Quartiles]] = []
-    for shape in report.shapes(arguments, usual=(NARROW, DEEP)):
+    for shape in report.shapes(arguments, usual=() if arguments.device.type == "cuda" else (NARROW, DEEP)):
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             content[shape.name], of_shape = process.submit(race, arguments, shape).result()
         found += of_shape
@@ -70,28 +78,34 @@ def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], l
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         report.start(arguments)
         images = faces(shape.n_initial, shape.size, arguments.device)
-        ways = [(one, how) for one in (PLAIN, BF16) for how in HOW]
+        ways = [(one, how) for one in implementations(arguments.device) for how in HOW[arguments.device.type]]
         made = {label(one, how): first_step(one, how, shape, images) for one, how in ways}
         peers = {peer.name: first_step(peer, "none", shape, images) for peer in PEERS if peer.offers(shape)}
         tasks = {name: step for name, (step, _) in (made | peers).items()}
         timings = alternate(tasks, arguments.repeats, arguments.device, arguments.seconds)
     peer = fastest(timings, peers) if peers else PLAIN.name
-    table = Table(shape.name, "first step, s", "ms", "against none", f"against {peer} (quartiles)", box=None)
+    table = Table(
+        shape.name, "first step, s", "ms", "images/s", "against none", f"against {peer} (quartiles)", box=None
+    )
     content: dict[str, Any] = {"fastest_peer": peer, "ways": {}}
     found: list[tuple[Requirement, Quartiles]] = []
     for one, how in ways:
         name = label(one, how)
         seconds = Quartiles.of(t.cost for t in timings[name])
-        against = {"none": ratio(timings, name, one.name), "fastest_peer": ratio(timings, name, peer)}
+        against = {"none": ratio(timings, name, label(one, "none")), "fastest_peer": ratio(timings, name, peer)}
         table.add_row(
-            name, f"{made[name][1]:.0f}", f"{1000 * seconds.middle:,.1f}", *(str(r) for r in against.values())
+            name,
+            f"{made[name][1]:.0f}",
+            f"{1000 * seconds.middle:,.1f}",
+            f"{shape.batch / seconds.middle:,.0f}",
+            *(str(r) for r in against.values()),
         )
         content["ways"][name] = {
             "first_step_seconds": made[name][1],
             "seconds": asdict(seconds),
             **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
         }
-        if how != "none" and peers and shape in STEP_BOUNDS:
+        if how != "none" and peers and one.name in STEP_BOUNDS.get(shape, {}):
             must, aim = STEP_BOUNDS[shape][one.name]
             what = f"{shape.name}: {name}, against the fastest peer, {peer}"
             found.append((Requirement(what, must, aim), against["fastest_peer"]))

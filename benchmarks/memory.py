@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -114,9 +115,9 @@ def against_depth(arguments: argparse.Namespace, facts: dict[str, object]) -> No
     for name, one in KEPT.items():
         if not one.offers(DEEP):
             continue
-        points[name] = {}
-        for depth in arguments.depths:
-            points[name][depth] = fresh(arguments, "--point", name, str(depth))
+        with ThreadPoolExecutor(arguments.processes) as pool:
+            found = pool.map(lambda depth, name=name: fresh(arguments, "--point", name, str(depth)), arguments.depths)
+            points[name] = dict(zip(arguments.depths, found, strict=True))
         cells = []
         for point in points[name].values():
             grown = point["resident_growth_bytes"] or point["peak_allocated_bytes"]
@@ -146,6 +147,7 @@ def main() -> None:
     """Measures, prints tables, and writes memory.json and memory.png, or memory_published.json."""
     options = report.parser(__doc__)
     options.add_argument("--depths", nargs="*", type=int, default=DEPTHS, help="K")
+    options.add_argument("--processes", type=int, default=1, help="points at once: bytes are counted, not timed")
     options.add_argument("--published", action="store_true", help="the paper's 256x256 model instead")
     options.add_argument("--modes", nargs="*", choices=MEMORY, default=list(MEMORY), help="for --published")
     options.add_argument("--point", nargs=2, help=argparse.SUPPRESS)

@@ -5,7 +5,7 @@ What had to be chosen for a library is in its ``settings``; whether the result i
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -33,6 +33,8 @@ class Implementation:
         build: constructor.
         package: what has to be installed; None for what is ours.
         couplings: those that the library has.
+        recorded: whether training steps are recorded and replayed, as with ``trainer.cuda_graph``.
+        samples_on: devices on which it can sample.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Implementation:
     build: Callable[[Shape], Model] = field(repr=False)
     package: str | None = None
     couplings: tuple[str, ...] = ("affine", "additive")
+    recorded: bool = False
+    samples_on: tuple[str, ...] = ("cpu", "cuda")
 
     def offers(self, shape: Shape) -> bool:
         """Whether it is installed and has what ``shape`` asks for."""
@@ -54,6 +58,11 @@ MEMORY = {
     if memory in execution.MEMORY_MODES
 }
 OURS = (PLAIN, BF16, *MEMORY.values())
+RECORDED = tuple(
+    replace(one, name=f"{one.name}, cuda_graph", settings=f"{one.settings}, cuda_graph=true", recorded=True)
+    for one in (PLAIN, BF16)
+)
+"""Ours as well, on a GPU."""
 
 PEERS = (
     Implementation(
@@ -76,6 +85,7 @@ PEERS = (
         "MultiscaleCompositeTransform, StandardNormal; no split prior",
         NflowsGlow,
         package="nflows",
+        samples_on=("cpu",),  # its inverse mixes tensors of both devices
     ),
     Implementation(
         "FrEIA",

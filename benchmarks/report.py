@@ -20,6 +20,7 @@ from rich.table import Table
 from benchmarks.peers import PEERS, Check, Implementation
 from benchmarks.shapes import PUBLISHED, SHAPES, Shape
 from benchmarks.timing import Quartiles, Requirement, Timing, ratio
+from glow_app.build import forbid_tf32
 from glow_app.heap import keep_freed_memory
 
 matplotlib.use("agg")
@@ -52,6 +53,7 @@ def timed_parser(description: str | None, repeats: int, seconds: float) -> argpa
 def start(arguments: argparse.Namespace) -> dict[str, object]:
     """Sets up the process as ``glow-train`` does, says on what machine, and returns that for the JSON file."""
     torch.set_num_threads(arguments.threads)
+    forbid_tf32()
     if arguments.device.type == "cpu":
         keep_freed_memory()
     facts = machine(arguments.device)

@@ -28,7 +28,8 @@ def time_shape(
         RuntimeError: an image is not finite, so that its time means nothing.
     """
     images = faces(shape.n_initial, shape.size, device)
-    models = {one: built(one, shape, images).eval() for one in (PLAIN, BF16, *PEERS) if one.offers(shape)}
+    implementations = [one for one in (PLAIN, BF16, *PEERS) if one.offers(shape) and device.type in one.samples_on]
+    models = {one: built(one, shape, images).eval() for one in implementations}
     checks = {one: check(model, images[: shape.batch]) for one, model in models.items()}
     with torch.no_grad():
         for one, model in models.items():

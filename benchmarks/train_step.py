@@ -10,12 +10,15 @@ All use torch.optim.Adam(fused=True), the same images and their own defaults; Ac
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
 from benchmarks import report
 from benchmarks.models import Model
-from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, Check, Implementation, built, check
+from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, RECORDED, Check, Implementation, built, check
 from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
+from glow_app.data.sampler import Batch
+from glow_app.training.recorded import RecordedLoss
 
 LEARNING_RATE = 1e-5
 """Small: hundreds of steps on one batch must not carry a model to where numbers are not finite."""
@@ -29,15 +32,23 @@ STEP_BOUNDS = {
 """What has to hold against the fastest peer, and what is aimed for."""
 
 
-def training_step(model: Model, x: torch.Tensor) -> Callable[[], torch.Tensor]:
+def training_step(model: Model, x: Tensor, recorded: bool = False) -> Callable[[], Tensor]:
     """A task that updates ``model`` once and returns the loss before the update.
 
-    Gradients are freed at the end, so that no model holds memory while another has its turn.
+    Gradients are freed at the end, so that no model holds memory while another has its turn. With ``recorded``, loss
+    and gradients are recorded when the task runs for the first time, and launched as one from then on.
     """
-    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=LEARNING_RATE, fused=True)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
+    batch = Batch(x, torch.arange(len(x), device=x.device), None)
 
-    def step() -> torch.Tensor:
-        loss = model.loss(x)
+    def loss_of(batch: Batch) -> Tensor:
+        return model.loss(batch.images)
+
+    loss_or_replay = RecordedLoss(loss_of, parameters) if recorded else loss_of
+
+    def step() -> Tensor:
+        loss = loss_or_replay(batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -55,10 +66,11 @@ def time_shape(
         RuntimeError: a model's loss is not finite after its steps, so that its time means nothing.
     """
     images = faces(shape.n_initial, shape.size, device)
-    models = {one: built(one, shape, images) for one in (*OURS, *PEERS) if one.offers(shape)}
+    ours = (*OURS, *RECORDED) if device.type == "cuda" else OURS
+    models = {one: built(one, shape, images) for one in (*ours, *PEERS) if one.offers(shape)}
     checks = {one: check(model, images[: shape.batch]) for one, model in models.items()}
     x = images[: shape.batch].clone()
-    tasks = {one.name: training_step(model.train(), x) for one, model in models.items()}
+    tasks = {one.name: training_step(model.train(), x, one.recorded) for one, model in models.items()}
     timings = alternate(tasks, repeats, device, seconds)
     for one, model in models.items():
         if not model.loss(x).isfinite():

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glow_app.flows import products
 from glow_app.flows.at_rest import Owner, ScaledConvolutions
 from glow_app.flows.convolutions import LOGS_FACTOR, Layer, differentiate, run
 from glow_app.flows.pixel_affine import standardizing
+from glow_app.flows.products import Matrices
 
 Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
 """Given the gradient of an answer, to be asked once: that of ``x``, and those of the parameters."""
@@ -134,13 +136,16 @@ class ConvNet(Network):
         self.conv3 = ZeroConv2d(width, n_out, border)
         self._convolutions = ScaledConvolutions()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, matrices: Matrices | None = None) -> Tensor:
+        """The answer; ``matrices``, if whoever asks has made them already, are those of :func:`joint_matrices`."""
+        if matrices is not None:
+            return products.answer(x, matrices)
         h = x.to(self.compute_dtype or x.dtype)
         return cast(Tensor, self._convolutions(h, self.conv1, self.conv2, self.conv3)).to(x.dtype)
 
     @torch.no_grad()
     def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:
-        layers = self._layers()
+        layers = self.layers()
         answer, kept = run(x.to(self.compute_dtype or x.dtype), layers)
 
         @torch.no_grad()
@@ -152,7 +157,8 @@ class ConvNet(Network):
 
         return answer.to(x.dtype), gradients
 
-    def _layers(self) -> list[Layer]:
+    def layers(self) -> list[Layer]:
+        """The parameters, in the order in which the convolutions are applied."""
         return [self.conv1.layer(), self.conv2.layer(), self.conv3.layer()]
 
     def initialize(self, x: Tensor) -> Tensor:

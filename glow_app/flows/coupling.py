@@ -99,9 +99,10 @@ class AffineCoupling(Bijection):
         _, log_scale = shift_and_log_scale(self.conditioner(x.chunk(2, 1)[0]), self.scale_map)
         return log_scale.exp()
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, cond: Tensor | None = None, *prepared: Any) -> tuple[Tensor, Tensor]:
+        """As every bijection; what of the conditioner has been ``prepared`` is handed to it."""
         x1, x2 = x.chunk(2, 1)
-        return self._transform(x1, x2, self.conditioner(x1))
+        return self._transform(x1, x2, self.conditioner(x1, *prepared))
 
     def _transform(self, x1: Tensor, x2: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
         return cast(tuple[Tensor, Tensor], _Affine.apply(x1, x2, answer, self.scale_map))
@@ -172,9 +173,10 @@ class AdditiveCoupling(Bijection):
         super().__init__()
         self.conditioner = cast(nn.Module, conditioner)
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, cond: Tensor | None = None, *prepared: Any) -> tuple[Tensor, Tensor]:
+        """As every bijection; what of the conditioner has been ``prepared`` is handed to it."""
         x1, x2 = x.chunk(2, 1)
-        return torch.cat([x1, x2 + self.conditioner(x1)], 1), zero_logdet(x)
+        return torch.cat([x1, x2 + self.conditioner(x1, *prepared)], 1), zero_logdet(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)

@@ -12,13 +12,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from glow_app.flows import execution
+from glow_app.flows import execution, products
 from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients
 from glow_app.flows.cache import WhileUnchanged, parameters_of
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map, log_determinant
+from glow_app.flows.products import Matrices
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -40,12 +41,14 @@ class FlowStep(Bijection):
         self.coupling = coupling
         self._inverse: WhileUnchanged[PixelMap] = WhileUnchanged()
 
-    def forward(self, x: Tensor, cond: Tensor | None = None, mixing: PixelMap | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, cond: Tensor | None = None, mixing: PixelMap | None = None, matrices: Matrices | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As every bijection; if ActNorm and permutation have been assembled to one map already, ``mixing``, then its
-        log-determinant is counted by whoever has done so.
+        log-determinant is counted by whoever has done so. The same for the conditioner's ``matrices``.
         """
         if mixing is not None:
-            return self.coupling(mixing.transform(x), cond)
+            return self.coupling(mixing.transform(x), cond, *([] if matrices is None else [matrices]))
         y, mixing_logdet = self._mixing()(x)
         z, coupling_logdet = self.coupling(y, cond)
         return z, mixing_logdet + coupling_logdet
@@ -95,8 +98,21 @@ class FlowSteps(Chain):
     def prepared(self, x: Tensor) -> tuple[Sequence[execution.Step], Tensor]:
         steps = cast(list[FlowStep], self.steps)
         mixings = joint_map([step.actnorm for step in steps]).then(joint_map([step.permutation for step in steps]))
-        mixed = [partial(step, mixing=mixing) for step, mixing in zip(steps, mixings.unbind(), strict=True)]
-        return mixed, log_determinant(mixings.logdet.sum(), x)
+        matrices = self._matrices(x)
+        prepared = [
+            partial(step, mixing=mixing, matrices=of_step)
+            for step, mixing, of_step in zip(steps, mixings.unbind(), matrices, strict=True)
+        ]
+        return prepared, log_determinant(mixings.logdet.sum(), x)
+
+    def _matrices(self, x: Tensor) -> Sequence[Matrices | None]:
+        """Of the conditioners, where they are asked on a GPU and differentiated."""
+        conditioners = [cast(FlowStep, step).coupling.conditioner for step in self.steps]
+        if not (torch.is_grad_enabled() and products.suit(x) and all(isinstance(one, ConvNet) for one in conditioners)):
+            return [None] * len(conditioners)
+        nets = cast(list[ConvNet], conditioners)
+        layers = [net.layers() for net in nets]
+        return products.joint_matrices(layers, *x.shape[2:], dtype=nets[0].compute_dtype or x.dtype).unbind()
 
 
 class Level(Bijection):
