@@ -105,7 +105,7 @@ def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], l
             "seconds": asdict(seconds),
             **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
         }
-        if how != "none" and peers and one.name in STEP_BOUNDS.get(shape, {}):
+        if arguments.device.type == "cpu" and how != "none" and peers and one.name in STEP_BOUNDS.get(shape, {}):
             must, aim = STEP_BOUNDS[shape][one.name]
             what = f"{shape.name}: {name}, against the fastest peer, {peer}"
             found.append((Requirement(what, must, aim), against["fastest_peer"]))

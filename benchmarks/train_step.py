@@ -18,6 +18,7 @@ from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, RECORDED, Check, 
 from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
 from glow_app.data.sampler import Batch
+from glow_app.training.optim import largest_first
 from glow_app.training.recorded import RecordedLoss
 
 LEARNING_RATE = 1e-5
@@ -29,7 +30,7 @@ STEP_BOUNDS = {
     DEEP: {PLAIN.name: (0.90, 0.75), BF16.name: (0.70, 0.55)},
     WIDE: {PLAIN.name: (1.00, 0.85), BF16.name: (0.65, 0.50)},
 }
-"""What has to hold against the fastest peer, and what is aimed for."""
+"""What has to hold on a CPU against the fastest peer, and what is aimed for."""
 
 
 def training_step(model: Model, x: Tensor, recorded: bool = False) -> Callable[[], Tensor]:
@@ -38,7 +39,7 @@ def training_step(model: Model, x: Tensor, recorded: bool = False) -> Callable[[
     Gradients are freed at the end, so that no model holds memory while another has its turn. With ``recorded``, loss
     and gradients are recorded when the task runs for the first time, and launched as one from then on.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = largest_first(p for p in model.parameters() if p.requires_grad)
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
     batch = Batch(x, torch.arange(len(x), device=x.device), None)
 
@@ -107,7 +108,8 @@ def main() -> None:
         panels[title] = report.rows(checks, timings, peer or PLAIN.name, shape.batch)
         report.show(title, panels[title], device)
         content[title] = {"fastest_peer": peer, "rows": [row.facts() for row in panels[title]]}
-        found += required(shape, timings, peer)
+        if device.type == "cpu":
+            found += required(shape, timings, peer)
     report.plot_ratios(
         report.file(arguments.output, "train_step", device, ".png"), panels, "time of a step, fastest peer = 1"
     )

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -144,6 +144,18 @@ def require_weights_of(flow: nn.Module, state: dict[str, Any], path: str) -> Non
         if not isinstance(found, Tensor) or wanted is None or found.shape != wanted.shape:
             has, needs = (tuple(of.shape) if isinstance(of, Tensor) else "nothing" for of in (found, wanted))
             raise UserError(f"{path} is of another model: {key} has {has}, config.yaml makes it {needs}")
+
+
+def require_state_of(parameters: Sequence[Tensor], states: list[Any], path: str) -> None:
+    """Raises a UserError if what an optimizer has saved of a parameter is not of its shape."""
+    saved = [state["state"] for state in states if isinstance(state, dict) and isinstance(state.get("state"), dict)]
+    for number, parameter in enumerate(parameters):
+        for found in tensors([of_all.get(number) for of_all in saved]):
+            if found.dim() and found.shape != parameter.shape:
+                raise UserError(
+                    f"{path}: its optimizer has {tuple(found.shape)} where {tuple(parameter.shape)} belongs: an "
+                    "earlier version of glow_app wrote it; go on with that version, or start a new run"
+                )
 
 
 def tensors(content: Any) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ from glow_app.training.compiling import compile_flow
 from glow_app.training.explained import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
-from glow_app.training.trainer import layout
+from glow_app.training.trainer import layout, records_steps
 
 STEPS = 20
 """Steps that are measured."""
@@ -95,7 +95,7 @@ def _measure(config: TrainConfig, flow: Flow, images: Tensor, progress: Progress
         config.max_steps,
         config.seed,
         precision,
-        config.trainer.cuda_graph,
+        records_steps(config, layout(config.trainer)),
     )
     flow.set_conditioner_dtype(precision)
     optimizer = make_optimizer(flow.parameters(), config.optim)

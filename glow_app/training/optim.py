@@ -65,11 +65,20 @@ class PublishedAdamax(Optimizer):
 
 
 def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
-    """The optimizer that ``config.name`` names."""
-    betas = (config.beta1, config.beta2)
+    """The optimizer that ``config.name`` names; in its state, parameters are numbered :func:`largest_first`."""
+    betas, params = (config.beta1, config.beta2), largest_first(params)
     if config.name == "adamax":
         return PublishedAdamax(params, lr=config.lr, betas=betas)
     return torch.optim.Adam(params, lr=config.lr, betas=betas, fused=True)
+
+
+def largest_first(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those of one size beside each other.
+
+    A GPU updates a few dozen in one launch, which takes as long as the largest of them: among large ones, the many
+    small ones would take almost as long.
+    """
+    return sorted(params, key=lambda parameter: -parameter.numel())
 
 
 def learning_rate_factor(config: OptimConfig, images_per_step: int, max_steps: int) -> Callable[[int], float]:

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
+from glow_app.training.optim import largest_first
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class RecordedLoss:
 
     def __init__(self, loss: Callable[[Batch], Tensor], parameters: Iterable[nn.Parameter]) -> None:
         self._loss = loss
-        self._parameters = list(parameters)
+        self._parameters = largest_first(parameters)
         self._recording: tuple[Batch, Callable[[], None], tuple[Tensor, ...]] | None = None
 
     def __call__(self, batch: Batch) -> Tensor:

@@ -29,7 +29,7 @@ from glow_app.sources import open_split
 from glow_app.training import metrics, report
 from glow_app.training.album import Album
 from glow_app.training.callbacks import LearningRate
-from glow_app.training.checkpoint import read_checkpoint, require_weights_of
+from glow_app.training.checkpoint import read_checkpoint, require_state_of, require_weights_of
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.explained import explained
@@ -37,13 +37,14 @@ from glow_app.training.folder import save_configuration, trained_alone, versions
 from glow_app.training.guards import FiniteGuard, Monitors
 from glow_app.training.loggers import conclude, make_loggers
 from glow_app.training.module import GlowModule
+from glow_app.training.optim import largest_first
 from glow_app.training.plane import Portraits
 from glow_app.training.progress import ProgressReport
 from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
 from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.strips import Strips
-from glow_app.training.trainer import Layout, layout, log_every, make_trainer
+from glow_app.training.trainer import Layout, layout, log_every, make_trainer, records_steps
 from glow_app.training.watch import Watch
 
 GRID = 32
@@ -101,9 +102,10 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         _initialize(flow, train, config)
     else:
         require_weights_of(flow, saved["state_dict"], str(checkpoint))
+        require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    run = _Run(config, run_folder, console, train, val, test, _module(flow, config), average)
+    run = _Run(config, run_folder, console, train, val, test, _module(flow, config, where), average)
     with trained_alone(run_folder) if first else nullcontext():
         _train(run, where, checkpoint, resumed_step)
 
@@ -210,7 +212,7 @@ def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
         raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
 
 
-def _module(flow: Flow, config: TrainConfig) -> GlowModule:
+def _module(flow: Flow, config: TrainConfig, where: Layout) -> GlowModule:
     return GlowModule(
         flow,
         n_bits=config.data.n_bits,
@@ -219,7 +221,7 @@ def _module(flow: Flow, config: TrainConfig) -> GlowModule:
         max_steps=config.max_steps,
         seed=config.seed,
         conditioner_dtype=PRECISIONS[config.trainer.precision],
-        cuda_graph=config.trainer.cuda_graph,
+        cuda_graph=records_steps(config, where),
     )
 
 

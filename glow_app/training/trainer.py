@@ -76,6 +76,14 @@ def layout(trainer: TrainerConfig) -> Layout:
     return found
 
 
+def records_steps(config: TrainConfig, where: Layout) -> bool:
+    """Whether training steps are recorded, as ``trainer.cuda_graph`` asks for, or as is possible where it does not."""
+    if config.trainer.cuda_graph is not None:
+        return config.trainer.cuda_graph
+    on_one_gpu = config.trainer.accelerator == "gpu" and where.world_size == 1
+    return on_one_gpu and config.model.memory != "reversible" and not config.model.normalises_batches
+
+
 def log_every(config: TrainConfig) -> int:
     """Steps between two rows of training figures."""
     return min(LOG_EVERY, config.max_steps)

@@ -127,10 +127,16 @@ def test_a_gpu_computes_float32_and_bfloat16_as_well_as_they_allow() -> None:
     glow = small_glow((3, 16, 16), width=24).train()
     x = torch.rand(5, *glow.image_shape, dtype=torch.float64) - 0.5
     exact = loss_and_gradients(glow, x)
-    there = copy.deepcopy(glow).float().cuda()
-    assert_near([g.double() for g in loss_and_gradients(there, x.float().cuda())], exact, 1e-4)
-    there.set_conditioner_dtype(torch.bfloat16)
-    assert_near([g.double() for g in loss_and_gradients(there, x.float().cuda())], exact, 0.1)
+    errors = []
+    for device, dtype in (("cuda", None), ("cuda", torch.bfloat16), ("cpu", torch.bfloat16)):
+        there = copy.deepcopy(glow).float().to(device)
+        there.set_conditioner_dtype(dtype)
+        found = loss_and_gradients(there, x.float().to(device))
+        errors.append(
+            median(((a.cpu() - b).norm() / (1e-3 + b.norm())).item() for a, b in zip(found, exact, strict=True))
+        )
+    assert errors[0] < 1e-4
+    assert errors[1] < 1.2 * errors[2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

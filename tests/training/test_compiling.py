@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from glow_app.flows import Flow, Glow, Nice, RealNVP, initialize
+from glow_app.flows import Flow, Glow, Nice, RealNVP, initialize, products
 from glow_app.flows.conditioner import Network
 from glow_app.training.compiling import compile_flow
 from tests.contracts.bijections import perturb
@@ -75,6 +75,13 @@ def test_what_is_traced_has_the_same_gradients(kind: str, how: str, monkeypatch:
     compare(kind, how)
     assert not counters["graph_break"]
     assert counters["stats"]["unique_graphs"] == 1 or how == "steps"
+
+
+@pytest.mark.parametrize("how", ["steps", "full"])
+@pytest.mark.parametrize("kind", ["affine", "additive-no-border", "bf16"])
+def test_as_on_a_gpu_it_has_the_same_gradients_too(kind: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "suit", lambda x: True)
+    test_what_is_traced_has_the_same_gradients(kind, how, monkeypatch)
 
 
 @pytest.mark.slow

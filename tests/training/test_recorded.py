@@ -15,7 +15,7 @@ from glow_app.training import metrics, recorded
 from glow_app.training.estimate import estimate
 from glow_app.training.module import GlowModule
 from glow_app.training.recorded import RecordedLoss
-from glow_app.training.trainer import layout
+from glow_app.training.trainer import Layout, layout, records_steps
 from tests.flows.models import small_glow
 from tests.training.runs import QUIET, configure, find, smallest, train
 
@@ -113,6 +113,24 @@ def test_several_processes_are_refused() -> None:
     config = configure("trainer=ddp", "trainer.devices=2", "trainer.cuda_graph=true")
     with pytest.raises(UserError, match=r"cuda_graph=true is for one process, not 2; set it to false, or trainer\.dev"):
         layout(config.trainer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "recorded"),
+    [
+        (["trainer=gpu"], True),
+        (["trainer=gpu", "trainer.cuda_graph=false"], False),
+        (["trainer=gpu", "model.memory=checkpoint"], True),
+        (["trainer=gpu", "model.memory=reversible"], False),
+        (["trainer=gpu", "model=real_nvp", "data.image_size=16"], False),
+        (["trainer=ddp"], True),
+        (["trainer=cpu"], False),
+    ],
+)
+def test_steps_are_recorded_wherever_they_can_be(overrides: list[str], recorded: bool) -> None:
+    config = configure(*overrides)
+    assert records_steps(config, Layout(devices=1, machines=1)) == recorded
+    assert not records_steps(config, Layout(devices=2, machines=1))
 
 
 def test_a_step_that_waits_for_a_value_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from glow_app.errors import UserError
 from glow_app.training import metrics
-from glow_app.training.checkpoint import TRAILER_BYTES, checkpoints_of, read_checkpoint
+from glow_app.training.checkpoint import TRAILER_BYTES, checkpoints_of, read_checkpoint, require_state_of
 from glow_app.training.module import GlowModule
 from glow_app.training.saving import Checkpoints
 from tests.conftest import Whole
@@ -85,6 +85,19 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, whole: Whole) 
     whole.copy(tmp_path / "run")
     with pytest.raises(UserError, match=r"step_00000008\.ckpt is of another model: flow\..* config\.yaml makes it"):
         train(smallest(tmp_path, "model.width=9", "max_steps=9"), *find(tmp_path / "run"))
+
+
+def test_a_checkpoint_whose_optimizer_numbers_other_parameters_is_refused(whole: Whole) -> None:
+    """Torch would take what is saved of one parameter for another's."""
+    content = torch.load(find(whole.folder)[1], weights_only=True)
+    parameters = [
+        torch.empty(state["exp_avg"].shape) for _, state in sorted(content["optimizer_states"][0]["state"].items())
+    ]
+    require_state_of(parameters, content["optimizer_states"], "file")
+    assert [p.numel() for p in parameters] == sorted((p.numel() for p in parameters), reverse=True)
+    with pytest.raises(UserError, match=r"^file: its optimizer has \(.*\) where \(.*\) belongs: an earlier version"):
+        require_state_of(parameters[::-1], content["optimizer_states"], "file")
+    require_state_of(parameters, [7, {"state": 7}], "file")  # whoever restores it will tell what is wrong
 
 
 def test_a_run_interrupted_at_its_last_step_is_completed(
