@@ -103,6 +103,7 @@ def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], l
         content["ways"][name] = {
             "first_step_seconds": made[name][1],
             "seconds": asdict(seconds),
+            "images_per_second": shape.batch / seconds.middle,
             **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
         }
         if arguments.device.type == "cpu" and how != "none" and peers and one.name in STEP_BOUNDS.get(shape, {}):
