@@ -3,10 +3,11 @@
     python -m benchmarks.experiments
 
 No GPU is used. What a training step of the experiment's model has live at most, beyond weights and gradients, is
-counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU, and continued in
-a straight line to the experiment's K and batch. To it are added 4 bytes per parameter each for weights and gradients, 8
-for the optimizer and 4 for averaged weights. Not in it: libraries, workspaces of convolutions and fragmentation; so an
-experiment is sized to 70% of its GPU's memory. With trainer.precision=bf16 less is needed than this.
+counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU that computes as a
+GPU does (glow_app/flows/products.py), and continued in a straight line to the experiment's K and batch. To it are added
+4 bytes per parameter each for weights and gradients, 4 more for the gradients of a recorded step (trainer.cuda_graph),
+8 for the optimizer and 4 for averaged weights. Not in it: libraries, workspaces and fragmentation; so an experiment is
+sized to 70% of its GPU's memory. With trainer.precision=bf16 less is needed than this.
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from benchmarks.allocations import activation_bytes
 from benchmarks.report import CONSOLE
@@ -24,7 +26,8 @@ from glow_app.cli import conf_folder
 from glow_app.config import TrainConfig
 from glow_app.config_check import check
 from glow_app.config_model import GlowConfig
-from glow_app.flows import initialize
+from glow_app.flows import initialize, products
+from glow_app.training.trainer import Layout, records_steps
 
 CPU = torch.device("cpu")
 MODES = ("plain", "checkpoint", "reversible")
@@ -36,8 +39,9 @@ def experiments() -> dict[str, TrainConfig]:
     found = {}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for path in sorted((conf_folder() / "experiment").glob("*.yaml")):
-            root = [] if path.stem in ("drawn_faces", "plane") else ["data.root=/data"]
-            composed = compose("train", overrides=[f"experiment={path.stem}", *root])
+            composed = compose("train", overrides=[f"experiment={path.stem}"])
+            if OmegaConf.is_missing(composed.data, "root"):
+                composed.data.root = "/data"
             if composed.model.name == "glow":
                 found[path.stem] = check(composed, TrainConfig)
     return found
@@ -74,6 +78,7 @@ def per_image(model: GlowConfig, size: int, memory: str) -> tuple[float, float]:
 def main() -> None:
     """Prints a table and writes results/experiments.json."""
     torch.set_num_threads(1)
+    products.suit = lambda x: True
     known: dict[tuple, dict[str, tuple[float, float]]] = {}
     rows = {}
     for name, config in experiments().items():
@@ -83,7 +88,8 @@ def main() -> None:
         if key not in known:
             known[key] = {memory: per_image(model, size, memory) for memory in MODES}
         n_parameters = sum(p.numel() for p in build_flow(model, (3, size, size), 0).parameters())
-        state = n_parameters * (4 + 4 + 8 + (4 if config.optim.ema_decay else 0))
+        recorded = records_steps(config, Layout(devices=1, machines=1))
+        state = n_parameters * (4 + 4 + 8 + 4 * recorded + (4 if config.optim.ema_decay else 0))
         each, fixed = known[key][model.memory]
         rows[name] = {
             "parameters": n_parameters,

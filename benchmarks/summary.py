@@ -30,7 +30,7 @@ def summary() -> str:
     steps, samples, memory = load("train_step"), load("sample"), load("memory")
     parts = [
         f"CPU time on {machine(steps)}, over that of the fastest of the others (1.00): the median of "
-        f"{steps['repeats']} alternated repetitions, with quartiles for ours. Not measured on a GPU.\n\n"
+        f"{steps['repeats']} alternated repetitions, with quartiles for ours.\n\n"
         "A training step (forward, backward, Adam):",
         ratios(steps["shapes"]),
         "Sampling, latents drawn inside:",
@@ -38,6 +38,9 @@ def summary() -> str:
         "What a training step allocates at most, beyond parameters and gradients, at 32x32, L=3, width 128, batch 16, "
         "in MiB, counted from torch's own record of every allocation:",
         depth(memory["points"]),
+        f"A training step on {machine(load('train_step_cuda'))}, in images per second, float32 without TF32 (in "
+        "brackets: time over that of the fastest of the others):",
+        speeds(load("train_step_cuda")["shapes"]),
     ]
     return "\n\n".join(parts)
 
@@ -62,8 +65,72 @@ def details() -> str:
         f"for the peers too. CPU time of a training step in processes that do and do not, on {machine(heap)}; "
         f"{heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
         kept_memory(heap["shapes"]),
+        *on_a_gpu(),
     ]
     return "\n\n".join(parts)
+
+
+def on_a_gpu() -> list[str]:
+    """What the same commands found with ``--device cuda``."""
+    steps, compiled, samples = load("train_step_cuda"), load("compiled_cuda"), load("sample_cuda")
+    ceilings, memory, published = load("ceiling_cuda"), load("memory_cuda"), load("memory_published_cuda")
+    modes = [
+        [f"memory={mode}", f"{found['peak_bytes'] / 1e9:.2f} GB", f"{found['seconds']:.1f} s"]
+        for mode, found in published["modes"].items()
+    ]
+    return [
+        "## On a GPU",
+        f"On {machine(steps)}, float32 without TF32; a process launches from one thread. A training step in images per "
+        f"second (in brackets: time over that of the fastest of the others, quartiles for ours), {steps['repeats']} "
+        "alternated repetitions:",
+        speeds(steps["shapes"], quartiles=True),
+        "What it allocates at most beyond what stood before, in MiB; what a recorded step computes with is in memory "
+        "of its own, and not counted:",
+        peaks(steps["shapes"]),
+        "Bfloat16, recorded and compiled; the first step generates code, unless another model of the process has had "
+        "it generated before:",
+        compilations(compiled["shapes"]),
+        "Sampling, over the time of the fastest of the others (nflows cannot, its inverse mixes devices):",
+        ratios(samples["shapes"]),
+        "Share of the machine, training steps recorded:",
+        ceiling(ceilings["rows"]),
+        "Activations against depth, MiB. With `plain` and `checkpoint`, a level's weights are laid out for all of its "
+        "steps at once, which is most of what `checkpoint` needs here:",
+        depth(memory["points"]),
+        "The paper's 256x256 model (L6, K32, width 512, additive), one image, float32, not recorded; forward, backward "
+        "and Adam:",
+        table(["", "peak allocated", "a step"], modes),
+    ]
+
+
+def speeds(shapes: Mapping[str, Any], quartiles: bool = False) -> str:
+    """One line an implementation, one column a shape: images per second, and time over the fastest peer's."""
+    names = list(dict.fromkeys(row["name"] for shape in shapes.values() for row in shape["rows"]))
+    found = {(title, row["name"]): row for title, shape in shapes.items() for row in shape["rows"]}
+    lines = []
+    for name in names:
+        rows = [found.get((title, name)) for title in shapes]
+        lines.append([name, *("-" if row is None else speed(row, quartiles) for row in rows)])
+    return table(["images/s", *shapes], lines)
+
+
+def speed(row: Mapping[str, Any], quartiles: bool) -> str:
+    """Of one implementation."""
+    against = row["against_fastest_peer"]
+    ours = row["name"].startswith(OURS)
+    times = shown(against) if quartiles and ours else f"{against['middle']:.2f}"
+    return f"{'**' * ours}{row['images_per_second']:,.0f}{'**' * ours} ({times})"
+
+
+def peaks(shapes: Mapping[str, Any]) -> str:
+    """One line a shape, one column an implementation that is not recorded."""
+    names = list(dict.fromkeys(row["name"] for shape in shapes.values() for row in shape["rows"]))
+    names = [name for name in names if not name.endswith("cuda_graph")]
+    lines = []
+    for title, shape in shapes.items():
+        cells = {row["name"]: f"{row['peak_bytes'] / 2**20:,.0f}" for row in shape["rows"]}
+        lines.append([title, *(cells.get(name, "-") for name in names)])
+    return table(["", *names], lines)
 
 
 def ceiling(rows: list[Mapping[str, Any]]) -> str:
@@ -82,8 +149,11 @@ def compilations(shapes: Mapping[str, Any]) -> str:
     for shape, found in shapes.items():
         for name, way in found["ways"].items():
             against = [shown(way[f"against_{other}"]) for other in ("none", "fastest_peer")]
-            lines.append([f"{shape}, {name}", *against, f"{way['first_step_seconds']:.0f} s"])
-    return table(["", "against none", "against the fastest peer", "first step"], lines)
+            speed = f"{way['images_per_second']:,.0f}" if "images_per_second" in way else None
+            cells = [f"{shape}, {name}", *against, f"{way['first_step_seconds']:.0f} s"]
+            lines.append([*cells, *([speed] if speed else [])])
+    heads = ["", "against none", "against the fastest peer", "first step"]
+    return table([*heads, *(["images/s"] if len(lines[0]) > len(heads) else [])], lines)
 
 
 def kept_memory(shapes: Mapping[str, Any]) -> str:
@@ -98,6 +168,8 @@ def kept_memory(shapes: Mapping[str, Any]) -> str:
 def machine(content: Mapping[str, Any]) -> str:
     """The machine that a result names."""
     facts = content["machine"]
+    if facts["gpu"]:
+        return f"one {facts['gpu']}, torch {facts['torch']}"
     return f"{facts['threads']} of {facts['cores']} cores of an {facts['processor']}, torch {facts['torch']}"
 
 

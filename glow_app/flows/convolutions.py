@@ -187,7 +187,7 @@ def _backpropagate(
     grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
         _regrouped(grad, weight), _regrouped(x, weight), weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
     )
-    of_weight = _laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
+    of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
     if layer.border is None:
         of_border = None
@@ -206,7 +206,7 @@ def _backpropagate(
     return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
 
 
-def _laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
+def laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
     """``grad``, laid out as its parameter is: data parallelism would have to copy any other."""
     return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 

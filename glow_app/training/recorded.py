@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
+from glow_app.flows.convolutions import laid_out
 from glow_app.training.optim import largest_first
 
 T = TypeVar("T")
@@ -29,7 +30,8 @@ WARM_UP = 3
 class RecordedLoss:
     """A loss whose gradients with respect to parameters are those of a recording, made with the first batch.
 
-    Everything in between is recorded with them, so it must not look at a value, and all batches are of one size.
+    ``backward()`` adds them to the parameters' ``grad``; ``torch.autograd.grad`` knows nothing of them. Everything in
+    between is recorded with them, so it must not look at a value, and all batches are of one size.
 
     Args:
         loss: the scalar to record, in training mode.
@@ -56,7 +58,8 @@ class RecordedLoss:
                 assert mine.shape == given.shape, "a recorded step takes batches of one size"
                 mine.copy_(given)
         replay()
-        return cast(Tensor, _Replayed.apply(loss, gradients, *self._parameters))
+        start = torch.zeros((), device=loss.device, requires_grad=True)
+        return cast(Tensor, _Replayed.apply(start, loss, gradients, self._parameters))
 
     def drop(self) -> None:
         """Frees the recording, with the memory of all activations."""
@@ -64,22 +67,37 @@ class RecordedLoss:
 
     def _loss_and_gradients(self, batch: Batch) -> tuple[Tensor, ...]:
         loss = self._loss(batch)
-        return loss.detach(), *torch.autograd.grad(loss, self._parameters)
+        gradients = torch.autograd.grad(loss, self._parameters)
+        # As autograd does where it keeps them: an optimizer takes what lies in the same place for the same weight's.
+        return loss.detach(), *(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
 
 
 class _Replayed(torch.autograd.Function):
-    """A loss that has been computed together with its gradients."""
+    """A loss that has been computed together with its gradients.
+
+    They are added here, all at once: as inputs of the graph, a thousand parameters would be a thousand nodes of it, for
+    which a GPU that has its whole step in one launch would wait.
+    """
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *parameters: nn.Parameter) -> Tensor:
-        ctx.gradients = gradients
+    def forward(
+        ctx: Any, start: Tensor, loss: Tensor, gradients: list[Tensor], parameters: list[nn.Parameter]
+    ) -> Tensor:
+        ctx.gradients, ctx.parameters = gradients, parameters
         return loss.clone()  # the next replay overwrites it
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        # New tensors: those of the recording would be taken as they are, and accumulated ones overwritten.
-        return None, None, *torch._foreach_mul(ctx.gradients, grad)
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:  # type: ignore[override]
+        # New tensors, which no replay overwrites.
+        new = torch._foreach_mul(ctx.gradients, grad)
+        pairs = list(zip(ctx.parameters, new, strict=True))
+        if old := [(parameter.grad, gradient) for parameter, gradient in pairs if parameter.grad is not None]:
+            torch._foreach_add_(*map(list, zip(*old, strict=True)))
+        for parameter, gradient in pairs:
+            if parameter.grad is None:
+                parameter.grad = gradient
+        return None, None, None, None
 
 
 def record(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
