@@ -3,16 +3,18 @@
     python -m benchmarks.experiments
 
 No GPU is used. What a training step of the experiment's model has live at most, beyond weights and gradients, is
-counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU that computes as a
-GPU does (glow_app/flows/products.py), and continued in a straight line to the experiment's K and batch. To it are added
-4 bytes per parameter each for weights and gradients, 4 more for the gradients of a recorded step (trainer.cuda_graph),
-8 for the optimizer and 4 for averaged weights. Not in it: libraries, workspaces and fragmentation; so an experiment is
-sized to 70% of its GPU's memory. With trainer.precision=bf16 less is needed than this.
+counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU, and continued in
+a straight line to the experiment's K and batch. To it are added 4 bytes per parameter each for weights and gradients, 4
+more for the gradients of a recorded step (trainer.cuda_graph), 8 for the optimizer and 4 for averaged weights; and what
+a GPU multiplies with (glow_app/flows/products.py), all of it and twice that of the largest level, for its gradients.
+Not in it: libraries, workspaces and fragmentation; so an experiment is sized to 70% of its GPU's memory. With
+trainer.precision=bf16 less is needed than this.
 """
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -27,6 +29,7 @@ from glow_app.config import TrainConfig
 from glow_app.config_check import check
 from glow_app.config_model import GlowConfig
 from glow_app.flows import initialize, products
+from glow_app.flows.glow import Level
 from glow_app.training.trainer import Layout, records_steps
 
 CPU = torch.device("cpu")
@@ -75,10 +78,23 @@ def per_image(model: GlowConfig, size: int, memory: str) -> tuple[float, float]:
     return two - one, 2 * one - two
 
 
+def matrices(model: GlowConfig, size: int) -> int:
+    """Bytes of what a GPU makes of the conditioners' weights, and of its gradients; none with ``reversible``."""
+    if model.memory == "reversible":
+        return 0
+    with torch.device("meta"):
+        flow = build_flow(model, (3, size, size), 0)
+        of_levels = []
+        for number, level in enumerate(cast(list[Level], list(flow.levels)), start=1):
+            nets = [step.coupling.conditioner.layers() for step in cast(list[Any], level.steps.steps)]
+            found = products.joint_matrices(nets, size >> number, size >> number, torch.float32)
+            of_levels.append(sum(matrix.nbytes for matrix in found))
+    return sum(of_levels) + 2 * max(of_levels)
+
+
 def main() -> None:
     """Prints a table and writes results/experiments.json."""
     torch.set_num_threads(1)
-    products.suit = lambda x: True
     known: dict[tuple, dict[str, tuple[float, float]]] = {}
     rows = {}
     for name, config in experiments().items():
@@ -91,6 +107,7 @@ def main() -> None:
         recorded = records_steps(config, Layout(devices=1, machines=1))
         state = n_parameters * (4 + 4 + 8 + 4 * recorded + (4 if config.optim.ema_decay else 0))
         each, fixed = known[key][model.memory]
+        fixed += matrices(model, size)
         rows[name] = {
             "parameters": n_parameters,
             "memory": model.memory,

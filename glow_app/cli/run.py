@@ -115,6 +115,10 @@ def _unknown(key: str, command: str) -> str:
             continue
         if group != ".":
             owners.setdefault(group, [])
+        for default in content.get("defaults", []) if group == "." else []:
+            for name in default if isinstance(default, dict) else []:
+                if "/" not in str(name):  # a group of options that the command has
+                    owners.setdefault(str(name), []).append(f"glow-{path.stem}")
         for name in content:
             if name not in ("defaults", "hydra"):
                 full, owner = (

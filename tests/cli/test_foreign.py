@@ -89,5 +89,6 @@ def test_a_key_that_belongs_elsewhere_is_not_offered_again() -> None:
     text = _unknown("data.root", "train")
     assert text.startswith("unknown key data.root: it is a key of data=celeba, ")
     assert "drawn_faces" not in text
+    assert _unknown("optim", "evaluate") == "unknown key optim: it is a key of glow-train"
     assert _unknown("upload_mb", "sample") == "unknown key upload_mb: it is a key of glow-demo"
     assert _unknown("max_step", "train") == "unknown key max_step: did you mean max_steps?"
