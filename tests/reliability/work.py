@@ -67,8 +67,8 @@ def trained(folder: Path, overrides: list[str], model: str | None = None) -> dic
     source = open_source(config.data, "train")
     flow = runs._build(config, source)
     runs._initialize(flow, source, config)
-    module = runs._module(flow.double(), config)
     where, recorder = layout(config.trainer), Recorder()
+    module = runs._module(flow.double(), config, where)
     data = ImageDataModule(
         source, None, config.trainer.batch_size // where.world_size, 20 * config.trainer.accumulate, config.seed,
         flip=True, shift=0.1, workers=0, val_images=0,
