@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
@@ -28,12 +27,12 @@ class Allocation:
     size: int
 
 
-def allocations(roots: Iterable[Any], device: torch.device) -> list[Allocation]:
-    """Those of a profile on a device, in the order of time."""
+def allocations(roots: Iterable[Any]) -> list[Allocation]:
+    """Those of a profile on a CPU, in the order of time."""
     found = [
         Allocation(event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size)
         for event in walk(roots)
-        if event.tag == _EventType.Allocation and event.extra_fields.device.type == device.type
+        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu"
     ]
     return sorted(found, key=lambda allocation: allocation.time)
 
@@ -67,16 +66,13 @@ def peak(events: Iterable[Allocation], gradients: Iterable[int]) -> int:
     return highest
 
 
-def activation_bytes(task: Callable[[], object], model: nn.Module, device: torch.device) -> int:
-    """Most bytes that ``task``, a forward and backward pass, has live at once, without the gradients it leaves."""
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
-    with profile(activities=activities, profile_memory=True) as profiled:
+def activation_bytes(task: Callable[[], object], model: nn.Module) -> int:
+    """Most bytes that ``task``, a forward and backward pass on a CPU, has live at once, its gradients not counted."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         task()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
     gradients = [p.grad.untyped_storage().data_ptr() for p in model.parameters() if p.grad is not None]
     tree = profiled.profiler.kineto_results.experimental_event_tree()  # type: ignore[union-attr]
-    return peak(allocations(tree, device), gradients)
+    return peak(allocations(tree), gradients)
 
 
 def resident_growth(task: Callable[[], object]) -> int | None:

@@ -62,7 +62,7 @@ def counted(model: GlowConfig, size: int, memory: str, n_steps: int, batch: int)
 
     task()  # gradients exist
     flow.zero_grad()
-    return activation_bytes(task, flow, CPU)
+    return activation_bytes(task, flow)
 
 
 def per_image(model: GlowConfig, size: int, memory: str) -> tuple[float, float]:

@@ -42,16 +42,25 @@ def measure_point(name: str, depth: int, device: torch.device) -> dict[str, int 
     step = training_step(model, x)
     for _ in range(2):  # optimiser state exists, kernels are built
         step()
-    grown = resident_growth(lambda: model.loss(x).backward()) if device.type == "cpu" else None
-    model.zero_grad()
+
+    def task() -> None:
+        model.loss(x).backward()
+
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-    activations = activation_bytes(lambda: model.loss(x).backward(), model, device)
+        task()
+        peak, grown = torch.cuda.max_memory_allocated(device), None
+    else:
+        grown, peak = resident_growth(task), None
+        model.zero_grad()
+        activations = activation_bytes(task, model)
+    gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     return {
-        "activation_bytes": activations,
-        "gradient_bytes": sum(p.grad.nbytes for p in model.parameters() if p.grad is not None),
+        "activation_bytes": activations if peak is None else peak - before - gradients,
+        "gradient_bytes": gradients,
         "resident_growth_bytes": grown,
-        "peak_allocated_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "peak_allocated_bytes": peak,
     }
 
 

@@ -94,9 +94,10 @@ def on_a_gpu() -> list[str]:
         ratios(samples["shapes"]),
         "Share of the machine, training steps recorded:",
         ceiling(ceilings["rows"]),
-        "Activations against depth, MiB. With `plain` and `checkpoint`, a level's weights are laid out for all of its "
-        "steps at once, which is most of what `checkpoint` needs here:",
-        depth(memory["points"]),
+        "Allocated at most during a forward and backward pass at 32x32, L=3, width 128, batch 16, in MiB, with "
+        "weights, gradients, Adam's state and the libraries' workspaces. With `plain` and `checkpoint`, a level's "
+        "weights are laid out for all of its steps at once:",
+        depth(memory["points"], "peak_allocated_bytes"),
         "The paper's 256x256 model (L6, K32, width 512, additive), one image, float32, not recorded; forward, backward "
         "and Adam:",
         table(["", "peak allocated", "a step"], modes),
@@ -191,13 +192,10 @@ def ratio(row: Mapping[str, Any]) -> str:
     return f"{found['middle']:.2f}"
 
 
-def depth(points: Mapping[str, Mapping[str, Any]]) -> str:
-    """Activations against K."""
+def depth(points: Mapping[str, Mapping[str, Any]], what: str = "activation_bytes") -> str:
+    """Memory against K."""
     depths = list(next(iter(points.values())))
-    lines = [
-        [name, *(f"{at[k]['activation_bytes'] / 2**20:.1f}" if k in at else "-" for k in depths)]
-        for name, at in points.items()
-    ]
+    lines = [[name, *(f"{at[k][what] / 2**20:.1f}" if k in at else "-" for k in depths)] for name, at in points.items()]
     return table(["K", *depths], lines)
 
 

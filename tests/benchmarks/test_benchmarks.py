@@ -80,7 +80,7 @@ def test_activations_of_a_known_function() -> None:
         # Kept for the gradient: the product and its exponential, 1 MiB each; then the two gradients beside them.
         model(x).exp().sum().backward()
 
-    assert 2 * mebibyte <= activation_bytes(task, model, CPU) <= 4.1 * mebibyte
+    assert 2 * mebibyte <= activation_bytes(task, model) <= 4.1 * mebibyte
 
 
 @pytest.mark.parametrize("implementation", peers.OURS, ids=lambda one: one.name)
