@@ -67,7 +67,7 @@ def fold(layer: Layer, scale: Tensor, height: int, width: int, dtype: torch.dtyp
     if layer.border is None:
         bias = layer.bias * scale
     else:
-        around = _frame(height, width, layer.border).around
+        around = frame(height, width, layer.border).around
         edge = torch.addmm(layer.bias, around, layer.border.flatten(1).T).mul_(scale)
         bias = edge.view(1, height, width, -1).permute(0, 3, 1, 2)
     return Folded(_scaled(layer.weight, scale, dtype), bias.to(dtype))
@@ -96,7 +96,7 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
     """
     # Through a permutation, so that the gradient is laid out as the kernel is.
     flat = kernel.permute(0, 2, 3, 1).flatten(1)
-    return (flat @ _frame(height, width, kernel).around.T).unflatten(1, (height, width))[None]
+    return (flat @ frame(height, width, kernel).around.T).unflatten(1, (height, width))[None]
 
 
 class Kept(NamedTuple):
@@ -193,12 +193,12 @@ def _backpropagate(
         of_border = None
         of_bias = grad.sum((0, 2, 3), dtype=scale.dtype).mul_(scale)
     else:
-        per_image = _pixels(grad).flatten(1)
+        per_image = pixels(grad).flatten(1)
         # Of a single image there is nothing to add up, and at 256x256 it would be copied for nothing.
         per_pixel = per_image[0].to(scale.dtype) if len(grad) == 1 else per_image.sum(0, dtype=scale.dtype)
         per_pixel = per_pixel.view(-1, len(scale))
-        frame = _frame(x.shape[2], x.shape[3], scale)
-        of_border = (per_pixel.index_select(0, frame.edge).T @ frame.around_edge).mul_(scale.view(-1, 1))
+        edges = frame(x.shape[2], x.shape[3], scale)
+        of_border = (per_pixel.index_select(0, edges.edge).T @ edges.around_edge).mul_(scale.view(-1, 1))
         of_border = of_border.view(-1, 3, 3, 1).permute(0, 3, 1, 2)
         of_bias = per_pixel.sum(0).mul_(scale)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
@@ -227,7 +227,7 @@ def _scaled(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     return (weight * scale.view(-1, 1, 1, 1)).to(dtype)
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     """The border channel, 1 outside of the image and 0 inside, as the pixels of an image see it.
 
     Attributes:
@@ -241,11 +241,11 @@ class _Frame(NamedTuple):
     around_edge: Tensor
 
 
-_FRAMES: dict[tuple[int, int, torch.dtype, torch.device], _Frame] = {}
+_FRAMES: dict[tuple[int, int, torch.dtype, torch.device], Frame] = {}
 
 
-def _frame(height: int, width: int, like: Tensor) -> _Frame:
-    """Made once for each size."""
+def frame(height: int, width: int, like: Tensor) -> Frame:
+    """That of images of this size, in the dtype and on the device of ``like``: made once for each."""
     key = height, width, like.dtype, like.device
     if torch.compiler.is_compiling():
         return _make_frame(*key)  # what is being traced is not to be kept
@@ -255,18 +255,18 @@ def _frame(height: int, width: int, like: Tensor) -> _Frame:
     return _FRAMES[key]
 
 
-def _make_frame(height: int, width: int, dtype: torch.dtype, device: torch.device) -> _Frame:
-    inside = torch.zeros(1, 1, height, width, dtype=dtype, device=device)
-    around = F.unfold(F.pad(inside, (1, 1, 1, 1), value=1.0), 3)[0].T.contiguous()
+def _make_frame(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Frame:
+    inside = torch.zeros(height, width, dtype=dtype, device=device)
+    around = F.pad(inside, (1, 1, 1, 1), value=1.0).unfold(0, 3, 1).unfold(1, 3, 1).reshape(height * width, 9)
     numbers = torch.arange(height * width, device=device).view(height, width)
     middle = numbers[1:-1]
     # The last row and column where they are not the first as well.
     sides = numbers[:1], numbers[1:][-1:], middle[:, :1], middle[:, 1:][:, -1:]
     edge = torch.cat([side.flatten() for side in sides])
-    return _Frame(around, edge, around[edge])
+    return Frame(around, edge, around[edge])
 
 
-def _pixels(x: Tensor) -> Tensor:
+def pixels(x: Tensor) -> Tensor:
     """(B, C, H, W) as (B, H, W, C), the order in which the numbers lie."""
     return x.permute(0, 2, 3, 1)
 
@@ -280,10 +280,10 @@ def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
     n_pixels = n_images * height * width
     if n_pixels < 8 * GROUPS or n_pixels % GROUPS:
         return x
-    return _pixels(x).reshape(GROUPS, 1, n_pixels // GROUPS, -1).permute(0, 3, 1, 2)
+    return pixels(x).reshape(GROUPS, 1, n_pixels // GROUPS, -1).permute(0, 3, 1, 2)
 
 
 def _ungrouped(y: Tensor, like: Tensor) -> Tensor:
     """Undoes :func:`_regrouped`: ``y`` with the images, rows and columns of ``like``."""
     n_images, _, height, width = like.shape
-    return y if y.shape[0] == n_images else _pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)
+    return y if y.shape[0] == n_images else pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)

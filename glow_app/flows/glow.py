@@ -107,9 +107,12 @@ class FlowSteps(Chain):
 
     def _matrices(self, x: Tensor) -> Sequence[Matrices | None]:
         """Of the conditioners, where they are asked on a GPU and differentiated."""
-        conditioners = [cast(FlowStep, step).coupling.conditioner for step in self.steps]
-        if not (torch.is_grad_enabled() and products.suit(x) and all(isinstance(one, ConvNet) for one in conditioners)):
-            return [None] * len(conditioners)
+        steps = cast(list[FlowStep], self.steps)
+        if not (torch.is_grad_enabled() and products.suit(x)):
+            return [None] * len(steps)
+        conditioners = [getattr(step.coupling, "conditioner", None) for step in steps]
+        if not all(isinstance(one, ConvNet) for one in conditioners):
+            return [None] * len(steps)
         nets = cast(list[ConvNet], conditioners)
         layers = [net.layers() for net in nets]
         return products.joint_matrices(layers, *x.shape[2:], dtype=nets[0].compute_dtype or x.dtype).unbind()

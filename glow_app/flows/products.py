@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from glow_app.flows.convolutions import LOGS_FACTOR, Layer
+from glow_app.flows.convolutions import LOGS_FACTOR, Layer, frame, pixels
 
 ALIGNED = 8
 """Tensor cores read this many bfloat16 numbers at once: rows of matrices are a multiple of it."""
@@ -88,7 +88,7 @@ class _Answer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parts: Tensor) -> Tensor:
         matrices = Matrices(*parts)
-        x = _last(x).to(matrices.first.dtype)
+        x = pixels(x).to(matrices.first.dtype)
         zeros = torch.zeros_like(matrices.second_bias)
         h1 = torch._addmm_activation(zeros, _rows(_columns(x, matrices)), matrices.first.T)
         h2 = torch._addmm_activation(matrices.second_bias, h1, matrices.second.T)
@@ -101,7 +101,7 @@ class _Answer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, h1, h2, *parts = ctx.saved_tensors
         matrices = Matrices(*parts)
-        grad = _last(grad)
+        grad = pixels(grad)
         of_last_bias = grad[0] if len(grad) == 1 else grad.sum(0)
         of_last_bias = of_last_bias.flatten(0, 1).sum_to_size(matrices.last_bias.shape)
         # The gradient of what a pixel adds to a neighbour is that of the neighbour.
@@ -144,13 +144,13 @@ def _constant(height: int, width: int, n: int, like: Tensor) -> Tensor:
 
 def _make_constant(height: int, width: int, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     inside = torch.zeros(1, height, width, 1, dtype=dtype, device=device)
-    around = _windows(inside, outside=1.0).flatten(3)
+    around = frame(height, width, inside).around.view(1, height, width, 9)
     return torch.cat([around, torch.ones_like(inside), inside.expand(-1, -1, -1, n - 10)], -1)
 
 
-def _windows(x: Tensor, outside: float = 0.0) -> Tensor:
+def _windows(x: Tensor) -> Tensor:
     """Each pixel's 3x3 surroundings, as a view: (B, H, W, C) -> (B, H, W, C, 3, 3)."""
-    return F.pad(x, (0, 0, 1, 1, 1, 1), value=outside).unfold(1, 3, 1).unfold(2, 3, 1)
+    return F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1)
 
 
 def _added_up(parts: Tensor, shape: Sequence[int], n_channels: int, taps_first: bool = False) -> Tensor:
@@ -195,8 +195,7 @@ class _Joint(torch.autograd.Function):
         last_mirrored = _aligned_rows(taps3.flip(2).flatten(1, 2))
         last_bias = b3[:, None]
         if border3 is not None:
-            around = _constant(height, width, 10, b3).flatten(0, 2)[:, :9]
-            last_bias = last_bias + around @ border3.flatten(2).transpose(1, 2)
+            last_bias = last_bias + frame(height, width, b3).around @ border3.flatten(2).transpose(1, 2)
         last_bias = last_bias * scale3[:, None]
         ctx.save_for_backward(first, second, second_bias, last_mirrored, last_bias, scale1, scale2, scale3)
         ctx.size = n, n_width, n_in, height, width
@@ -230,8 +229,7 @@ class _Joint(torch.autograd.Function):
         of_b3 = scaled.sum(1)
         of_border3 = None
         if with_border3:
-            around = _constant(height, width, 10, scaled).flatten(0, 2)[:, :9]
-            of_border3 = _kernels(scaled.transpose(1, 2) @ around, 1)
+            of_border3 = _kernels(scaled.transpose(1, 2) @ frame(height, width, scaled).around, 1)
         of_logs1, of_logs2, of_logs3 = (LOGS_FACTOR * of_one for of_one in (of_logs1, of_logs2, of_logs3))
         kinds = (
             *(of_w1, of_border1, of_b1, of_logs1),
@@ -290,11 +288,6 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 def _rows(x: Tensor) -> Tensor:
     """(B, H, W, C) as (B H W, C)."""
     return x.reshape(-1, x.shape[-1])
-
-
-def _last(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from glow_app.training.compiling import compile_flow
 from glow_app.training.explained import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
-from glow_app.training.trainer import layout, records_steps
+from glow_app.training.trainer import Layout, layout, records_steps
 
 STEPS = 20
 """Steps that are measured."""
@@ -64,7 +64,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
     n_images = config.trainer.batch_size // where.world_size
     with _out_of_memory_explained(), counting(console, "measuring") as progress:
         images = torch.randint(256, (n_images, *shape), dtype=torch.uint8, device=device)
-        seconds = _measure(config, flow.to(device), images, progress)
+        seconds = _measure(config, where, flow.to(device), images, progress)
         memory = _peak_gb(device)
     per_second = n_images * where.world_size / seconds
     total = config.max_steps * config.trainer.batch_size * config.trainer.accumulate
@@ -79,7 +79,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
     return per_second
 
 
-def _measure(config: TrainConfig, flow: Flow, images: Tensor, progress: Progress) -> float:
+def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, progress: Progress) -> float:
     """Seconds of a step: forward, backward and update."""
     device, n = images.device, len(images)
     labels = torch.arange(n, device=device) % CLASSES
@@ -95,7 +95,7 @@ def _measure(config: TrainConfig, flow: Flow, images: Tensor, progress: Progress
         config.max_steps,
         config.seed,
         precision,
-        records_steps(config, layout(config.trainer)),
+        records_steps(config, where),
     )
     flow.set_conditioner_dtype(precision)
     optimizer = make_optimizer(flow.parameters(), config.optim)

@@ -124,5 +124,5 @@ def record(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"trainer.cuda_graph=true: the step cannot be recorded ({reason}); set it to false") from error
+        raise UserError(f"trainer.cuda_graph: the step cannot be recorded ({reason}); set it to false") from error
     return graph.replay, results
