@@ -50,6 +50,9 @@ from glow_app.training.watch import Watch
 GRID = 32
 """Images in a sample grid."""
 
+TESTED = "test/bits_per_dim"
+"""The figure of a run, as its metrics and its model's card have it."""
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -149,12 +152,18 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int)
 
 
 def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSource | None) -> bool:
-    """Whether a run that is at ``step``, with no step left, has validated, tested and exported its model too."""
+    """Whether a run that is at ``step``, with no step left, has validated, exported its model and told its test."""
     try:
         card, _ = read_card(run_folder / "model")
     except UserError:
         return False
-    return step > config.max_steps or (card.step == step and (test is None or "test/bits_per_dim" in card.metrics))
+    return step > config.max_steps or (card.step == step and (test is None or _has_told_test(run_folder, step)))
+
+
+def _has_told_test(run_folder: Path, step: int) -> bool:
+    """Whether the figure of the test is in metrics.csv, to which it goes after the model has it."""
+    path = run_folder / "metrics.csv"
+    return path.exists() and any(row["step"] == step and TESTED in row for row in metrics.read(path))
 
 
 def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, console: Console) -> None:
@@ -280,7 +289,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
         indices = range(min(config.test_images or len(test), len(test)))
         reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
     report.result(reached, test, config, run.console)
-    return {"test/bits_per_dim": reached.mean, "test/standard_error": reached.standard_error}
+    return {TESTED: reached.mean, "test/standard_error": reached.standard_error}
 
 
 def _export(run: _Run, step: int, reached: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glow_app.training import metrics
 from glow_app.training.checkpoint import checkpoints_of, newest_whole, read_checkpoint
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
@@ -107,3 +108,13 @@ def test_a_run_killed_inside_saving_ends_as_if_it_had_not(tmp_path: Path, when: 
         path.name for path in checkpoints_of(jobs.run_of(whole))
     ]
     assert not list(jobs.run_of(folder).rglob("*.part"))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_run_killed_around_the_figure_of_its_test_tells_it_once(tmp_path: Path, after: bool) -> None:
+    place = Place("glow_app.training.run", "conclude", after=after)
+    assert jobs.run(tmp_path, [*COMMAND, "max_steps=4"], place, jobs.die) == -9
+    assert jobs.run(tmp_path, [*COMMAND, "max_steps=4"]) == 0
+    rows = metrics.read(jobs.run_of(tmp_path) / "metrics.csv")
+    assert [row["step"] for row in rows if "test/bits_per_dim" in row] == [4]
+    assert ("nothing is left to do" in jobs.output(tmp_path)) == after
