@@ -35,8 +35,8 @@ class ScaleMap(ABC):
         """The logarithm of the scale, elementwise."""
 
     @abstractmethod
-    def derivative(self, log_scale: Tensor) -> Tensor:
-        """d log_scale / d raw, as a function of the log-scale."""
+    def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
+        """The gradient of ``raw``, given that of the log-scale, which is overwritten, and the log-scale itself."""
 
 
 class SigmoidScale(ScaleMap):
@@ -50,8 +50,8 @@ class SigmoidScale(ScaleMap):
         # On a CPU torch computes logsigmoid number by number, and lays its answer out in another order.
         return torch.sigmoid(raw + 2.0).log().clamp(min=SIGMOID_LOG_FLOOR)
 
-    def derivative(self, log_scale: Tensor) -> Tensor:
-        return torch.where(log_scale > SIGMOID_LOG_FLOOR, 1.0 - log_scale.exp(), 0.0)
+    def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
+        return grad.mul_(torch.where(log_scale > SIGMOID_LOG_FLOOR, 1.0 - log_scale.exp(), 0.0))
 
 
 class BoundedScale(ScaleMap):
@@ -61,8 +61,9 @@ class BoundedScale(ScaleMap):
         # 2 tanh(raw / 2) is 4 sigmoid(raw) - 2, which takes torch much less time on a CPU.
         return torch.rsub(torch.sigmoid(raw), -2.0, alpha=-4.0)
 
-    def derivative(self, log_scale: Tensor) -> Tensor:
-        return 1.0 - (log_scale / BOUNDED_LIMIT).square_()
+    def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
+        # The derivative of a tanh(raw / a) is 1 - (log_scale / a)^2.
+        return grad.addcmul_(grad * log_scale, log_scale, value=-1.0 / BOUNDED_LIMIT**2)
 
 
 SCALES: dict[str, ScaleMap] = {"sigmoid": SigmoidScale(), "bounded": BoundedScale()}
@@ -71,8 +72,8 @@ SCALES: dict[str, ScaleMap] = {"sigmoid": SigmoidScale(), "bounded": BoundedScal
 def shift_and_log_scale(answer: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
     """The two parts of a conditioner's answer (B, 2C, H, W): twice (B, C, H, W)."""
     shift, raw = deinterleave(answer)
-    # Torch computes a sigmoid of every other number one by one, which takes three times as long as to copy them first.
-    return shift, scale.log_scale(raw.contiguous(memory_format=torch.channels_last))
+    # A CPU computes a sigmoid of every other number one by one, which takes three times as long as to copy them first.
+    return shift, scale.log_scale(raw if raw.is_cuda else raw.contiguous(memory_format=torch.channels_last))
 
 
 class AffineCoupling(Bijection):
@@ -159,7 +160,7 @@ def _affine_gradients(
     grad_x2 = log_scale.exp().mul_(grad_z2)
     # z2 = (x2 + shift) * scale, and each log-scale is also a term of the log-determinant.
     grad_log_scale = (grad_z2 * z2).add_(grad_logdet[:, None, None, None])
-    return grad_x2, interleave(grad_x2, grad_log_scale.mul_(scale.derivative(log_scale)))
+    return grad_x2, interleave(grad_x2, scale.backpropagate(grad_log_scale, log_scale))
 
 
 class AdditiveCoupling(Bijection):

@@ -54,14 +54,15 @@ def run(steps: Sequence[Step], x: Tensor, logdet: Tensor, cond: Tensor | None, m
 
     The sum is (B,), and begins with ``logdet``. What needs no gradient runs ``plain``.
     """
+    parts = [logdet]
     for step in steps:
         if memory == "checkpoint" and torch.is_grad_enabled():
             # A step draws no random numbers, so there is no generator state to keep for the second run.
             x, step_logdet = checkpoint(step, x, cond, use_reentrant=False, preserve_rng_state=False)
         else:
             x, step_logdet = step(x, cond)
-        logdet = logdet + step_logdet
-    return x, logdet
+        parts.append(step_logdet)
+    return x, torch.stack(parts).sum(0)
 
 
 def run_reversible(
