@@ -8,6 +8,7 @@ All use torch.optim.Adam(fused=True), the same images and their own defaults; Ac
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
 from glow_app.data.sampler import Batch
 from glow_app.training.optim import largest_first
-from glow_app.training.recorded import RecordedLoss
+from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
 LEARNING_RATE = 1e-5
 """Small: hundreds of steps on one batch must not carry a model to where numbers are not finite."""
@@ -37,10 +38,11 @@ def training_step(model: Model, x: Tensor, recorded: bool = False) -> Callable[[
     """A task that updates ``model`` once and returns the loss before the update.
 
     Gradients are freed at the end, so that no model holds memory while another has its turn. With ``recorded``, loss
-    and gradients are recorded when the task runs for the first time, and launched as one from then on.
+    and gradients are recorded when the task runs for the first time, the update two runs later.
     """
     parameters = largest_first(p for p in model.parameters() if p.requires_grad)
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
+    adam = RecordedAdam if recorded else partial(torch.optim.Adam, fused=True)
+    optimizer = adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.999))
     batch = Batch(x, torch.arange(len(x), device=x.device), None)
 
     def loss_of(batch: Batch) -> Tensor:

@@ -87,6 +87,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     compile_flow(flow, config.trainer.compile)
     images_per_step = config.trainer.batch_size * config.trainer.accumulate
     precision = PRECISIONS[config.trainer.precision]
+    recorded = records_steps(config, where)
     module = GlowModule(
         flow.train(),
         config.data.n_bits,
@@ -95,10 +96,10 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
         config.max_steps,
         config.seed,
         precision,
-        records_steps(config, where),
+        recorded,
     )
     flow.set_conditioner_dtype(precision)
-    optimizer = make_optimizer(flow.parameters(), config.optim)
+    optimizer = make_optimizer(flow.parameters(), config.optim, recorded)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # noise is nothing to learn from, and the first steps of a run have hardly more
     average = [p.detach().clone() for p in flow.parameters()] if config.optim.ema_decay else []

@@ -15,8 +15,8 @@ from glow_app.data.sampler import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
 from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
-from glow_app.training.optim import learning_rate_factor, make_optimizer
-from glow_app.training.recorded import RecordedLoss
+from glow_app.training.optim import largest_first, learning_rate_factor, make_optimizer
+from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
 CHECKED = 16
 """Validation images, the first ones, that are reconstructed."""
@@ -63,7 +63,9 @@ class GlowModule(pl.LightningModule):
         self.seed = seed
         self.conditioner_dtype = conditioner_dtype
         self.training_loss: Callable[[Batch], Tensor] = (
-            RecordedLoss(self.mean_bits_per_dim, flow.parameters()) if cuda_graph else self.mean_bits_per_dim
+            RecordedLoss(self.mean_bits_per_dim, largest_first(flow.parameters()))
+            if cuda_graph
+            else self.mean_bits_per_dim
         )
         self.last_loss: Tensor | None = None
         self._validated: list[Tensor] = []
@@ -83,8 +85,9 @@ class GlowModule(pl.LightningModule):
         self.flow.update_statistics()
 
     def on_train_end(self) -> None:
-        if isinstance(self.training_loss, RecordedLoss):
-            self.training_loss.drop()
+        for recorded in (self.training_loss, self.optimizers(use_pl_optimizer=False)):
+            if isinstance(recorded, RecordedLoss | RecordedAdam):
+                recorded.drop()
 
     def on_validation_start(self) -> None:
         self._validated, self._came_back = [], []
@@ -163,7 +166,7 @@ class GlowModule(pl.LightningModule):
         schedule.base_lrs = [self.optim.lr] * len(optimizer.param_groups)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        optimizer = make_optimizer(self.flow.parameters(), self.optim)
+        optimizer = make_optimizer(self.flow.parameters(), self.optim, isinstance(self.training_loss, RecordedLoss))
         factor = learning_rate_factor(self.optim, self.images_per_step, self.max_steps)
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

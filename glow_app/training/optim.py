@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.config import OptimConfig
+from glow_app.training.recorded import RecordedAdam
 
 
 class PublishedAdamax(Optimizer):
@@ -64,11 +65,19 @@ class PublishedAdamax(Optimizer):
         return state[name]
 
 
-def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig) -> Optimizer:
-    """The optimizer that ``config.name`` names; in its state, parameters are numbered :func:`largest_first`."""
+def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, recorded: bool) -> Optimizer:
+    """The optimizer that ``config.name`` names; in its state, parameters are numbered :func:`largest_first`.
+
+    Args:
+        params: parameters.
+        config: all options.
+        recorded: whether updates are recorded where that is possible, see :mod:`glow_app.training.recorded`.
+    """
     betas, params = (config.beta1, config.beta2), largest_first(params)
     if config.name == "adamax":
         return PublishedAdamax(params, lr=config.lr, betas=betas)
+    if recorded:
+        return RecordedAdam(params, lr=config.lr, betas=betas)
     return torch.optim.Adam(params, lr=config.lr, betas=betas, fused=True)
 
 

@@ -1,25 +1,25 @@
-"""``trainer.cuda_graph``: loss and gradients of a training step, recorded once and then launched as one.
+"""``trainer.cuda_graph``: a training step, recorded once and then launched as one, and its update as another.
 
 A step of a deep Glow is thousands of small kernels, and a GPU may wait longer for their launches than for their work. A
-CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the
-batch, is copied to where they read it. The update stays outside, an ordinary change of the parameters in place: what is
-computed from them and kept (``flows.cache``) notices it.
+CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the batch
+and the learning rate, is copied to where they read it. What is computed from parameters and kept (``flows.cache``)
+notices a recorded update as it notices any other.
 """
 
 # pyright: reportPrivateImportUsage=false
 # torch._foreach_* is how torch's own optimizers handle all parameters in a few launches; it has no public name.
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.optim.adam import adam
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.flows.convolutions import laid_out
-from glow_app.training.optim import largest_first
 
 T = TypeVar("T")
 
@@ -27,11 +27,32 @@ WARM_UP = 3
 """Runs before the recording, in which libraries choose algorithms and constants are made."""
 
 
+class _Recording(NamedTuple):
+    """Of a loss.
+
+    Attributes:
+        place: where it reads its batch.
+        replay: computes ``loss`` and ``gradients`` again.
+        loss: a scalar.
+        gradients: of the parameters.
+        factor: a scalar, by which ``scale`` multiplies the gradients in place.
+        scale: see ``factor``.
+    """
+
+    place: Batch
+    replay: Callable[[], None]
+    loss: Tensor
+    gradients: list[Tensor]
+    factor: Tensor
+    scale: Callable[[], None]
+
+
 class RecordedLoss:
     """A loss whose gradients with respect to parameters are those of a recording, made with the first batch.
 
     ``backward()`` adds them to the parameters' ``grad``; ``torch.autograd.grad`` knows nothing of them. Everything in
-    between is recorded with them, so it must not look at a value, and all batches are of one size.
+    between is recorded with them, so it must not look at a value, and all batches are of one size. A ``grad`` that was
+    None lies in the same place after each ``backward()``: :class:`RecordedAdam` asks for that.
 
     Args:
         loss: the scalar to record, in training mode.
@@ -40,8 +61,8 @@ class RecordedLoss:
 
     def __init__(self, loss: Callable[[Batch], Tensor], parameters: Iterable[nn.Parameter]) -> None:
         self._loss = loss
-        self._parameters = largest_first(parameters)
-        self._recording: tuple[Batch, Callable[[], None], tuple[Tensor, ...]] | None = None
+        self._parameters = list(parameters)
+        self._recording: _Recording | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """The loss of a batch. To be differentiated before that of the next one is asked for.
@@ -50,20 +71,32 @@ class RecordedLoss:
             UserError: the step does something that cannot be recorded.
         """
         if self._recording is None:
-            place = Batch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
-            self._recording = (place, *record(lambda: self._loss_and_gradients(place)))
-        place, replay, (loss, *gradients) = self._recording
-        for mine, given in zip(place, batch, strict=True):
+            self._recording = self._record(batch)
+        recording = self._recording
+        for mine, given in zip(recording.place, batch, strict=True):
             if mine is not None and given is not None:
                 assert mine.shape == given.shape, "a recorded step takes batches of one size"
                 mine.copy_(given)
-        replay()
-        start = torch.zeros((), device=loss.device, requires_grad=True)
-        return cast(Tensor, _Replayed.apply(start, loss, gradients, self._parameters))
+        if self._parameters[0].grad is recording.gradients[0]:
+            # Those of an earlier batch of the same update: the replay is about to overwrite them.
+            kept = [torch.empty_like(gradient) for gradient in recording.gradients]
+            torch._foreach_copy_(kept, recording.gradients)
+            _give(self._parameters, kept)
+        recording.replay()
+        start = torch.zeros((), device=recording.loss.device, requires_grad=True)
+        return cast(Tensor, _Replayed.apply(start, recording, self._parameters))
 
     def drop(self) -> None:
-        """Frees the recording, with the memory of all activations."""
+        """Frees the recording, with the memory of all activations and gradients."""
         self._recording = None
+        _give(self._parameters, [None] * len(self._parameters))
+
+    def _record(self, batch: Batch) -> _Recording:
+        place = Batch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
+        replay, (loss, *gradients) = record(lambda: self._loss_and_gradients(place), WARM_UP)
+        factor = torch.ones_like(loss)
+        scale, _ = record(lambda: torch._foreach_mul_(gradients, factor), WARM_UP)
+        return _Recording(place, replay, loss, gradients, factor, scale)
 
     def _loss_and_gradients(self, batch: Batch) -> tuple[Tensor, ...]:
         loss = self._loss(batch)
@@ -80,28 +113,113 @@ class _Replayed(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, start: Tensor, loss: Tensor, gradients: list[Tensor], parameters: list[nn.Parameter]
-    ) -> Tensor:
-        ctx.gradients, ctx.parameters = gradients, parameters
-        return loss.clone()  # the next replay overwrites it
+    def forward(ctx: Any, start: Tensor, recording: _Recording, parameters: list[nn.Parameter]) -> Tensor:
+        ctx.recording, ctx.parameters = recording, parameters
+        return recording.loss.clone()  # the next replay overwrites it
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:  # type: ignore[override]
-        # New tensors, which no replay overwrites.
-        new = torch._foreach_mul(ctx.gradients, grad)
-        pairs = list(zip(ctx.parameters, new, strict=True))
-        if old := [(parameter.grad, gradient) for parameter, gradient in pairs if parameter.grad is not None]:
-            torch._foreach_add_(*map(list, zip(*old, strict=True)))
-        for parameter, gradient in pairs:
-            if parameter.grad is None:
-                parameter.grad = gradient
-        return None, None, None, None
+        recording, parameters = ctx.recording, ctx.parameters
+        recording.factor.copy_(grad)
+        recording.scale()
+        if parameters[0].grad is None:
+            _give(parameters, recording.gradients)
+        else:
+            torch._foreach_add_([parameter.grad for parameter in parameters], recording.gradients)
+        return None, None, None
 
 
-def record(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
+class RecordedAdam(torch.optim.Adam):
+    """Adam whose update is recorded as soon as gradients lie twice in the same places, and from then on is one launch.
+
+    The same operations as of ``torch.optim.Adam(fused=True)``, with the learning rate as a number on the device, in
+    float32. All other options are those of the recording.
+
+    Args:
+        params: parameters, which get gradients all or none; without gradients nothing is updated.
+        lr: learning rate.
+        betas: (beta1, beta2).
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(params, lr=lr, betas=betas, fused=True)
+        self._gradients: list[Tensor | None] = []
+        self._replay: Callable[[], None] | None = None
+        self._rate: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        parameters = self.param_groups[0]["params"]
+        if parameters[0].grad is None:
+            return loss
+        if not self.state:
+            super().step()  # makes the averages, too
+            return loss
+        gradients = [parameter.grad for parameter in parameters]
+        in_place = len(gradients) == len(self._gradients) and all(map(_same, gradients, self._gradients))
+        if self._rate is None:
+            self._rate = torch.empty((), device=parameters[0].device)
+        self._rate.fill_(self.param_groups[0]["lr"])
+        if in_place and self._replay is not None:
+            self._replay()
+            return loss
+        self._update(self._rate)
+        self._gradients, self._replay = gradients, None
+        if in_place:
+            rate = self._rate
+            self._replay, _ = record(lambda: self._update(rate), warm_up=0)  # just done
+        return loss
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.drop()
+        super().load_state_dict(state_dict)
+
+    def drop(self) -> None:
+        """Frees the recording."""
+        self._gradients, self._replay = [], None
+
+    def _update(self, rate: Tensor) -> None:
+        group = self.param_groups[0]
+        parameters: Sequence[nn.Parameter] = group["params"]
+        of_all = [self.state[parameter] for parameter in parameters]
+        adam(
+            cast(list[Tensor], parameters),
+            [cast(Tensor, parameter.grad) for parameter in parameters],
+            *([state[name] for state in of_all] for name in ("exp_avg", "exp_avg_sq")),
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in of_all],
+            fused=True,
+            capturable=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def _same(a: object, b: object) -> bool:
+    return a is b
+
+
+def _give(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def record(compute: Callable[[], T], warm_up: int) -> tuple[Callable[[], None], T]:
     """Records what ``compute`` launches on the GPU.
+
+    Args:
+        compute: what to record.
+        warm_up: how often it is to run before.
 
     Returns:
         a function that launches it again, and the tensors that then hold the results.
@@ -112,7 +230,7 @@ def record(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             compute()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

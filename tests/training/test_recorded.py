@@ -1,5 +1,6 @@
 """Training steps that are recorded and replayed: the wiring anywhere, CUDA graphs where there is a GPU."""
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,14 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.training import metrics, recorded
 from glow_app.training.estimate import estimate
 from glow_app.training.module import GlowModule
-from glow_app.training.recorded import RecordedLoss
+from glow_app.training.optim import make_optimizer
+from glow_app.training.recorded import RecordedAdam, RecordedLoss
 from glow_app.training.trainer import Layout, layout, records_steps
 from tests.flows.models import small_glow
 from tests.training.runs import QUIET, configure, find, smallest, train
@@ -22,12 +24,12 @@ from tests.training.runs import QUIET, configure, find, smallest, train
 Tensors = tuple[Tensor, ...]
 
 
-def record_on_cpu(compute: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+def record_on_cpu(compute: Callable[[], Tensors | None], warm_up: int) -> tuple[Callable[[], None], Tensors | None]:
     """Keeps the promise of ``record``: replays compute from what lies in the same places, into the same tensors."""
-    results = compute()
+    results = compute() if warm_up else None
 
     def replay() -> None:
-        for mine, new in zip(results, compute(), strict=True):
+        for mine, new in zip(results or (), compute() or (), strict=True):
             mine.copy_(new)
 
     return replay, results
@@ -37,8 +39,10 @@ def record_on_cpu(compute: Callable[[], Tensors]) -> tuple[Callable[[], None], T
     "overrides",
     [
         ["trainer.accumulate=2", "optim.clip_norm=1", "model.permutation=full"],
+        ["optim.name=adamax", "max_steps=2"],
         pytest.param(
             [
+                "optim.clip_norm=1",
                 "model.memory=checkpoint",
                 "model.coupling=additive",
                 "model.permutation=shuffle",
@@ -50,7 +54,9 @@ def record_on_cpu(compute: Callable[[], Tensors]) -> tuple[Callable[[], None], T
     ids=lambda overrides: overrides[0],
 )
 def test_recorded_steps_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
-    config = smallest(tmp_path, "max_steps=4", "validate_every=2", *overrides)
+    # A recorded update has its learning rate in float32: always 2^-10.
+    rate = ["optim.lr=0.0009765625", "optim.warmup_images=0", "optim.decay=constant"]
+    config = smallest(tmp_path, "max_steps=6", "validate_every=3", *rate, *overrides)
     train(config, tmp_path / "plain")
     monkeypatch.setattr(recorded, "record", record_on_cpu)
     config.trainer.cuda_graph = True  # refused from outside: there is no graph on a CPU
@@ -84,17 +90,56 @@ def a_module(cuda_graph: bool) -> GlowModule:
 
 def test_a_recording_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(recorded, "record", lambda compute: made.append(compute) or record_on_cpu(compute))
+    monkeypatch.setattr(recorded, "record", lambda *how: made.append(how) or record_on_cpu(*how))
     module = a_module(cuda_graph=True)
     assert isinstance(module.training_loss, RecordedLoss)
     losses = [module.training_loss(a_batch(seed)).item() for seed in (0, 1)]
     assert losses == [module.mean_bits_per_dim(a_batch(seed)).item() for seed in (0, 1)]
-    assert len(made) == 1
+    assert len(made) == 2  # the loss with its gradients, and their multiplication
     with pytest.raises(AssertionError, match="batches of one size"):
         module.training_loss(a_batch(0, n=1))
-    module.on_train_end()
+    module.training_loss.drop()
     module.training_loss(a_batch(0, n=1))
-    assert len(made) == 2
+    assert len(made) == 4
+
+
+def weights(n: int) -> list[nn.Parameter]:
+    torch.manual_seed(n)
+    return [nn.Parameter(torch.randn(2, 3)), nn.Parameter(torch.randn(4))]
+
+
+def test_recorded_updates_are_those_of_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, replayed = [], []
+
+    def record(compute: Callable[[], None], warm_up: int) -> tuple[Callable[[], None], None]:
+        made.append(warm_up)
+        return lambda: (replayed.append(len(rates)), compute())[0], None
+
+    monkeypatch.setattr(recorded, "record", record)
+    ours, theirs = weights(0), weights(0)
+    options = {"lr": 0.5, "betas": (0.75, 0.875)}
+    updates = RecordedAdam(ours, **options), torch.optim.Adam(theirs, fused=True, **options)
+    place = [torch.empty_like(weight) for weight in ours]
+    rates: list[float] = []
+    for rate in (0.5, 0.25, 0.125, 1.0, 0.0625, 0.5):  # the same in float32
+        rates.append(rate)
+        left_out = rate == 1.0
+        for update, parameters in zip(updates, (ours, theirs), strict=True):
+            update.param_groups[0]["lr"] = rate
+            for number, (parameter, mine) in enumerate(zip(parameters, place, strict=True)):
+                mine.copy_(torch.randn(mine.shape, generator=torch.Generator().manual_seed(len(rates) + 9 * number)))
+                parameter.grad = None if left_out else mine
+            assert update.step(lambda: len(rates)) == len(rates)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert (made, replayed) == ([0], [5, 6])  # the averages begin at the first, the third finds gradients in place
+
+    updates[0].load_state_dict(copy.deepcopy(updates[1].state_dict()))
+    for update, parameters in zip(updates, (ours, theirs), strict=True):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)  # elsewhere
+        update.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert len(replayed) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,7 +193,7 @@ def test_a_step_that_waits_for_a_value_is_told(monkeypatch: pytest.MonkeyPatch) 
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     with pytest.raises(UserError, match=r"cannot be recorded \(operation not .* capturing\); set it to false$"):
-        recorded.record(compute)
+        recorded.record(compute, recorded.WARM_UP)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -159,7 +204,7 @@ def test_cuda_graphs_train_the_same_to_rounding(memory: str) -> None:
         module = a_module(cuda_graph).to("cuda")
         for level in module.flow.levels:
             level.steps.memory = memory  # type: ignore[union-attr]
-        optimizer = torch.optim.Adam(module.flow.parameters(), lr=1e-3, fused=True)
+        optimizer = make_optimizer(module.flow.parameters(), configure("optim.lr=1e-3").optim, cuda_graph)
         found[cuda_graph] = []
         for seed in range(6):
             batch = Batch(*(None if part is None else part.to("cuda") for part in a_batch(seed)))  # type: ignore[arg-type]
