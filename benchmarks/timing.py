@@ -11,6 +11,9 @@ from statistics import median, quantiles
 
 import torch
 
+WARM_UP = 3
+"""Runs of a task before it is timed."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -77,22 +80,22 @@ def alternate(
 ) -> dict[str, list[Timing]]:
     """Runs all tasks in turn, ``repeats`` times over (A B C A B C ...), after one warm-up of each.
 
-    A repetition is as many runs of a task as take about ``seconds``, the same number for all; what comes back is the
-    share of one run.
+    A repetition is as many runs of a task as take about ``seconds``; what comes back is the share of one run.
     """
-    runs = max(1, round(seconds / max(measure(task, device).wall for task in warmed(tasks))))
+    runs = {name: max(1, round(seconds / warmed(task, device).wall)) for name, task in tasks.items()}
     timings: dict[str, list[Timing]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
-            timings[name].append(per_run(measure(lambda task=task: [task() for _ in range(runs)], device), runs))
+            n = runs[name]
+            timings[name].append(per_run(measure(lambda task=task, n=n: [task() for _ in range(n)], device), n))
     return timings
 
 
-def warmed(tasks: Mapping[str, Callable[[], object]]) -> Iterable[Callable[[], object]]:
-    """The tasks, each after it has run once: the first run allocates, builds kernels and fills caches."""
-    for task in tasks.values():
+def warmed(task: Callable[[], object], device: torch.device) -> Timing:
+    """One run, after others: the first allocate, build kernels, fill caches and, some of them, record."""
+    for _ in range(WARM_UP):
         task()
-        yield task
+    return measure(task, device)
 
 
 def per_run(timing: Timing, runs: int) -> Timing:
