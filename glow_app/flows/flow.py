@@ -53,6 +53,7 @@ class Flow(nn.Module):
         # uint8: some communication backends refuse bool.
         self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
         self._known_to_be_initialized = False
+        self._norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -68,14 +69,12 @@ class Flow(nn.Module):
 
     def update_statistics(self) -> None:
         """Takes over what batch normalisation has found in the last training batch, once its gradient is there."""
-        for module in self.modules():
-            if isinstance(module, BatchNorm):
-                module.update()
+        for norm in self._norms:
+            norm.update()
 
     def learned(self) -> list[Tensor]:
         """What training moves, and what an average of the weights averages: parameters, then running statistics."""
-        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
-        return [*self.parameters(), *(statistic for norm in norms for statistic in (norm.mean, norm.variance))]
+        return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Latents, finest first, and the log-determinant (B,) in nats.

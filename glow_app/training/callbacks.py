@@ -6,6 +6,12 @@ import pytorch_lightning as pl
 from torch.optim import Optimizer
 
 
+def figures_are_due(trainer: pl.Trainer, step: int) -> bool:
+    """Whether Lightning writes the figures of update ``step``, from 1 on: to hand it others takes time for nothing."""
+    every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # it is set, not declared
+    return step % every == 0
+
+
 class AfterUpdate(pl.Callback):
     """Does something after every update of the weights: not between batches whose gradients are accumulated.
 
@@ -35,4 +41,5 @@ class LearningRate(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        pl_module.log("train/lr", optimizer.param_groups[0]["lr"])
+        if figures_are_due(trainer, trainer.global_step + 1):
+            pl_module.log("train/lr", optimizer.param_groups[0]["lr"])

@@ -30,15 +30,17 @@ class WeightAverage(pl.Callback):
         self.decay = decay
         self.n_updates = 0
         self.average: list[Tensor] = []
+        self._weights: list[Tensor] = []  # while training: a thousand of them take a while to be found
         self._raw: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parameters = _flow(pl_module).learned()
+        self._weights = [parameter.detach() for parameter in _flow(pl_module).learned()]
         if not self.average:
-            self.average = [parameter.detach().clone() for parameter in parameters]
-        self.average = [
-            average.to(parameter.device) for average, parameter in zip(self.average, parameters, strict=True)
-        ]
+            self.average = [weight.clone() for weight in self._weights]
+        self.average = [average.to(weight.device) for average, weight in zip(self.average, self._weights, strict=True)]
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._weights = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,8 +48,7 @@ class WeightAverage(pl.Callback):
         if trainer.global_step > self.n_updates:  # not after each of several accumulated batches
             self.n_updates = trainer.global_step
             decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-            parameters = [parameter.detach() for parameter in _flow(pl_module).learned()]
-            torch._foreach_lerp_(self.average, parameters, 1 - decay)
+            torch._foreach_lerp_(self.average, self._weights, 1 - decay)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap_in(_flow(pl_module))

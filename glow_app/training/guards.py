@@ -13,6 +13,7 @@ from glow_app import processes
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.progress import say
+from glow_app.training.callbacks import figures_are_due
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.examine import examine, smallest_scale
 from glow_app.training.module import GlowModule
@@ -58,17 +59,20 @@ class FiniteGuard(pl.Callback):
     ) -> None:
         assert isinstance(pl_module, GlowModule)
         loss = processes.mean(torch.stack(self._losses).sum())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in pl_module.flow.parameters() if p.grad is not None])
+        gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+        norm = pl_module.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        due = figures_are_due(trainer, trainer.global_step + 1)
         batches = self._batches
         self._batches, self._losses = [], []
         if torch.isfinite(norm + loss):  # the one place of a step where the device is waited for
             self.in_a_row = 0
             pl_module.last_loss = loss
-            pl_module.log("train/bits_per_dim", loss)
-            pl_module.log("train/gradient_norm", norm)
+            if due:
+                pl_module.log("train/bits_per_dim", loss)
+                pl_module.log("train/gradient_norm", norm)
         else:
             self._refuse(trainer.global_step, loss, norm, pl_module, batches)
-        if self.nonfinite == "skip":
+        if due and self.nonfinite == "skip":
             pl_module.log("train/skipped", float(self.skipped))
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,18 +107,14 @@ class Monitors(pl.Callback):
     ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss lies
     above the median of the last ``WINDOW`` updates. ``train/min_scale``: the smallest scale of any affine coupling on a
     few images of the batch; inverses magnify errors by its reciprocal.
-
-    Args:
-        every: steps between two figures.
     """
 
     WINDOW = 200
     FEWEST = 5
     IMAGES = 8
 
-    def __init__(self, every: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.every = every
         self._n = 0
         self._losses = torch.zeros(self.WINDOW)
         self._batch: Batch | None = None
@@ -134,7 +134,7 @@ class Monitors(pl.Callback):
         loss = pl_module.last_loss
         if loss is None:
             return  # the first update was left out
-        if (trainer.global_step + 1) % self.every == 0:
+        if figures_are_due(trainer, trainer.global_step + 1):
             self._log(pl_module, loss)
         # On the device, without waiting for it.
         self._losses[self._n % self.WINDOW] = loss

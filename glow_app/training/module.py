@@ -15,6 +15,7 @@ from glow_app.data.sampler import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
 from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
+from glow_app.training.callbacks import figures_are_due
 from glow_app.training.optim import largest_first, learning_rate_factor, make_optimizer
 from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
@@ -41,6 +42,7 @@ class GlowModule(pl.LightningModule):
     Attributes:
         training_loss: mean bits per dimension of a batch; of this, gradients are taken.
         last_loss: of the last update, in bits per dimension, over all of its images; None before the first.
+        gradient_norm: of the update that is being made, as whoever guards it has found it.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class GlowModule(pl.LightningModule):
             else self.mean_bits_per_dim
         )
         self.last_loss: Tensor | None = None
+        self.gradient_norm: Tensor | None = None
         self._validated: list[Tensor] = []
         self._came_back: list[Tensor] = []
 
@@ -75,14 +78,27 @@ class GlowModule(pl.LightningModule):
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
         self._apply_optim_options()
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if isinstance(self.training_loss, RecordedLoss) and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            # Lightning would do so after the next replay, before which they would have to be saved.
+            self.trainer.optimizers[0].zero_grad()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.training_loss(batch)
-        # The update that this batch leads to: Lightning would number updates from 0.
-        self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
+        if figures_are_due(self.trainer, self.global_step + 1):
+            # The update that this batch leads to: Lightning would number updates from 0.
+            self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
         return loss
 
     def on_after_backward(self) -> None:
         self.flow.update_statistics()
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if gradient_clip_val is not None and self.gradient_norm is not None:  # which need not be computed twice
+            parameters = optimizer.param_groups[0]["params"]
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm)
 
     def on_train_end(self) -> None:
         for recorded in (self.training_loss, self.optimizers(use_pl_optimizer=False)):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from glow_app.data.sampler import Batch
+from glow_app.training.callbacks import figures_are_due
 from glow_app.training.module import GlowModule
 from glow_app.units import Unit, unit_of
 
@@ -58,7 +59,7 @@ class ProgressReport(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.images_per_second:
+        if self.images_per_second and figures_are_due(trainer, trainer.global_step):
             pl_module.log("speed/images_per_second", self.images_per_second)
         now = time.perf_counter()
         self._since += now - self._last_end

@@ -44,7 +44,7 @@ from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
 from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.strips import Strips
-from glow_app.training.trainer import Layout, layout, log_every, make_trainer, records_steps
+from glow_app.training.trainer import Layout, layout, make_trainer, records_steps
 from glow_app.training.watch import Watch
 
 GRID = 32
@@ -254,7 +254,7 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     return [
         *([run.average] if run.average else []),  # first: what follows sees the newest average
         FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
-        Monitors(log_every(config)),
+        Monitors(),
         LearningRate(),
         *_pictures(run),
         checkpoints,

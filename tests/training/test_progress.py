@@ -19,7 +19,7 @@ def test_a_first_update_that_takes_longer_than_a_stretch_is_waited_for(monkeypat
     flow = Glow((3, 4, 4), n_levels=1, n_steps=1, width=4)
     module = GlowModule(flow, 8, configure().optim, 4, 8, seed=0, conditioner_dtype=None, cuda_graph=False)
     module.log = lambda *_: None  # type: ignore[method-assign]  # no Trainer takes it
-    trainer: Any = SimpleNamespace(global_step=0, max_steps=8, world_size=1, is_global_zero=False)
+    trainer: Any = SimpleNamespace(global_step=0, max_steps=8, world_size=1, is_global_zero=False, log_every_n_steps=1)
     batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.arange(2), None)
     report = ProgressReport(QUIET)
     report.on_train_start(trainer, module)
