@@ -24,7 +24,8 @@ def examine(module: GlowModule, batch: Batch) -> list[str]:
     The same numbers are computed again, since noise is a function of the position. Gradients are those of this batch
     alone, before they are averaged over processes or accumulated.
     """
-    with torch.compiler.set_stance("force_eager"), alone():
+    # Whoever is about to validate has switched gradients off.
+    with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"), alone():
         bits = module.bits_per_dim(batch)
         bad = ~torch.isfinite(bits.detach())
         if bad.any():

@@ -1,7 +1,7 @@
 """What stops a run before it poisons itself, and what tells that it is about to."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +17,7 @@ from glow_app.training.callbacks import figures_are_due
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.examine import examine, smallest_scale
 from glow_app.training.module import GlowModule
+from glow_app.training.recorded import RecordedAdam
 
 HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, model.scale=bounded"
 
@@ -27,6 +28,9 @@ class FiniteGuard(pl.Callback):
     All processes come to the same decision at the same step: to stop, or, with ``nonfinite="skip"``, to leave the
     update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of an
     update and the gradient's norm; with ``skip`` also how many updates were left out so far.
+
+    Recorded updates are left out by the device itself, and looked at when the next one is about to be made: the device
+    need not wait until it has been heard. Nothing is saved or validated in between.
 
     Args:
         run_folder: folder of the run.
@@ -45,6 +49,7 @@ class FiniteGuard(pl.Callback):
         self.in_a_row = 0
         self._batches: list[Batch] = []
         self._losses: list[Tensor] = []
+        self._asked: _Question | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -58,13 +63,21 @@ class FiniteGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         assert isinstance(pl_module, GlowModule)
+        self._settle()
         loss = processes.mean(torch.stack(self._losses).sum())
         gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
         norm = pl_module.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         due = figures_are_due(trainer, trainer.global_step + 1)
+        good = torch.isfinite(norm + loss)
         batches = self._batches
         self._batches, self._losses = [], []
-        if torch.isfinite(norm + loss):  # the one place of a step where the device is waited for
+        if isinstance(optimizer, RecordedAdam):
+            optimizer.found_inf.copy_(~good)
+            if pl_module.last_loss is not None and not due:
+                pl_module.last_loss = torch.where(good, loss, pl_module.last_loss)
+                self._asked = _Question.about(trainer.global_step, loss, norm, pl_module, batches)
+                return
+        if good:  # the one place of a step where the device is waited for
             self.in_a_row = 0
             pl_module.last_loss = loss
             if due:
@@ -72,14 +85,34 @@ class FiniteGuard(pl.Callback):
                 pl_module.log("train/gradient_norm", norm)
         else:
             self._refuse(trainer.global_step, loss, norm, pl_module, batches)
+            for parameter in pl_module.flow.parameters():
+                parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
         if due and self.nonfinite == "skip":
             pl_module.log("train/skipped", float(self.skipped))
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle()
+
     def state_dict(self) -> dict[str, Any]:
+        self._settle()
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+    def _settle(self) -> None:
+        """Looks at the update that has not been looked at yet."""
+        if self._asked is None:
+            return
+        question, self._asked = self._asked, None
+        loss, norm = question.answer()
+        if torch.isfinite(norm + loss):
+            self.in_a_row = 0
+        else:
+            self._refuse(question.step, loss, norm, question.module, question.batches)
 
     def _refuse(self, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> None:
         # Every process examines its own batches; all know what all have found.
@@ -91,14 +124,45 @@ class FiniteGuard(pl.Callback):
         self.in_a_row += 1
         if self.nonfinite == "skip" and self.in_a_row < self.limit:
             self.skipped += 1
-            for parameter in module.flow.parameters():
-                parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
             say(self.console, f"{what}; this update is left out ({where})")
             return
         kept = checkpoints_of(self.run_folder)
         last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
         row = f" after {self.in_a_row} in a row" if self.nonfinite == "skip" else ""
         raise UserError(f"{what}; stopped before the update{row}, {last}; {where}; {HELP}")
+
+
+class _Question(NamedTuple):
+    """Whether an update is finite, asked of the device without waiting for it.
+
+    Attributes:
+        step: before the update.
+        figures: loss and gradient norm, on the CPU once ``arrived``.
+        arrived: when they are; None if they are already.
+        module: that is trained.
+        batches: behind the update.
+    """
+
+    step: int
+    figures: Tensor
+    arrived: torch.cuda.Event | None
+    module: GlowModule
+    batches: list[Batch]
+
+    @classmethod
+    def about(cls, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> "_Question":
+        figures = torch.stack([loss, norm]).to("cpu", non_blocking=True)
+        arrived = None
+        if loss.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return cls(step, figures, arrived, module, batches)
+
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """Loss and gradient norm, waited for."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.figures[0], self.figures[1]
 
 
 class Monitors(pl.Callback):

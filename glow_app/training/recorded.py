@@ -140,10 +140,15 @@ class RecordedAdam(torch.optim.Adam):
         params: parameters, which get gradients all or none; without gradients nothing is updated.
         lr: learning rate.
         betas: (beta1, beta2).
+
+    Attributes:
+        found_inf: a number on the device, torch's name for it: where it is 1, ``step`` changes nothing.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> None:
+        params = list(params)
         super().__init__(params, lr=lr, betas=betas, fused=True)
+        self.found_inf = torch.zeros((), device=params[0].device)
         self._gradients: list[Tensor | None] = []
         self._replay: Callable[[], None] | None = None
         self._rate: Tensor | None = None
@@ -195,6 +200,7 @@ class RecordedAdam(torch.optim.Adam):
             state_steps=[state["step"] for state in of_all],
             fused=True,
             capturable=True,
+            found_inf=self.found_inf,
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -10,23 +10,31 @@ from torch import Tensor
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.exported import load
-from glow_app.training import metrics
+from glow_app.training import metrics, run
+from glow_app.training import recorded as recorded_steps
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.ema import WeightAverage
 from glow_app.training.guards import Monitors
 from glow_app.training.module import GlowModule
-from tests.training.runs import find, smallest, train
+from tests.training.runs import find, record_on_cpu, smallest, train
 
+RECORDED = pytest.mark.parametrize("recorded", [False, True], ids=["", "recorded"])
 CONDITIONER = "levels.1.steps.0.coupling.conditioner"
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
-    """One layer gives NaN for the third image of a batch, at steps ``first`` to ``last``."""
-    on_fit_start = WeightAverage.on_fit_start
+    """One layer gives NaN for the third image of the batches of steps ``first`` to ``last``."""
+    on_fit_start, bits_per_dim = WeightAverage.on_fit_start, GlowModule.bits_per_dim
+    step = -1
+
+    def seen(self: GlowModule, batch: Batch) -> Tensor:
+        nonlocal step
+        step = int(batch.positions[0]) // 8 if len(batch.positions) == 8 else -1
+        return bits_per_dim(self, batch)
 
     def hooked(self: Any, trainer: Any, pl_module: GlowModule) -> None:
         def spoil(layer: Any, inputs: Any, output: Tensor) -> Tensor:
-            if not trainer.training or not first <= trainer.global_step <= last or len(output) != 8:
+            if not trainer.training or not first <= step <= last or len(output) != 8:
                 return output
             return output.index_fill(0, torch.tensor([2]), float("nan"))
 
@@ -34,10 +42,22 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
         on_fit_start(self, trainer, pl_module)
 
     monkeypatch.setattr(WeightAverage, "on_fit_start", hooked)
+    monkeypatch.setattr(GlowModule, "bits_per_dim", seen)
 
 
-def test_the_error_names_the_layer_and_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def record_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr(recorded_steps, "record", record_on_cpu)
+    monkeypatch.setattr(run, "records_steps", lambda config, where: True)
+
+
+@RECORDED
+def test_the_error_names_the_layer_and_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
     poison(monkeypatch, 5, 5)
+    if recorded:
+        record_steps(monkeypatch)
     with pytest.raises(
         UserError,
         match=rf"step 5: loss nan.*; samples at positions 42: not finite from {CONDITIONER} \(ConvNet\) on",
@@ -45,18 +65,23 @@ def test_the_error_names_the_layer_and_the_sample(tmp_path: Path, monkeypatch: p
         train(smallest(tmp_path), tmp_path / "run")
 
 
-@pytest.mark.parametrize("optim", ["adam", "adamax"])
+@pytest.mark.parametrize(("optim", "recorded"), [("adam", False), ("adamax", False), ("adam", True)])
+@pytest.mark.parametrize("every", [1, 4])
 def test_an_update_that_is_left_out_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str, recorded: bool, every: int
 ) -> None:
-    options = ["trainer.nonfinite=skip", f"optim={optim}", "checkpoint_every=1", "optim.ema_decay=0.9"]
+    options = ["trainer.nonfinite=skip", f"optim={optim}", f"checkpoint_every={every}", "optim.ema_decay=0.9"]
     poison(monkeypatch, 4, 4)
+    if recorded:
+        record_steps(monkeypatch)
     saved: dict[int, dict[str, Any]] = {}
     on_train_batch_start = Monitors.on_train_batch_start
 
     def keep(self: Any, trainer: Any, pl_module: GlowModule, *arguments: Any) -> None:
         state = {name: value.clone() for name, value in pl_module.state_dict().items()}
-        saved[trainer.global_step] = {"weights": state, "t": trainer.optimizers[0].param_groups[0].get("t")}
+        (optimizer,) = trainer.optimizers
+        steps = optimizer.param_groups[0].get("t"), [float(s["step"]) for s in optimizer.state.values() if "step" in s]
+        saved[trainer.global_step] = {"weights": state, "t": steps}
         on_train_batch_start(self, trainer, pl_module, *arguments)
 
     monkeypatch.setattr(Monitors, "on_train_batch_start", keep)
@@ -71,13 +96,32 @@ def test_an_update_that_is_left_out_changes_nothing(
     assert load(tmp_path / "run").card.step == 8
 
 
-def test_too_many_updates_left_out_in_a_row_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@RECORDED
+def test_too_many_updates_left_out_in_a_row_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
     poison(monkeypatch, 3, 6)
+    if recorded:
+        record_steps(monkeypatch)
     options = ["trainer.nonfinite=skip", "trainer.skip_limit=3"]
     with pytest.raises(UserError, match=r"step 5: .*stopped before the update after 3 in a row, the last good"):
         train(smallest(tmp_path, *options), tmp_path / "run")
     newest = torch.load(checkpoints_of(tmp_path / "run")[-1], weights_only=True)
     assert all(torch.isfinite(value).all() for value in newest["state_dict"].values())
+
+
+@pytest.mark.parametrize("step", [0, 3, 6, 7])
+def test_nothing_is_saved_or_validated_before_a_recorded_update_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Step 3 is before a validation and a checkpoint, 6 before the update whose figures are logged, 7 the last."""
+    poison(monkeypatch, step, step)
+    record_steps(monkeypatch)
+    with pytest.raises(UserError, match=rf"^step {step}: loss nan.*stopped before the update"):
+        train(smallest(tmp_path, "max_steps=9", "validate_every=4"), tmp_path / "run")
+    assert [path.stem for path in checkpoints_of(tmp_path / "run")] == ["step_00000004"] * (step > 3)
+    rows = metrics.read(tmp_path / "run" / "metrics.csv") if (tmp_path / "run" / "metrics.csv").exists() else []
+    assert [row["step"] for row in rows if "val/bits_per_dim" in row] == [4] * (step > 3)
 
 
 def test_what_does_not_happen_again_is_laid_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
@@ -19,20 +19,7 @@ from glow_app.training.optim import make_optimizer
 from glow_app.training.recorded import RecordedAdam, RecordedLoss
 from glow_app.training.trainer import Layout, layout, records_steps
 from tests.flows.models import small_glow
-from tests.training.runs import QUIET, configure, find, smallest, train
-
-Tensors = tuple[Tensor, ...]
-
-
-def record_on_cpu(compute: Callable[[], Tensors | None], warm_up: int) -> tuple[Callable[[], None], Tensors | None]:
-    """Keeps the promise of ``record``: replays compute from what lies in the same places, into the same tensors."""
-    results = compute() if warm_up else None
-
-    def replay() -> None:
-        for mine, new in zip(results or (), compute() or (), strict=True):
-            mine.copy_(new)
-
-    return replay, results
+from tests.training.runs import QUIET, configure, find, record_on_cpu, smallest, train
 
 
 @pytest.mark.parametrize(
