@@ -271,6 +271,11 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
+def channels_first(x: Tensor) -> Tensor:
+    """(B, H, W, C) as (B, C, H, W), laid out channels_last."""
+    return x.permute(0, 3, 1, 2)
+
+
 def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
     """For a 1x1 convolution on a CPU, few images as :data:`GROUPS` rows of pixels; anything else as it is."""
     n_images, _, height, width = x.shape

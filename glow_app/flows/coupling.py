@@ -9,6 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.flows.bijection import Bijection, deinterleave, interleave, sum_per_sample, zero_logdet
 from glow_app.flows.conditioner import Gradients
+from glow_app.flows.convolutions import channels_first, pixels
+from glow_app.flows.fused import kernels_for
 
 SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""
@@ -28,7 +30,15 @@ class Conditioner(Protocol):
 
 
 class ScaleMap(ABC):
-    """How the raw answer of a conditioner becomes the log-scale of an affine coupling."""
+    """How the raw answer of a conditioner becomes the log-scale of an affine coupling.
+
+    Attributes:
+        bounded: whether log-scales have a largest absolute value, or else a smallest one.
+        limit: that value.
+    """
+
+    bounded: bool
+    limit: float
 
     @abstractmethod
     def log_scale(self, raw: Tensor) -> Tensor:
@@ -46,6 +56,8 @@ class SigmoidScale(ScaleMap):
     floored value, so the likelihood stays exact.
     """
 
+    bounded, limit = False, SIGMOID_LOG_FLOOR
+
     def log_scale(self, raw: Tensor) -> Tensor:
         # On a CPU torch computes logsigmoid number by number, and lays its answer out in another order.
         return torch.sigmoid(raw + 2.0).log().clamp(min=SIGMOID_LOG_FLOOR)
@@ -56,6 +68,8 @@ class SigmoidScale(ScaleMap):
 
 class BoundedScale(ScaleMap):
     """``a tanh(raw / a)`` with a = 2: about ``raw`` near 0, and no step can stretch or shrink by more than e^2."""
+
+    bounded, limit = True, BOUNDED_LIMIT
 
     def log_scale(self, raw: Tensor) -> Tensor:
         # 2 tanh(raw / 2) is 4 sigmoid(raw) - 2, which takes torch much less time on a CPU.
@@ -139,8 +153,12 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x1: Tensor, x2: Tensor, answer: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
-        shift, log_scale = shift_and_log_scale(answer, scale)
-        z = torch.cat([x1, (x2 + shift).mul_(log_scale.exp())], 1)
+        if (kernels := kernels_for(x1)) is not None:
+            z, log_scale = kernels.affine(pixels(x1), pixels(x2), pixels(answer), scale.bounded, scale.limit)
+            z, log_scale = channels_first(z), channels_first(log_scale)
+        else:
+            shift, log_scale = shift_and_log_scale(answer, scale)
+            z = torch.cat([x1, (x2 + shift).mul_(log_scale.exp())], 1)
         ctx.scale = scale
         ctx.save_for_backward(z, log_scale)
         return z, sum_per_sample(log_scale)
@@ -157,6 +175,10 @@ def _affine_gradients(
     z2: Tensor, log_scale: Tensor, scale: ScaleMap, grad_z2: Tensor, grad_logdet: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to ``x2`` and to the conditioner's answer."""
+    if (kernels := kernels_for(z2)) is not None:
+        tensors = pixels(z2), pixels(log_scale), pixels(grad_z2)
+        grad_x2, grad_answer = kernels.affine_gradients(*tensors, grad_logdet, scale.bounded, scale.limit)
+        return channels_first(grad_x2), channels_first(grad_answer)
     grad_x2 = log_scale.exp().mul_(grad_z2)
     # z2 = (x2 + shift) * scale, and each log-scale is also a term of the log-determinant.
     grad_log_scale = (grad_z2 * z2).add_(grad_logdet[:, None, None, None])

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from glow_app.flows.convolutions import LOGS_FACTOR, Layer, frame, pixels
+from glow_app.flows.convolutions import LOGS_FACTOR, Layer, channels_first, frame, pixels
+from glow_app.flows.fused import kernels_for
 
 ALIGNED = 8
 """Tensor cores read this many bfloat16 numbers at once: rows of matrices are a multiple of it."""
@@ -94,72 +95,80 @@ class _Answer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parts: Tensor) -> Tensor:
         matrices = Matrices(*parts)
-        framed = _framed(pixels(x), matrices.first.dtype)
-        h1 = torch._addmm_activation(matrices.first_bias, _columns(framed, matrices), matrices.first.T)
+        x = pixels(x).to(matrices.first.dtype)
+        h1 = torch._addmm_activation(matrices.first_bias, _columns(x, matrices), matrices.first.T)
         h2 = torch._addmm_activation(matrices.second_bias, h1, matrices.second.T)
-        y = _added_up(_product(h2, matrices.last.T), pixels(x).shape, matrices.last_bias.shape[-1])
-        ctx.save_for_backward(framed, h1, h2, *parts)
-        return _channels_first(y + _per_pixel(matrices.last_bias, y))
+        ctx.save_for_backward(x, h1, h2, *parts)
+        shape = (*x.shape[:3], matrices.last_bias.shape[-1])
+        return channels_first(added_up(_product(h2, matrices.last.T), shape, matrices.last_bias))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        framed, h1, h2, *parts = ctx.saved_tensors
+        x, h1, h2, *parts = ctx.saved_tensors
         matrices = Matrices(*parts)
         grad = pixels(grad)
         of_last_bias = grad[0] if len(grad) == 1 else grad.sum(0)
         of_last_bias = of_last_bias.flatten(0, 1).sum_to_size(matrices.last_bias.shape)
         # The gradient of what a pixel adds to a neighbour is that of the neighbour.
-        around = _taps(_framed(grad, h2.dtype), len(matrices.last))
+        around = taps(grad.to(h2.dtype), len(matrices.last))
         grad_2 = _through_relu(around @ matrices.last_mirrored, h2)
         of_last_mirrored = around.T @ h2
         of_second_bias = _sum_of_rows(grad_2)
         of_second = grad_2.T @ h1
         grad_1 = _through_relu(grad_2 @ matrices.second, h1)
-        of_first = grad_1.T @ _columns(framed, matrices)
+        of_first = grad_1.T @ _columns(x, matrices)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            shape = (*grad.shape[:3], framed.shape[-1])
-            grad_x = _channels_first(_added_up(_product(grad_1, matrices.first_mirrored), shape, shape[-1]))
+            grad_x = channels_first(added_up(_product(grad_1, matrices.first_mirrored), x.shape))
         return grad_x, of_first, None, None, of_second, of_second_bias, None, of_last_mirrored, of_last_bias
 
 
-def _framed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images with a frame of zeros: (B, H, W, C) -> (B, H + 2, W + 2, C), in ``dtype``."""
-    n_images, height, width, n_channels = x.shape
-    framed = x.new_zeros(n_images, height + 2, width + 2, n_channels, dtype=dtype)
-    framed[:, 1:-1, 1:-1] = x
-    return framed
-
-
-def _taps(framed: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
+def taps(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
     """Each pixel's 3x3 surroundings side by side, all channels of one tap after those of another, then ``constant``.
 
     Args:
-        framed: (B, H + 2, W + 2, C).
+        x: (B, H, W, C).
         n: columns of the answer.
         constant: (1, H, W, n - 9 C), the last columns, the same for all images; zeros if None.
 
     Returns:
         (B H W, n).
     """
-    n_images, height, width, n_channels = framed.shape
-    height, width = height - 2, width - 2
-    # Three neighbours in a row lie beside each other.
-    of_rows = framed.flatten(2).unfold(2, 3 * n_channels, n_channels)
-    parts = [of_rows[:, row : row + height] for row in range(3)]
-    missing = n - 9 * n_channels
+    if (kernels := kernels_for(x)) is not None:
+        return kernels.taps(x, n, constant)
+    missing = n - 9 * x.shape[-1]
+    windows = F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).flatten(3)
     if missing:
-        constant = framed.new_zeros(1, 1, 1, missing) if constant is None else constant
-        parts.append(constant.expand(n_images, height, width, missing))
-    return torch.cat(parts, -1).flatten(0, 2)
+        constant = x.new_zeros(1, 1, 1, missing) if constant is None else constant
+        windows = torch.cat([windows, constant.expand(*x.shape[:3], missing)], -1)
+    return windows.flatten(0, 2)
 
 
-def _columns(framed: Tensor, matrices: Matrices) -> Tensor:
+def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> Tensor:
+    """``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``, and ``bias``.
+
+    Args:
+        parts: (B H W, 9 C and more), as :func:`taps` has them.
+        shape: (B, H, W, C), of the answer.
+        bias: (H * W, C), for each pixel, or (1, C).
+    """
+    if (kernels := kernels_for(parts)) is not None:
+        return kernels.added_up(parts, shape, bias)
+    *_, height, width, n_channels = shape
+    framed = F.pad(parts.unflatten(0, tuple(shape[:3])), (0, 0, 1, 1, 1, 1))[..., : 9 * n_channels]
+    windows = framed.unflatten(3, (3, 3, n_channels)).unfold(1, 3, 1).unfold(2, 3, 1)
+    y = windows.diagonal(0, 3, 6).diagonal(0, 3, 5).sum((4, 5))
+    if bias is None:
+        return y
+    return y + (bias if len(bias) == 1 else bias.view(1, height, width, n_channels))
+
+
+def _columns(x: Tensor, matrices: Matrices) -> Tensor:
     """What ``first`` is multiplied by at each pixel: (B H W, as many as it has columns)."""
     n = matrices.first.shape[-1]
-    _, height, width, n_channels = framed.shape
-    return _taps(framed, n, _constant(height - 2, width - 2, n - 9 * n_channels, framed))
+    _, height, width, n_channels = x.shape
+    return taps(x, n, _constant(height, width, n - 9 * n_channels, x))
 
 
 _CONSTANTS: dict[tuple[int, int, int, torch.dtype, torch.device], Tensor] = {}
@@ -182,15 +191,10 @@ def _make_constant(height: int, width: int, n: int, dtype: torch.dtype, device: 
     return torch.cat([around, torch.ones_like(inside), inside.expand(-1, -1, -1, n - 10)], -1)
 
 
-def _added_up(parts: Tensor, shape: Sequence[int], n_channels: int) -> Tensor:
-    """``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``: (B H W, 9 C and more) -> (B, H, W, C)."""
-    framed = F.pad(parts.unflatten(0, shape[:3]), (0, 0, 1, 1, 1, 1))[..., : 9 * n_channels]
-    windows = framed.unflatten(3, (3, 3, n_channels)).unfold(1, 3, 1).unfold(2, 3, 1)
-    return windows.diagonal(0, 3, 6).diagonal(0, 3, 5).sum((4, 5))
-
-
 def _sum_of_rows(matrix: Tensor) -> Tensor:
-    """(n, m) -> (m,), as a product: a GPU is faster at it than at a sum."""
+    """(n, m) -> (m,), as a product: a GPU is faster at it than at a sum, unless the sum is compiled."""
+    if torch.compiler.is_compiling():
+        return matrix.sum(0)
     return matrix.new_ones(ALIGNED, len(matrix)).matmul(matrix)[0]
 
 
@@ -296,10 +300,6 @@ def _or_zeros(border: Tensor | None, taps: Tensor) -> Tensor:
     return taps.new_zeros(*taps.shape[:2], 9) if border is None else border.flatten(2)
 
 
-def _per_pixel(bias: Tensor, y: Tensor) -> Tensor:
-    return bias if len(bias) == 1 else bias.view(1, *y.shape[1:])
-
-
 def _aligned(matrix: Tensor) -> Tensor:
     """``matrix`` with zeros at the end of its rows."""
     missing = -matrix.shape[-1] % ALIGNED
@@ -317,7 +317,3 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dtype != torch.bfloat16:
         return a @ b
     return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    return x.permute(0, 3, 1, 2)

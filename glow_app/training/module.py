@@ -78,11 +78,6 @@ class GlowModule(pl.LightningModule):
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
         self._apply_optim_options()
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if isinstance(self.training_loss, RecordedLoss) and batch_idx % self.trainer.accumulate_grad_batches == 0:
-            # Lightning would do so after the next replay, before which they would have to be saved.
-            self.trainer.optimizers[0].zero_grad()
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.training_loss(batch)
         if figures_are_due(self.trainer, self.global_step + 1):

@@ -1,4 +1,4 @@
-"""``trainer.cuda_graph``: a training step, recorded once and then launched as one, and its update as another.
+"""``trainer.cuda_graph``: forward, backward and update of a training step, recorded once, then a launch each.
 
 A step of a deep Glow is thousands of small kernels, and a GPU may wait longer for their launches than for their work. A
 CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the batch
@@ -28,23 +28,23 @@ WARM_UP = 3
 
 
 class _Recording(NamedTuple):
-    """Of a loss.
+    """Of a loss and its gradients.
 
     Attributes:
-        place: where it reads its batch.
-        replay: computes ``loss`` and ``gradients`` again.
+        place: where the loss reads its batch.
+        forward: computes ``loss`` again.
         loss: a scalar.
+        factor: a scalar, that by which the loss is multiplied before it is differentiated.
+        backward: computes ``gradients`` again.
         gradients: of the parameters.
-        factor: a scalar, by which ``scale`` multiplies the gradients in place.
-        scale: see ``factor``.
     """
 
     place: Batch
-    replay: Callable[[], None]
+    forward: Callable[[], None]
     loss: Tensor
-    gradients: list[Tensor]
     factor: Tensor
-    scale: Callable[[], None]
+    backward: Callable[[], None]
+    gradients: Sequence[Tensor]
 
 
 class RecordedLoss:
@@ -77,12 +77,7 @@ class RecordedLoss:
             if mine is not None and given is not None:
                 assert mine.shape == given.shape, "a recorded step takes batches of one size"
                 mine.copy_(given)
-        if self._parameters[0].grad is recording.gradients[0]:
-            # Those of an earlier batch of the same update: the replay is about to overwrite them.
-            kept = [torch.empty_like(gradient) for gradient in recording.gradients]
-            torch._foreach_copy_(kept, recording.gradients)
-            _give(self._parameters, kept)
-        recording.replay()
+        recording.forward()
         start = torch.zeros((), device=recording.loss.device, requires_grad=True)
         return cast(Tensor, _Replayed.apply(start, recording, self._parameters))
 
@@ -93,23 +88,27 @@ class RecordedLoss:
 
     def _record(self, batch: Batch) -> _Recording:
         place = Batch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
-        replay, (loss, *gradients) = record(lambda: self._loss_and_gradients(place), WARM_UP)
-        factor = torch.ones_like(loss)
-        scale, _ = record(lambda: torch._foreach_mul_(gradients, factor), WARM_UP)
-        return _Recording(place, replay, loss, gradients, factor, scale)
+        factor = torch.ones((), device=self._parameters[0].device)
+        live: list[Tensor] = []
 
-    def _loss_and_gradients(self, batch: Batch) -> tuple[Tensor, ...]:
-        loss = self._loss(batch)
-        gradients = torch.autograd.grad(loss, self._parameters)
-        # As autograd does where it keeps them: an optimizer takes what lies in the same place for the same weight's.
-        return loss.detach(), *(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
+        def forward() -> tuple[Tensor, ...]:
+            live[:] = [self._loss(place)]
+            return (live[0].detach(),)
+
+        def backward() -> tuple[Tensor, ...]:
+            gradients = torch.autograd.grad(live.pop(), self._parameters, factor)
+            # As autograd does where it keeps them: an optimizer takes what lies in one place for one weight's.
+            return tuple(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
+
+        (replay_forward, (loss,)), (replay_backward, gradients) = record([forward, backward], WARM_UP)
+        return _Recording(place, replay_forward, loss, factor, replay_backward, gradients)
 
 
 class _Replayed(torch.autograd.Function):
-    """A loss that has been computed together with its gradients.
+    """A loss whose gradients are added all at once.
 
-    They are added here, all at once: as inputs of the graph, a thousand parameters would be a thousand nodes of it, for
-    which a GPU that has its whole step in one launch would wait.
+    As inputs of the graph, a thousand parameters would be a thousand nodes of it, for which a GPU that has its whole
+    step in two launches would wait.
     """
 
     @staticmethod
@@ -121,8 +120,13 @@ class _Replayed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:  # type: ignore[override]
         recording, parameters = ctx.recording, ctx.parameters
+        if parameters[0].grad is recording.gradients[0]:
+            # Those of an earlier batch of the same update, which the replay is about to overwrite.
+            kept = [torch.empty_like(gradient) for gradient in recording.gradients]
+            torch._foreach_copy_(kept, recording.gradients)
+            _give(parameters, kept)
         recording.factor.copy_(grad)
-        recording.scale()
+        recording.backward()
         if parameters[0].grad is None:
             _give(parameters, recording.gradients)
         else:
@@ -177,7 +181,7 @@ class RecordedAdam(torch.optim.Adam):
         self._gradients, self._replay = gradients, None
         if in_place:
             rate = self._rate
-            self._replay, _ = record(lambda: self._update(rate), warm_up=0)  # just done
+            ((self._replay, _),) = record([lambda: self._update(rate)], warm_up=0)  # just done
         return loss
 
     def load_state_dict(self, state_dict: Any) -> None:
@@ -220,33 +224,38 @@ def _give(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor | None]
         parameter.grad = gradient
 
 
-def record(compute: Callable[[], T], warm_up: int) -> tuple[Callable[[], None], T]:
-    """Records what ``compute`` launches on the GPU.
+def record(computes: Sequence[Callable[[], T]], warm_up: int) -> list[tuple[Callable[[], None], T]]:
+    """Records what ``computes`` launch on the GPU.
 
     Args:
-        compute: what to record.
-        warm_up: how often it is to run before.
+        computes: what to record, in the order in which it is going to be launched.
+        warm_up: how often all of it is to run before.
 
     Returns:
-        a function that launches it again, and the tensors that then hold the results.
+        for each, a function that launches it again, and the tensors that then hold the results.
 
     Raises:
-        UserError: ``compute`` does something that cannot be recorded, such as to wait for a value.
+        UserError: something cannot be recorded, such as to wait for a value.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(warm_up):
-            compute()
+            for compute in computes:
+                compute()
     torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
+    pool = torch.cuda.graph_pool_handle()  # of the memory that they hand to each other
+    recorded = []
     try:
-        # Only this thread is held to the rules of a recording: the loader's own may pin memory meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            results = compute()
+        for compute in computes:
+            graph = torch.cuda.CUDAGraph()
+            # Only this thread is held to the rules of a recording: the loader's own may pin memory meanwhile.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                results = compute()
+            recorded.append((graph.replay, results))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"trainer.cuda_graph: the step cannot be recorded ({reason}); set it to false") from error
-    return graph.replay, results
+    return recorded

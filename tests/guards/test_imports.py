@@ -11,7 +11,7 @@ PACKAGE = ROOT / "glow_app"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ALLOWED = {
-    "flows": {"torch", "glow_app.flows", "glow_app.noise"},
+    "flows": {"torch", "triton", "glow_app.flows", "glow_app.noise"},
     "likelihood": {"torch", "glow_app.flows", "glow_app.noise", "glow_app.units"},
     "units": set(),
     "plane_figures": {"torch", "PIL", "matplotlib", "glow_app.figures", "glow_app.evaluation.plane"},

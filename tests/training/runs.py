@@ -1,7 +1,7 @@
 """Runs of seconds, for tests: drawn faces of 16 pixels and a model of a few thousand parameters."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -32,6 +32,7 @@ FAMILY = {
 QUIET = Console(quiet=True)
 
 Tensors = tuple[Tensor, ...]
+Recordable = Callable[[], Tensors | None]
 
 
 def configure(*overrides: str) -> TrainConfig:
@@ -62,15 +63,18 @@ def computed(run: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if not key.startswith("speed/")} for row in rows]
 
 
-def record_on_cpu(compute: Callable[[], Tensors | None], warm_up: int) -> tuple[Callable[[], None], Tensors | None]:
+def record_on_cpu(computes: Sequence[Recordable], warm_up: int) -> list[tuple[Callable[[], None], Tensors | None]]:
     """Keeps the promise of ``record``: replays compute from what lies in the same places, into the same tensors."""
-    results = compute() if warm_up else None
 
-    def replay() -> None:
-        for mine, new in zip(results or (), compute() or (), strict=True):
-            mine.copy_(new)
+    def replaying(compute: Recordable, results: Tensors | None) -> Callable[[], None]:
+        def replay() -> None:
+            for mine, new in zip(results or (), compute() or (), strict=True):
+                mine.copy_(new)
 
-    return replay, results
+        return replay
+
+    results = [compute() if warm_up else None for compute in computes]
+    return [(replaying(*pair), pair[1]) for pair in zip(computes, results, strict=True)]
 
 
 def find(run: Path) -> tuple[Path, Path]:
