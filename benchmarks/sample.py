@@ -46,7 +46,9 @@ def main() -> None:
     """Measures, prints tables, and writes sample.json and sample.png."""
     arguments = report.timed_parser(__doc__, repeats=9, seconds=1.0).parse_args()
     device, facts = arguments.device, report.start(arguments)
-    panels, content, found = {}, {}, []
+    panels, shapes, found = {}, {}, []
+    path = report.file(arguments.output, "sample", device, ".json")
+    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes}
     for shape in report.shapes(arguments, usual=SHAPES.values()):
         for n in BATCHES:
             rows, timings, peer = time_shape(shape, n, arguments.repeats, arguments.seconds, device)
@@ -55,15 +57,16 @@ def main() -> None:
             report.show(title, rows, device)
             per_image = {name: median(t.cost for t in times) / n for name, times in timings.items()}
             facts_of_rows = [row.facts() for row in rows]
-            content[title] = {"fastest_peer": peer, "seconds_per_image": per_image, "rows": facts_of_rows}
+            shapes[title] = {"fastest_peer": peer, "seconds_per_image": per_image, "rows": facts_of_rows}
+            report.write(path, content)  # whoever is interrupted has something
             if n == 16 and peer and device.type == "cpu":
                 for one in (PLAIN, BF16):
                     what = f"{title}: {one.name} against the fastest peer, {peer}"
                     found.append((Requirement(what, 0.80, 0.60), ratio(timings, one.name, peer)))
-    path = report.file(arguments.output, "sample", device, ".png")
-    report.plot_ratios(path, panels, "time of an image, fastest peer = 1")
-    content = {"machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found)}
-    report.write(report.file(arguments.output, "sample", device, ".json"), content)
+    report.plot_ratios(
+        report.file(arguments.output, "sample", device, ".png"), panels, "time of an image, fastest peer = 1"
+    )
+    report.write(path, content | {"required": report.verdicts(found)})
 
 
 if __name__ == "__main__":

@@ -101,7 +101,9 @@ def main() -> None:
     """Measures, prints tables, and writes train_step.json and train_step.png."""
     arguments = report.timed_parser(__doc__, repeats=9, seconds=2.0).parse_args()
     device, facts = arguments.device, report.start(arguments)
-    panels, content, found = {}, {}, []
+    panels, shapes, found = {}, {}, []
+    path = report.file(arguments.output, "train_step", device, ".json")
+    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes}
     for shape in report.shapes(arguments, usual=SHAPES.values()):
         checks, timings = time_shape(shape, arguments.repeats, arguments.seconds, device)
         peers = [peer.name for peer in PEERS if peer.name in timings]
@@ -109,14 +111,14 @@ def main() -> None:
         title = f"{shape.name}, {shape.coupling}, batch {shape.batch}"
         panels[title] = report.rows(checks, timings, peer or PLAIN.name, shape.batch)
         report.show(title, panels[title], device)
-        content[title] = {"fastest_peer": peer, "rows": [row.facts() for row in panels[title]]}
+        shapes[title] = {"fastest_peer": peer, "rows": [row.facts() for row in panels[title]]}
+        report.write(path, content)  # whoever is interrupted has something
         if device.type == "cpu":
             found += required(shape, timings, peer)
     report.plot_ratios(
         report.file(arguments.output, "train_step", device, ".png"), panels, "time of a step, fastest peer = 1"
     )
-    content = {"machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found)}
-    report.write(report.file(arguments.output, "train_step", device, ".json"), content)
+    report.write(path, content | {"required": report.verdicts(found)})
 
 
 if __name__ == "__main__":
