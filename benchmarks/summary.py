@@ -82,26 +82,31 @@ def on_a_gpu() -> list[str]:
         "## On a GPU",
         f"On {machine(steps)}, float32 without TF32; a process launches from one thread. A training step in images per "
         f"second (in brackets: time over that of the fastest of the others, quartiles for ours), {steps['repeats']} "
-        "alternated repetitions:",
+        f"alternated repetitions{noted(steps)}:",
         speeds(steps["shapes"], quartiles=True),
         "What it allocates at most beyond what stood before, in MiB; what a recorded step computes with is in memory "
         "of its own, and not counted:",
         peaks(steps["shapes"]),
         "Bfloat16, recorded and compiled; the first step generates code, unless another model of the process has had "
-        "it generated before:",
+        f"it generated before{noted(compiled)}:",
         compilations(compiled["shapes"]),
         "Sampling, over the time of the fastest of the others (nflows cannot, its inverse mixes devices):",
         ratios(samples["shapes"]),
-        "Share of the machine, training steps recorded:",
+        f"Share of the machine, training steps recorded{noted(ceilings)}:",
         ceiling(ceilings["rows"]),
         "Allocated at most during a forward and backward pass at 32x32, L=3, width 128, batch 16, in MiB, with "
         "weights, gradients, Adam's state and the libraries' workspaces. With `plain` and `checkpoint`, a level's "
-        "weights are laid out for all of its steps at once:",
+        f"weights are laid out for all of its steps at once{noted(memory)}:",
         depth(memory["points"], "peak_allocated_bytes"),
         "The paper's 256x256 model (L6, K32, width 512, additive), one image, float32, not recorded; forward, backward "
         "and Adam:",
         table(["", "peak allocated", "a step"], modes),
     ]
+
+
+def noted(content: Mapping[str, Any]) -> str:
+    """What has to be known of a measurement, if anything."""
+    return f" ({content['note']})" if "note" in content else ""
 
 
 def speeds(shapes: Mapping[str, Any], quartiles: bool = False) -> str:
