@@ -48,7 +48,7 @@ def summary() -> str:
 def details() -> str:
     """Markdown for the benchmarks' own README: what had to hold, what of the machine is used, what compiling buys."""
     required = [one for name in ("train_step", "compiled", "sample", "memory") for one in load(name)["required"]]
-    ceilings, compiled, heap = load("ceiling"), load("compiled"), load("heap")
+    ceilings, compiled, heap, runs = load("ceiling"), load("compiled"), load("heap"), load("whole_run")
     parts = [
         verdicts(required, load("accuracy")),
         "## How much of the machine is used",
@@ -65,6 +65,11 @@ def details() -> str:
         f"for the peers too. CPU time of a training step in processes that do and do not, on {machine(heap)}; "
         f"{heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
         kept_memory(heap["shapes"]),
+        "## What a run adds to its steps",
+        "Loader, guards, averages and figures, which `glow-train` has and the steps timed above have not: time of a "
+        f"step, on {machine(runs)}; {runs['repeats']} runs, and the step alone, in turn "
+        "(`python -m benchmarks.whole_run`):",
+        runs_and_steps(runs["shapes"]),
         *on_a_gpu(),
     ]
     return "\n\n".join(parts)
@@ -102,6 +107,16 @@ def on_a_gpu() -> list[str]:
         "and Adam:",
         table(["", "peak allocated", "a step"], modes),
     ]
+
+
+def runs_and_steps(shapes: Mapping[str, Any]) -> str:
+    """One line a shape."""
+    lines = []
+    for shape, found in shapes.items():
+        alone, run = found["the step alone"], found["in a run"]
+        seconds = (f"{1000 * one['seconds']['middle']:,.0f} ms" for one in (alone, run))
+        lines.append([f"{shape}, {found['implementation']}", *seconds, shown(run["against_alone"])])
+    return table(["", "the step alone", "in a run", "over it"], lines)
 
 
 def noted(content: Mapping[str, Any]) -> str:

@@ -91,9 +91,12 @@ class GlowModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        if gradient_clip_val is not None and self.gradient_norm is not None:  # which need not be computed twice
-            parameters = optimizer.param_groups[0]["params"]
-            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm)
+        norm = self.gradient_norm  # which need not be computed twice
+        if gradient_clip_val is None or norm is None:
+            return
+        if norm.device.type == "cpu" and norm + 1e-6 <= gradient_clip_val:
+            return  # torch would multiply all gradients by 1; a GPU would have to be waited for
+        torch.nn.utils.clip_grads_with_norm_(optimizer.param_groups[0]["params"], gradient_clip_val, norm)
 
     def on_train_end(self) -> None:
         for recorded in (self.training_loss, self.optimizers(use_pl_optimizer=False)):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import compiled, peers, report, timing, train_step
+from benchmarks import compiled, peers, report, timing, train_step, whole_run
 from benchmarks.allocations import Allocation, activation_bytes, peak
 from benchmarks.shapes import PUBLISHED_CIFAR, PUBLISHED_FACES, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing
+from glow_app.training.module import GlowModule
 
 CPU = torch.device("cpu")
 TINY = Shape(16, 2, 2, width=8, batch=4)
@@ -114,6 +115,16 @@ def test_peers_are_glows(implementation: peers.Implementation, coupling: str) ->
     train_step.training_step(model, images[:4])()
     with torch.no_grad():
         assert model.eval().sample(2).shape == (2, *shape.image_shape)
+
+
+def test_a_run_is_timed_between_two_of_its_steps(tmp_path: Path) -> None:
+    config = whole_run.configuration(TINY, CPU, whole_run.WARM_UP + 3, tmp_path / "cache")
+    before = GlowModule.training_step
+    timing = whole_run.time_run(config, tmp_path / "run", CPU)
+    assert 0 < timing.cpu
+    assert 0 < timing.wall < 5
+    assert GlowModule.training_step is before
+    assert (tmp_path / "run" / "model").is_dir()
 
 
 def test_a_shape_from_models_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
