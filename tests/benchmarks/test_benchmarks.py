@@ -121,8 +121,8 @@ def test_a_run_is_timed_between_two_of_its_steps(tmp_path: Path) -> None:
     config = whole_run.configuration(TINY, CPU, whole_run.WARM_UP + 3, tmp_path / "cache")
     before = GlowModule.training_step
     timing = whole_run.time_run(config, tmp_path / "run", CPU)
-    assert 0 < timing.cpu
-    assert 0 < timing.wall < 5
+    assert timing.cpu > 0
+    assert timing.wall > 0
     assert GlowModule.training_step is before
     assert (tmp_path / "run" / "model").is_dir()
 
