@@ -1,19 +1,51 @@
 """Scaled convolutions of a model at rest, in evaluation: what is made of its parameters is made once.
 
 Weights are scaled, and on a CPU laid out as oneDNN reads them: torch lets it do so anew before every convolution, which
-for a few small images takes longer than the products. ReLUs are applied before an answer leaves the registers. Neither
-changes an answer by more than rounding.
+for a few small images takes longer than the products. ReLUs are applied before an answer leaves the registers. A wide
+conditioner is computed as matrix products over pixels, which run at the machine's full speed: convolutions from or to
+few channels do not. None of this changes an answer by more than rounding.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glow_app.flows import products
 from glow_app.flows.cache import WhileUnchanged, parameters_of
-from glow_app.flows.convolutions import LOGS_FACTOR, Folded, Layer, convolutions, convolve, fold
+from glow_app.flows.convolutions import (
+    LOGS_FACTOR,
+    Folded,
+    Layer,
+    channels_first,
+    convolutions,
+    convolve,
+    fold,
+    pixels,
+)
+
+WIDE = 256
+"""Hidden channels from which products are faster: with fewer, adding up what pixels send each other takes away the
+gain."""
+
+
+class Packed(NamedTuple):
+    """Of :class:`glow_app.flows.products.Matrices`, what an answer without gradients takes, laid out for oneDNN.
+
+    Attributes:
+        n_columns: of ``first``, as it was.
+        first, second, second_bias, last, last_bias: see there.
+    """
+
+    n_columns: int
+    first: Tensor
+    second: Tensor
+    second_bias: Tensor
+    last: Tensor
+    last_bias: Tensor
 
 
 class Owner(nn.Module, ABC):
@@ -32,24 +64,30 @@ class ScaledConvolutions(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._prepared: WhileUnchanged[list[Folded]] = WhileUnchanged()
+        self._prepared: WhileUnchanged[list[Folded] | Packed] = WhileUnchanged()
 
     def forward(self, x: Tensor, *owners: Owner) -> Tensor:
         if self.training or torch.is_grad_enabled():
             return convolutions(x, [owner.layer() for owner in owners])
-        folded = self._prepared(
+        prepared = self._prepared(
             parameters_of(*owners), (x.shape[2:], x.dtype), lambda: prepare(x, [owner.layer() for owner in owners])
         )
-        return apply(x, folded)
+        return multiply(x, prepared) if isinstance(prepared, Packed) else apply(x, prepared)
 
     def train(self, mode: bool = True) -> "ScaledConvolutions":
         self._prepared.drop()
         return super().train(mode)
 
 
-def prepare(x: Tensor, layers: Sequence[Layer]) -> list[Folded]:
-    """What :func:`apply` takes, for images of the size, dtype and device of ``x``, however many they are."""
+def prepare(x: Tensor, layers: Sequence[Layer]) -> list[Folded] | Packed:
+    """What :func:`multiply` or :func:`apply` take, for images of size, dtype and device of ``x``, however many."""
     height, width = x.shape[2:]
+    if _multiplies(x, layers):
+        (matrices,) = products.joint_matrices([layers], height, width, x.dtype).unbind()
+        n_pixels = len(x) * height * width
+        first, second, last = (_packed_rows(m, n_pixels) for m in (matrices.first, matrices.second, matrices.last))
+        n_columns = matrices.first.shape[-1]
+        return Packed(n_columns, first, second, matrices.second_bias, last, matrices.last_bias)
     folded = [fold(layer, torch.exp(LOGS_FACTOR * layer.logs), height, width, x.dtype) for layer in layers]
     if not _packs(x):
         return folded
@@ -62,6 +100,31 @@ def apply(x: Tensor, layers: Sequence[Folded]) -> Tensor:
     for layer in layers[:-1]:
         x = _convolve(x, layer, relu=True)
     return _convolve(x, layers[-1], relu=False)
+
+
+def multiply(x: Tensor, packed: Packed) -> Tensor:
+    """As :func:`apply`, by products."""
+    linear = torch.ops.mkldnn._linear_pointwise.default
+    h = linear(products.columns(pixels(x), packed.n_columns), packed.first, None, "relu", [], None)
+    h = linear(h, packed.second, packed.second_bias, "relu", [], None)
+    parts = linear(h, packed.last, None, "none", [], None)
+    return channels_first(_added_up(parts, (*pixels(x).shape[:3], packed.last_bias.shape[-1]), packed.last_bias))
+
+
+def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
+    """:func:`products.added_up` as a CPU does it fastest: one tap after the other, added in place."""
+    n_images, height, width, n_channels = shape
+    parts = parts.view(n_images, height, width, -1)
+    of_pixels = bias.expand(height * width, n_channels).view(height, width, n_channels)
+    y = of_pixels + parts[..., 4 * n_channels : 5 * n_channels]  # the middle tap: what a pixel sends itself
+    for tap in (0, 1, 2, 3, 5, 6, 7, 8):
+        a, b = tap // 3 - 1, tap % 3 - 1
+        size = n_images, height - abs(a), width - abs(b), n_channels
+        # As views in one step: slices of each dimension would take as long as to add them.
+        here = (max(0, -a) * width + max(0, -b)) * n_channels
+        there = (max(0, a) * width + max(0, b)) * parts.shape[-1] + tap * n_channels
+        y.as_strided(size, y.stride(), here).add_(parts.as_strided(size, parts.stride(), there))
+    return y
 
 
 def _convolve(x: Tensor, layer: Folded, relu: bool) -> Tensor:
@@ -78,6 +141,12 @@ def _convolve(x: Tensor, layer: Folded, relu: bool) -> Tensor:
     return F.relu_(y) if relu else y
 
 
+def _multiplies(x: Tensor, layers: Sequence[Layer]) -> bool:
+    """Whether these are the layers of a wide conditioner, and a CPU is to compute them in float32."""
+    kernels = [layer.weight.shape[-1] for layer in layers]
+    return kernels == [3, 1, 3] and len(layers[0].bias) >= WIDE and x.dtype == torch.float32 and _packs(x)
+
+
 def _packs(x: Tensor) -> bool:
     """Whether oneDNN has convolutions for ``x`` on this machine."""
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
@@ -91,3 +160,7 @@ def _packed(weight: Tensor, n_images: int, height: int, width: int) -> Tensor:
     padding = [weight.shape[-1] // 2] * 2
     size = [n_images, weight.shape[1], height, width]
     return torch.ops.mkldnn._reorder_convolution_weight(weight, padding, [1, 1], [1, 1], 1, size)
+
+
+def _packed_rows(matrix: Tensor, n_pixels: int) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), n_pixels)

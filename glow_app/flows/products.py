@@ -96,7 +96,7 @@ class _Answer(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, *parts: Tensor) -> Tensor:
         matrices = Matrices(*parts)
         x = pixels(x).to(matrices.first.dtype)
-        h1 = torch._addmm_activation(matrices.first_bias, _columns(x, matrices), matrices.first.T)
+        h1 = torch._addmm_activation(matrices.first_bias, columns(x, matrices.first.shape[-1]), matrices.first.T)
         h2 = torch._addmm_activation(matrices.second_bias, h1, matrices.second.T)
         ctx.save_for_backward(x, h1, h2, *parts)
         shape = (*x.shape[:3], matrices.last_bias.shape[-1])
@@ -117,7 +117,7 @@ class _Answer(torch.autograd.Function):
         of_second_bias = _sum_of_rows(grad_2)
         of_second = grad_2.T @ h1
         grad_1 = _through_relu(grad_2 @ matrices.second, h1)
-        of_first = grad_1.T @ _columns(x, matrices)
+        of_first = grad_1.T @ columns(x, matrices.first.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = channels_first(added_up(_product(grad_1, matrices.first_mirrored), x.shape))
@@ -164,9 +164,8 @@ def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) ->
     return y + (bias if len(bias) == 1 else bias.view(1, height, width, n_channels))
 
 
-def _columns(x: Tensor, matrices: Matrices) -> Tensor:
-    """What ``first`` is multiplied by at each pixel: (B H W, as many as it has columns)."""
-    n = matrices.first.shape[-1]
+def columns(x: Tensor, n: int) -> Tensor:
+    """What ``first``, if it has ``n`` columns, is multiplied by at each pixel of ``x`` (B, H, W, C): (B H W, n)."""
     _, height, width, n_channels = x.shape
     return taps(x, n, _constant(height, width, n - 9 * n_channels, x))
 

@@ -1,6 +1,7 @@
 """What evaluation keeps changes nothing: the same numbers, until a parameter changes, and in nobody's way."""
 
 import pickle
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,26 +10,35 @@ from glow_app.flows import ConvNet, at_rest, glow
 from tests.flows.models import small_glow
 
 
-def random_net(dtype: torch.dtype) -> ConvNet:
+def random_net(dtype: torch.dtype, border: bool = True) -> ConvNet:
     torch.manual_seed(0)
-    net = ConvNet(3, 6, width=16, border=True, compute_dtype=dtype)
+    net = ConvNet(3, 6, width=16, border=border, compute_dtype=dtype)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_answers_are_those_of_training(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "wide"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, True)], ids=str
+)
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("size", [(8, 6), (1, 2)])
+def test_answers_are_those_of_training(
+    dtype: torch.dtype, wide: bool, border: bool, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For any number of images after the weights have been laid out for one; and with other libraries than oneDNN."""
-    net, bare = random_net(dtype), random_net(dtype).eval()
+    monkeypatch.setattr(at_rest, "WIDE", 16 if wide else 17)
+    net, bare = random_net(dtype, border), random_net(dtype, border).eval()
     for n_images in (1, 2, 17):
-        x = torch.randn(n_images, 3, 8, 6)
+        x = torch.randn(n_images, 3, *size)
         expected = net.train()(x)
         assert torch.allclose(net.eval()(x), expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)
         with monkeypatch.context() as patch:
             patch.setattr(at_rest, "_packs", lambda x: False)
             assert torch.equal(bare(x), expected)
+    products_of = isinstance(cast(Any, net._convolutions._prepared._kept)[1], at_rest.Packed)
+    assert products_of == (wide and dtype == torch.float32 and at_rest._packs(x))
 
 
 @torch.no_grad()
