@@ -10,7 +10,7 @@
 #     -v "$HOME/.cache/glow_app:/cache/glow_app" glow_app glow-train experiment=celeba64 data.root=/data
 #
 # torch's own wheels bring the CUDA libraries: the host needs the NVIDIA driver and container toolkit, nothing else.
-# There is no compiler inside, which trainer.compile would need, and no ffmpeg: animations are GIFs, not MP4s.
+# There is a compiler inside, for kernels on a GPU and trainer.compile, and no ffmpeg: animations are GIFs, not MP4s.
 # --build-arg BASE=python:3.12-slim-bookworm@sha256:... pins the base to the bit, --build-arg EXTRAS="demo onnx" adds
 # what pyproject.toml calls so. The page of glow-demo stays on the loopback interface: --network host shows it.
 ARG BASE=python:3.12-slim-bookworm
@@ -18,6 +18,9 @@ FROM ${BASE}
 
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/cache \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# Triton builds what launches its kernels when they are first needed.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 
 # Gigabytes that change seldom: a layer of their own, which only pyproject.toml decides.
 WORKDIR /app

@@ -1,21 +1,24 @@
 """Whether there are kernels of our own for a tensor."""
 
 import functools
+import warnings
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-INDEXED = 2**31
-"""They count numbers in 32 bits."""
+INDEXED = 2**27
+"""Numbers of a tensor up to which kernels, which count in 32 bits, can make one of 16 times as many of it."""
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """:mod:`glow_app.flows.kernels`, if ``x`` lies on a GPU and Triton, which comes with torch for it, is there.
+    """:mod:`glow_app.flows.kernels`, if ``x`` lies on a GPU for which Triton, which comes with torch, can build them.
 
-    A compiler makes its own.
+    A compiler makes its own. Triton launches on the GPU that is current.
     """
     if not x.is_cuda or torch.compiler.is_compiling() or x.numel() >= INDEXED:
+        return None
+    if x.get_device() != torch.cuda.current_device():
         return None
     return _kernels()
 
@@ -24,6 +27,14 @@ def kernels_for(x: Tensor) -> ModuleType | None:
 def _kernels() -> ModuleType | None:
     try:
         from glow_app.flows import kernels
-    except ImportError:
+
+        kernels.taps(torch.zeros(1, 1, 1, 1, device="cuda"), 9, None)
+    except Exception as error:  # whatever it is, everything works without them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(
+            f"Triton cannot build kernels here ({reason}): training takes longer; it wants a C compiler, such as gcc",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     return kernels

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.flows import coupling, products
+from glow_app.flows import coupling, fused, products
 from glow_app.flows.coupling import SCALES, AffineCoupling
 from tests.flows.models import small_glow
 from tests.flows.test_products import assert_near, loss_and_gradients
@@ -94,6 +94,13 @@ def test_a_glow_has_the_same_gradients(kernels: ModuleType, scale: str, monkeypa
     found = loss_and_gradients(glow, x)
     monkeypatch.undo()
     assert_near(found, loss_and_gradients(glow, x), 1e-10)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_cannot_be_built_is_done_without() -> None:
+    assert fused.kernels_for(torch.zeros(1)) is None
+    with pytest.warns(RuntimeWarning, match=r"^Triton cannot build kernels here \(.+\): training takes longer"):
+        assert fused._kernels.__wrapped__() is None
 
 
 NAMED = {"float32": "fp32", "float64": "fp64", "bfloat16": "bf16"}
