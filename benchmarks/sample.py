@@ -48,7 +48,7 @@ def main() -> None:
     device, facts = arguments.device, report.start(arguments)
     panels, shapes, found = {}, {}, []
     path = report.file(arguments.output, "sample", device, ".json")
-    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes}
+    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes, "required": []}
     for shape in report.shapes(arguments, usual=SHAPES.values()):
         for n in BATCHES:
             rows, timings, peer = time_shape(shape, n, arguments.repeats, arguments.seconds, device)

@@ -78,7 +78,7 @@ def measure(task: Callable[[], object], device: torch.device) -> Timing:
 def alternate(
     tasks: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, seconds: float
 ) -> dict[str, list[Timing]]:
-    """Runs all tasks in turn, ``repeats`` times over (A B C A B C ...), after one warm-up of each.
+    """Runs all tasks in turn, ``repeats`` times over (A B C A B C ...), each after it has been warmed up.
 
     A repetition is as many runs of a task as take about ``seconds``; what comes back is the share of one run.
     """

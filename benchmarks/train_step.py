@@ -103,7 +103,7 @@ def main() -> None:
     device, facts = arguments.device, report.start(arguments)
     panels, shapes, found = {}, {}, []
     path = report.file(arguments.output, "train_step", device, ".json")
-    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes}
+    content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes, "required": []}
     for shape in report.shapes(arguments, usual=SHAPES.values()):
         checks, timings = time_shape(shape, arguments.repeats, arguments.seconds, device)
         peers = [peer.name for peer in PEERS if peer.name in timings]

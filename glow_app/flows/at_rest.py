@@ -112,9 +112,15 @@ def multiply(x: Tensor, packed: Packed) -> Tensor:
 
 
 def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
-    """:func:`products.added_up` as a CPU does it fastest: one tap after the other, added in place."""
+    """:func:`products.added_up` as a CPU does it fastest: one tap after the other, added in place.
+
+    Args:
+        parts: (B H W, 9 C and more).
+        shape: (B, H, W, C), of the answer.
+        bias: (H * W, C), or (1, C).
+    """
     n_images, height, width, n_channels = shape
-    parts = parts.view(n_images, height, width, -1)
+    parts = parts.unflatten(0, (n_images, height, width))
     of_pixels = bias.expand(height * width, n_channels).view(height, width, n_channels)
     y = of_pixels + parts[..., 4 * n_channels : 5 * n_channels]  # the middle tap: what a pixel sends itself
     for tap in (0, 1, 2, 3, 5, 6, 7, 8):

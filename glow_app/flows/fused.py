@@ -29,6 +29,8 @@ def _kernels() -> ModuleType | None:
         from glow_app.flows import kernels
 
         kernels.taps(torch.zeros(1, 1, 1, 1, device="cuda"), 9, None)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever it is, everything works without them
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(

@@ -33,7 +33,7 @@ def taps(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
 
 
 def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
-    """``products.added_up``: (B H W, 9 C and more) -> (B, H, W, C)."""
+    """``products.added_up``: (B H W, 9 C and more), rows that lie as they count, -> (B, H, W, C)."""
     _, height, width, n_channels = shape
     y = parts.new_empty(tuple(shape))
     grid, columns, rows = _programs(len(parts), n_channels)
@@ -64,7 +64,15 @@ def affine(x1: Tensor, x2: Tensor, answer: Tensor, bounded: bool, limit: float) 
 def affine_gradients(
     z2: Tensor, log_scale: Tensor, grad_z2: Tensor, grad_logdet: Tensor, bounded: bool, limit: float
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of ``x2`` (B, H, W, C) and of the conditioner's answer (B, H, W, 2C)."""
+    """The gradients of ``x2`` (B, H, W, C) and of the conditioner's answer (B, H, W, 2C).
+
+    Args:
+        z2: the second half of ``z``, as the log-scale and ``grad_z2`` (B, H, W, C), of any strides.
+        log_scale: that :func:`affine` gave.
+        grad_z2: the gradient of ``z2``.
+        grad_logdet: that of the log-determinant, (B,).
+        bounded, limit: of the scale's map.
+    """
     n_images, height, width, half = z2.shape
     grad_x2, grad_answer = z2.new_empty(z2.shape), z2.new_empty(n_images, height, width, 2 * half)
     n_pixels = n_images * height * width
@@ -156,7 +164,8 @@ def _affine(
     if bounded:
         log_s = 2.0 * limit / (1.0 + tl.exp(raw * (-2.0 / limit))) - limit
     else:
-        log_s = tl.maximum(-tl.log(1.0 + tl.exp(-2.0 - raw)), limit)
+        log_s = -tl.log(1.0 + tl.exp(-2.0 - raw))
+        log_s = tl.where(log_s < limit, limit, log_s)  # a maximum would make a number of what is none
     at = number * (2 * half) + channel
     tl.store(z + at, kept, mask=there)
     tl.store(z + at + half, (moved + shift) * tl.exp(log_s), mask=there)

@@ -1,5 +1,6 @@
 """What stops a run before it poisons itself, and what tells that it is about to."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +27,11 @@ class FiniteGuard(pl.Callback):
     """Nothing is updated with a loss or a gradient that is not finite, of whichever process and accumulated batch.
 
     All processes come to the same decision at the same step: to stop, or, with ``nonfinite="skip"``, to leave the
-    update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of an
-    update and the gradient's norm; with ``skip`` also how many updates were left out so far.
+    update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of the
+    last update that was made, and the gradient's norm; with ``skip`` also how many updates were left out so far.
 
     Recorded updates are left out by the device itself, and looked at when the next one is about to be made: the device
-    need not wait until it has been heard. Nothing is saved or validated in between.
+    need not wait until it has been heard. No checkpoint is written and nothing is validated in between.
 
     Args:
         run_folder: folder of the run.
@@ -49,6 +50,7 @@ class FiniteGuard(pl.Callback):
         self.in_a_row = 0
         self._batches: list[Batch] = []
         self._losses: list[Tensor] = []
+        self._norm = torch.tensor(math.nan)  # that of the update of the module's last loss
         self._asked: _Question | None = None
 
     def on_train_batch_start(
@@ -75,18 +77,19 @@ class FiniteGuard(pl.Callback):
             optimizer.found_inf.copy_(~good)
             if pl_module.last_loss is not None and not due:
                 pl_module.last_loss = torch.where(good, loss, pl_module.last_loss)
+                self._norm = torch.where(good, norm, self._norm)
                 self._asked = _Question.about(trainer.global_step, loss, norm, pl_module, batches)
                 return
         if good:  # the one place of a step where the device is waited for
             self.in_a_row = 0
-            pl_module.last_loss = loss
-            if due:
-                pl_module.log("train/bits_per_dim", loss)
-                pl_module.log("train/gradient_norm", norm)
+            pl_module.last_loss, self._norm = loss, norm
         else:
             self._refuse(trainer.global_step, loss, norm, pl_module, batches)
             for parameter in pl_module.flow.parameters():
                 parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
+        if due and pl_module.last_loss is not None:
+            pl_module.log("train/bits_per_dim", pl_module.last_loss)
+            pl_module.log("train/gradient_norm", self._norm)
         if due and self.nonfinite == "skip":
             pl_module.log("train/skipped", float(self.skipped))
 

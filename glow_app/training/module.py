@@ -92,7 +92,10 @@ class GlowModule(pl.LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         norm = self.gradient_norm  # which need not be computed twice
-        if gradient_clip_val is None or norm is None:
+        if gradient_clip_val is None:
+            return
+        if norm is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         if norm.device.type == "cpu" and norm + 1e-6 <= gradient_clip_val:
             return  # torch would multiply all gradients by 1; a GPU would have to be waited for

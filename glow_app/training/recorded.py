@@ -1,9 +1,9 @@
-"""``trainer.cuda_graph``: forward, backward and update of a training step, recorded once, then a launch each.
+"""``trainer.cuda_graph``: forward, backward and Adam's update of a training step, recorded once, then a launch each.
 
 A step of a deep Glow is thousands of small kernels, and a GPU may wait longer for their launches than for their work. A
 CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the batch
-and the learning rate, is copied to where they read it. What is computed from parameters and kept (``flows.cache``)
-notices a recorded update as it notices any other.
+and the learning rate, is copied to where they read it. Torch counts no changes of parameters by a recorded update: what
+is computed from them and kept (``flows.cache``) must not outlive the evaluation that needed it, and does not.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -37,6 +37,7 @@ class _Recording(NamedTuple):
         factor: a scalar, that by which the loss is multiplied before it is differentiated.
         backward: computes ``gradients`` again.
         gradients: of the parameters.
+        sums: of the gradients of several batches; none until they are needed.
     """
 
     place: Batch
@@ -45,6 +46,7 @@ class _Recording(NamedTuple):
     factor: Tensor
     backward: Callable[[], None]
     gradients: Sequence[Tensor]
+    sums: list[Tensor]
 
 
 class RecordedLoss:
@@ -101,7 +103,7 @@ class RecordedLoss:
             return tuple(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
 
         (replay_forward, (loss,)), (replay_backward, gradients) = record([forward, backward], WARM_UP)
-        return _Recording(place, replay_forward, loss, factor, replay_backward, gradients)
+        return _Recording(place, replay_forward, loss, factor, replay_backward, gradients, sums=[])
 
 
 class _Replayed(torch.autograd.Function):
@@ -122,9 +124,9 @@ class _Replayed(torch.autograd.Function):
         recording, parameters = ctx.recording, ctx.parameters
         if parameters[0].grad is recording.gradients[0]:
             # Those of an earlier batch of the same update, which the replay is about to overwrite.
-            kept = [torch.empty_like(gradient) for gradient in recording.gradients]
-            torch._foreach_copy_(kept, recording.gradients)
-            _give(parameters, kept)
+            recording.sums[:] = recording.sums or [torch.empty_like(gradient) for gradient in recording.gradients]
+            torch._foreach_copy_(recording.sums, recording.gradients)
+            _give(parameters, recording.sums)
         recording.factor.copy_(grad)
         recording.backward()
         if parameters[0].grad is None:

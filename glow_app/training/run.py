@@ -252,8 +252,9 @@ def _data_module(run: _Run, where: Layout) -> ImageDataModule:
 def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     config = run.config
     return [
-        *([run.average] if run.average else []),  # first: what follows sees the newest average
+        # Before the average, which is what a model validates with: it looks at the weights of an update.
         FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
+        *([run.average] if run.average else []),  # before all that is to see the newest average
         Monitors(),
         LearningRate(),
         *_pictures(run),

@@ -1,5 +1,6 @@
 """Lightning's trainer for a configuration: where the steps run, and how often what happens."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -107,30 +108,33 @@ def make_trainer(
         callbacks: what accompanies training, in the order in which it is called.
         loggers: where figures go.
     """
-    return pl.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=where.devices,
-        num_nodes=where.machines,
-        strategy="auto" if where.world_size == 1 else _together(),
-        max_steps=config.max_steps,
-        max_epochs=-1,
-        accumulate_grad_batches=config.trainer.accumulate,
-        val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=1.0 if validates else 0,
-        num_sanity_val_steps=0,
-        gradient_clip_val=config.optim.clip_norm,
-        log_every_n_steps=log_every(config),
-        callbacks=list(callbacks),
-        # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
-        default_root_dir=run_folder,
-        logger=list(loggers),
-        plugins=[DurableCheckpointIO()],
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    with warnings.catch_warnings():
+        # Whoever has a GPU and chooses trainer=cpu need not hear of Lightning's own options.
+        warnings.filterwarnings("ignore", "GPU available but not used")
+        return pl.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=where.devices,
+            num_nodes=where.machines,
+            strategy="auto" if where.world_size == 1 else _together(),
+            max_steps=config.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=config.trainer.accumulate,
+            val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
+            check_val_every_n_epoch=None,
+            limit_val_batches=1.0 if validates else 0,
+            num_sanity_val_steps=0,
+            gradient_clip_val=config.optim.clip_norm,
+            log_every_n_steps=log_every(config),
+            callbacks=list(callbacks),
+            # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
+            default_root_dir=run_folder,
+            logger=list(loggers),
+            plugins=[DurableCheckpointIO()],
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
 
 
 def _together() -> DDPStrategy:

@@ -30,7 +30,7 @@ def test_answers_are_those_of_training(
     """For any number of images after the weights have been laid out for one; and with other libraries than oneDNN."""
     monkeypatch.setattr(at_rest, "WIDE", 16 if wide else 17)
     net, bare = random_net(dtype, border), random_net(dtype, border).eval()
-    for n_images in (1, 2, 17):
+    for n_images in (1, 2, 17, 0):
         x = torch.randn(n_images, 3, *size)
         expected = net.train()(x)
         assert torch.allclose(net.eval()(x), expected, rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-4)

@@ -86,6 +86,15 @@ def test_affine_couplings(kernels: ModuleType, scale: str, size: tuple[int, int,
             assert (a - b).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("scale", SCALES.values())
+def test_what_is_no_number_stays_none(kernels: ModuleType, scale: coupling.ScaleMap) -> None:
+    answer = torch.zeros(1, 1, 1, 2)
+    answer[..., 1] = float("nan")
+    z, log_scale = kernels.affine(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1), answer, scale.bounded, scale.limit)
+    assert log_scale.isnan().all()
+    assert z[..., 1].isnan().all()
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_glow_has_the_same_gradients(kernels: ModuleType, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     glow = small_glow(scale=scale).train()

@@ -10,10 +10,11 @@ from torch import Tensor
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.exported import load
-from glow_app.training import metrics, run
+from glow_app.training import guards, metrics, run, trainer
 from glow_app.training import recorded as recorded_steps
 from glow_app.training.checkpoint import checkpoints_of
 from glow_app.training.ema import WeightAverage
+from glow_app.training.examine import examine
 from glow_app.training.guards import Monitors
 from glow_app.training.module import GlowModule
 from tests.training.runs import find, record_on_cpu, smallest, train
@@ -117,6 +118,13 @@ def test_nothing_is_saved_or_validated_before_a_recorded_update_is_looked_at(
     """Step 3 is before a validation and a checkpoint, 6 before the update whose figures are logged, 7 the last."""
     poison(monkeypatch, step, step)
     record_steps(monkeypatch)
+
+    def with_its_own_weights(module: GlowModule, batch: Batch) -> list[str]:
+        (average,) = (callback for callback in module.trainer.callbacks if isinstance(callback, WeightAverage))
+        assert average._raw is None  # the average is not in their place
+        return examine(module, batch)
+
+    monkeypatch.setattr(guards, "examine", with_its_own_weights)
     with pytest.raises(UserError, match=rf"^step {step}: loss nan.*stopped before the update"):
         train(smallest(tmp_path, "max_steps=9", "validate_every=4"), tmp_path / "run")
     assert [path.stem for path in checkpoints_of(tmp_path / "run")] == ["step_00000004"] * (step > 3)
@@ -138,6 +146,28 @@ def test_what_does_not_happen_again_is_laid_on_the_device(tmp_path: Path, monkey
     monkeypatch.setattr(GlowModule, "bits_per_dim", once)
     with pytest.raises(UserError, match=r"step 2: loss inf.*the same images give finite values: suspect the device"):
         train(smallest(tmp_path), tmp_path / "run")
+
+
+@RECORDED
+def test_figures_of_an_update_that_is_left_out_are_those_of_the_last_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    monkeypatch.setattr(trainer, "LOG_EVERY", 4)
+    if recorded:
+        record_steps(monkeypatch)
+    rows = []
+    for name, first in (("good", 99), ("left out", 7)):
+        with monkeypatch.context() as patch:
+            poison(patch, first, first)
+            train(smallest(tmp_path, "trainer.nonfinite=skip"), tmp_path / name)
+        rows += [r for r in metrics.read(tmp_path / name / "metrics.csv") if r["step"] == 8 and "train/skipped" in r]
+    monkeypatch.setattr(trainer, "LOG_EVERY", 7)
+    train(smallest(tmp_path, "trainer.nonfinite=skip"), tmp_path / "to compare")
+    (before,) = [r for r in metrics.read(tmp_path / "to compare" / "metrics.csv") if "train/skipped" in r]
+    good, left_out = rows
+    for figure in ("train/bits_per_dim", "train/gradient_norm"):
+        assert left_out[figure] == pytest.approx(before[figure], abs=1e-6) != good[figure]
+    assert (good["train/skipped"], left_out["train/skipped"]) == (0, 1)
 
 
 def test_the_loss_of_accumulated_batches_is_that_of_one(tmp_path: Path) -> None:

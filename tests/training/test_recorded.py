@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
@@ -93,6 +94,23 @@ def test_a_recording_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.Mo
 def weights(n: int) -> list[nn.Parameter]:
     torch.manual_seed(n)
     return [nn.Parameter(torch.randn(2, 3)), nn.Parameter(torch.randn(4))]
+
+
+def test_accumulated_gradients_lie_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "record", record_on_cpu)
+    module = a_module(cuda_graph=True)
+    parameter = next(module.flow.parameters())
+    places = []
+    for update in range(2):
+        expected = torch.zeros_like(parameter)
+        for number in range(3):
+            batch = a_batch(3 * update + number)
+            (module.training_loss(batch) / 3).backward()
+            expected += torch.autograd.grad(module.mean_bits_per_dim(batch) / 3, parameter)[0]
+        assert torch.allclose(cast(Tensor, parameter.grad), expected, atol=1e-6)
+        places.append(parameter.grad)
+        module.zero_grad()
+    assert places[0] is places[1]
 
 
 def test_recorded_updates_are_those_of_adam(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.accelerators import CUDAAccelerator
 
 from glow_app.config_check import check
 from glow_app.data.drawn_faces import DrawnFaces
@@ -333,3 +334,8 @@ def _press_ctrl_c_at(step: int) -> Any:
         original(self, trainer, *arguments)
 
     return press
+
+
+def test_a_gpu_that_is_not_wanted_is_not_advertised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
+    train(smallest(tmp_path, "max_steps=1"), tmp_path / "run")  # a warning would be an error
