@@ -36,11 +36,9 @@ class Packed(NamedTuple):
     """Of :class:`glow_app.flows.products.Matrices`, what an answer without gradients takes, laid out for oneDNN.
 
     Attributes:
-        n_columns: of ``first``, as it was.
         first, second, second_bias, last, last_bias: see there.
     """
 
-    n_columns: int
     first: Tensor
     second: Tensor
     second_bias: Tensor
@@ -86,8 +84,7 @@ def prepare(x: Tensor, layers: Sequence[Layer]) -> list[Folded] | Packed:
         (matrices,) = products.joint_matrices([layers], height, width, x.dtype).unbind()
         n_pixels = len(x) * height * width
         first, second, last = (_packed_rows(m, n_pixels) for m in (matrices.first, matrices.second, matrices.last))
-        n_columns = matrices.first.shape[-1]
-        return Packed(n_columns, first, second, matrices.second_bias, last, matrices.last_bias)
+        return Packed(first, second, matrices.second_bias, last, matrices.last_bias)
     folded = [fold(layer, torch.exp(LOGS_FACTOR * layer.logs), height, width, x.dtype) for layer in layers]
     if not _packs(x):
         return folded
@@ -105,7 +102,7 @@ def apply(x: Tensor, layers: Sequence[Folded]) -> Tensor:
 def multiply(x: Tensor, packed: Packed) -> Tensor:
     """As :func:`apply`, by products."""
     linear = torch.ops.mkldnn._linear_pointwise.default
-    h = linear(products.columns(pixels(x), packed.n_columns), packed.first, None, "relu", [], None)
+    h = linear(products.columns(pixels(x), packed.first.shape[-1]), packed.first, None, "relu", [], None)
     h = linear(h, packed.second, packed.second_bias, "relu", [], None)
     parts = linear(h, packed.last, None, "none", [], None)
     return channels_first(_added_up(parts, (*pixels(x).shape[:3], packed.last_bias.shape[-1]), packed.last_bias))

@@ -1,4 +1,4 @@
-"""The published conditioner on a GPU: its three convolutions as matrix products over pixels, and their gradients.
+"""The published conditioner as matrix products over pixels, and their gradients: how it is trained on a GPU.
 
 A GPU's convolutions are made for many channels on both sides; these go from few to many and back, for which its matrix
 products are faster. At the first convolution, each pixel's 3x3 surroundings are laid side by side, with those of the

@@ -9,6 +9,7 @@ is computed from them and kept (``flows.cache``) must not outlive the evaluation
 # pyright: reportPrivateImportUsage=false
 # torch._foreach_* is how torch's own optimizers handle all parameters in a few launches; it has no public name.
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -172,7 +173,7 @@ class RecordedAdam(torch.optim.Adam):
             super().step()  # makes the averages, too
             return loss
         gradients = [parameter.grad for parameter in parameters]
-        in_place = len(gradients) == len(self._gradients) and all(map(_same, gradients, self._gradients))
+        in_place = len(gradients) == len(self._gradients) and all(map(operator.is_, gradients, self._gradients))
         if self._rate is None:
             self._rate = torch.empty((), device=parameters[0].device)
         self._rate.fill_(self.param_groups[0]["lr"])
@@ -215,10 +216,6 @@ class RecordedAdam(torch.optim.Adam):
             eps=group["eps"],
             maximize=False,
         )
-
-
-def _same(a: object, b: object) -> bool:
-    return a is b
 
 
 def _give(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor | None]) -> None:
