@@ -109,24 +109,34 @@ def multiply(x: Tensor, packed: Packed) -> Tensor:
 
 
 def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
-    """:func:`products.added_up` as a CPU does it fastest: one tap after the other, added in place.
+    """:func:`products.added_up` as a CPU does it fastest: rows, whose taps lie side by side, and then columns.
 
     Args:
-        parts: (B H W, 9 C and more).
+        parts: (B H W, 9 C and more), overwritten.
         shape: (B, H, W, C), of the answer.
         bias: (H * W, C), or (1, C).
     """
     n_images, height, width, n_channels = shape
-    parts = parts.unflatten(0, (n_images, height, width))
-    of_pixels = bias.expand(height * width, n_channels).view(height, width, n_channels)
-    y = of_pixels + parts[..., 4 * n_channels : 5 * n_channels]  # the middle tap: what a pixel sends itself
-    for tap in (0, 1, 2, 3, 5, 6, 7, 8):
-        a, b = tap // 3 - 1, tap % 3 - 1
-        size = n_images, height - abs(a), width - abs(b), n_channels
-        # As views in one step: slices of each dimension would take as long as to add them.
-        here = (max(0, -a) * width + max(0, -b)) * n_channels
-        there = (max(0, a) * width + max(0, b)) * parts.shape[-1] + tap * n_channels
-        y.as_strided(size, y.stride(), here).add_(parts.as_strided(size, parts.stride(), there))
+    of_pixel = parts.shape[-1]
+    of_row, of_image = width * of_pixel, height * width * of_pixel
+    n_taps = 3 * n_channels
+
+    # As views in one step: slices of each dimension would take as long as to add them.
+    def rows(n_rows: int, row: int, tap: int) -> Tensor:
+        size = n_images, n_rows * width, n_taps
+        return parts.as_strided(size, (of_image, of_pixel, 1), row * of_row + tap * n_taps)
+
+    def columns(n_columns: int, column: int, tap: int) -> Tensor:
+        size = n_images, height, n_columns, n_channels
+        start = column * of_pixel + n_taps + tap * n_channels
+        return parts.as_strided(size, (of_image, of_row, of_pixel, 1), start)
+
+    # What a pixel sends down and up, to where its neighbours have what they keep in their row.
+    rows(height - 1, 1, 1).add_(rows(height - 1, 0, 0))
+    rows(height - 1, 0, 1).add_(rows(height - 1, 1, 2))
+    y = bias.expand(height * width, n_channels).view(height, width, n_channels) + columns(width, 0, 1)
+    y[:, :, 1:].add_(columns(width - 1, 0, 0))
+    y[:, :, :-1].add_(columns(width - 1, 1, 2))
     return y
 
 
