@@ -189,18 +189,14 @@ def _backpropagate(
     )
     of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
-    if layer.border is None:
-        of_border = None
-        of_bias = grad.sum((0, 2, 3), dtype=scale.dtype).mul_(scale)
-    else:
-        per_image = pixels(grad).flatten(1)
-        # Of a single image there is nothing to add up, and at 256x256 it would be copied for nothing.
-        per_pixel = per_image[0].to(scale.dtype) if len(grad) == 1 else per_image.sum(0, dtype=scale.dtype)
-        per_pixel = per_pixel.view(-1, len(scale))
+    # Not summed in the scales' dtype: torch would first write all of bfloat16 numbers out in it. It adds in float32.
+    of_bias = grad.sum((0, 2, 3)).to(scale.dtype).mul_(scale)
+    of_border = None
+    if layer.border is not None:
         edges = frame(x.shape[2], x.shape[3], scale)
-        of_border = (per_pixel.index_select(0, edges.edge).T @ edges.around_edge).mul_(scale.view(-1, 1))
+        at_edges = pixels(grad).flatten(1, 2).index_select(1, edges.edge).sum(0, dtype=scale.dtype)
+        of_border = (at_edges.T @ edges.around_edge).mul_(scale.view(-1, 1))
         of_border = of_border.view(-1, 3, 3, 1).permute(0, 3, 1, 2)
-        of_bias = per_pixel.sum(0).mul_(scale)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
     return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
