@@ -189,7 +189,7 @@ def _backpropagate(
     )
     of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
-    # Not summed in the scales' dtype: torch would first write all of bfloat16 numbers out in it. It adds in float32.
+    # Torch adds up bfloat16 numbers in float32 anyway; asked for a float32 sum, it would copy all of them first.
     of_bias = grad.sum((0, 2, 3)).to(scale.dtype).mul_(scale)
     of_border = None
     if layer.border is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glow_app.flows import ConvNet, Glow, initialize
-from glow_app.flows.conditioner import Network
+from glow_app.flows.conditioner import Network, ZeroConv2d
 from glow_app.flows.convolutions import border_map
 
 
@@ -98,6 +98,17 @@ def test_an_input_without_gradient_gets_none() -> None:
     answer = net(torch.randn(2, 3, 4, 4))
     answer.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_gradients_of_bfloat16_biases_are_added_up_in_float32() -> None:
+    """Added up in bfloat16, ones come to 256 and not further."""
+    layer = ZeroConv2d(3, 5, border=True)
+    layer(torch.zeros(64, 3, 16, 16, dtype=torch.bfloat16)).backward(torch.ones(64, 5, 16, 16, dtype=torch.bfloat16))
+    assert layer.bias.grad is not None and layer.border is not None and layer.border.grad is not None
+    assert layer.bias.grad.tolist() == [64 * 16 * 16] * 5
+    # A corner of a kernel sees two sides of the frame, which share a pixel; its middle sees nothing of it.
+    side, corner = 64 * 16, 64 * (16 + 15)
+    assert layer.border.grad[0, 0].tolist() == [[corner, side, corner], [side, 0, side], [corner, side, corner]]
 
 
 @torch.no_grad()
