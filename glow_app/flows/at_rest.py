@@ -109,7 +109,7 @@ def multiply(x: Tensor, packed: Packed) -> Tensor:
 
 
 def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
-    """:func:`products.added_up` as a CPU does it fastest: rows, whose taps lie side by side, and then columns.
+    """:func:`products.added_up` as a CPU does it fastest: between rows, whose taps lie side by side, then within them.
 
     Args:
         parts: (B H W, 9 C and more), overwritten.
@@ -117,26 +117,13 @@ def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
         bias: (H * W, C), or (1, C).
     """
     n_images, height, width, n_channels = shape
-    of_pixel = parts.shape[-1]
-    of_row, of_image = width * of_pixel, height * width * of_pixel
-    n_taps = 3 * n_channels
-
-    # As views in one step: slices of each dimension would take as long as to add them.
-    def rows(n_rows: int, row: int, tap: int) -> Tensor:
-        size = n_images, n_rows * width, n_taps
-        return parts.as_strided(size, (of_image, of_pixel, 1), row * of_row + tap * n_taps)
-
-    def columns(n_columns: int, column: int, tap: int) -> Tensor:
-        size = n_images, height, n_columns, n_channels
-        start = column * of_pixel + n_taps + tap * n_channels
-        return parts.as_strided(size, (of_image, of_row, of_pixel, 1), start)
-
-    # What a pixel sends down and up, to where its neighbours have what they keep in their row.
-    rows(height - 1, 1, 1).add_(rows(height - 1, 0, 0))
-    rows(height - 1, 0, 1).add_(rows(height - 1, 1, 2))
-    y = bias.expand(height * width, n_channels).view(height, width, n_channels) + columns(width, 0, 1)
-    y[:, :, 1:].add_(columns(width - 1, 0, 0))
-    y[:, :, :-1].add_(columns(width - 1, 1, 2))
+    to_below, to_row, to_above, *_ = parts.view(n_images, height, width, parts.shape[-1]).split(3 * n_channels, -1)
+    to_row[:, 1:].add_(to_below[:, :-1])
+    to_row[:, :-1].add_(to_above[:, 1:])
+    to_right, to_itself, to_left = to_row.split(n_channels, -1)
+    y = bias.expand(height * width, n_channels).view(height, width, n_channels) + to_itself
+    y[:, :, 1:].add_(to_right[:, :, :-1])
+    y[:, :, :-1].add_(to_left[:, :, 1:])
     return y
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 INDEXED = 2**27
-"""Numbers of a tensor up to which kernels, which count in 32 bits, can make one of 16 times as many of it."""
+"""A tensor has to have fewer numbers: kernels count in 32 bits, and may make up to 16 times as many of it."""
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:

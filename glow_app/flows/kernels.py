@@ -33,7 +33,7 @@ def taps(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
 
 
 def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
-    """``products.added_up``: (B H W, 9 C and more), rows that lie as they count, -> (B, H, W, C)."""
+    """``products.added_up``: (B H W, 9 C and more), each row contiguous -> (B, H, W, C)."""
     _, height, width, n_channels = shape
     y = parts.new_empty(tuple(shape))
     grid, columns, rows = _programs(len(parts), n_channels)
