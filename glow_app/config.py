@@ -89,6 +89,10 @@ class TrainConfig:
     name: str = option("of the run; it is put under runs/<name>/")
     seed: int = option("of the parameters, the order, the flips and the noise", at_least=0, at_most=2**63 - 1)
     max_steps: int = option("updates of the parameters in the whole run", at_least=1)
+    max_seconds: float | None = option(
+        "seconds of training, validations among them, by which the learning rate falls; null: max_steps decides",
+        above=0,
+    )
     init_images: int | None = option(
         "images for the initialisation; null: 256 at 32x32, (32/size)^2 of that", at_least=2
     )

@@ -42,7 +42,15 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it has come to its last step and validated there."""
+        if self.options.get("max_seconds") is not None:  # its model is exported with a validation at the end alone
+            return self.card is not None and "val/bits_per_dim" in self.card.metrics
         return self.curve[-1][0] >= self.options["max_steps"] * self.images_per_update
+
+    @property
+    def length(self) -> str:
+        """How long it was to be, in words."""
+        seconds = self.options.get("max_seconds")
+        return f"{self.options['max_steps']:,}" if seconds is None else f"{seconds:g} seconds"
 
     @property
     def test(self) -> float | None:

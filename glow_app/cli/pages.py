@@ -67,6 +67,7 @@ PAGES = {
             "data.root",
             "data.image_size",
             "max_steps",
+            "max_seconds",
             "trainer.batch_size",
             "trainer.precision",
             "optim.lr",

@@ -30,7 +30,7 @@ How long it trains is not among them.
 GROUPS = ("model", "optim", "trainer", "logger")
 """Groups whose options are the same whichever file is chosen; those of models only among models of one name."""
 
-NEWER = ("checkpoint_minutes", "published", "estimate")
+NEWER = ("max_seconds", "checkpoint_minutes", "published", "estimate")
 """Options outside of groups that the first runs did not have."""
 
 

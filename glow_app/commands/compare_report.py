@@ -125,8 +125,8 @@ def _remarks(found: Sequence[Variant]) -> list[str]:
     for one in found:
         lines += [f"counted once: {run.folder} repeats another run of its seed" for run in one.repeated]
         for run in one.unfinished:
-            step, max_steps = run.curve[-1][0] // run.images_per_update, run.options["max_steps"]
-            lines.append(f"unfinished, in no mean: {run.folder}, last validated at step {step:,} of {max_steps:,}")
+            step = run.curve[-1][0] // run.images_per_update
+            lines.append(f"unfinished, in no mean: {run.folder}, last validated at step {step:,} of {run.length}")
     return lines
 
 

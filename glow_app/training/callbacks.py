@@ -12,6 +12,11 @@ def figures_are_due(trainer: pl.Trainer, step: int) -> bool:
     return step % every == 0
 
 
+def is_last_step(trainer: pl.Trainer) -> bool:
+    """Whether the update that has just been made is the last one of the run."""
+    return trainer.should_stop or trainer.global_step == trainer.max_steps
+
+
 class AfterUpdate(pl.Callback):
     """Does something after every update of the weights: not between batches whose gradients are accumulated.
 

@@ -20,6 +20,7 @@ from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
 from glow_app.progress import counting, say
 from glow_app.training import report
+from glow_app.training.clock import Clock
 from glow_app.training.compiling import compile_flow
 from glow_app.training.explained import out_of_memory
 from glow_app.training.module import GlowModule
@@ -67,7 +68,6 @@ def estimate(config: TrainConfig, console: Console) -> float:
         seconds = _measure(config, where, flow.to(device), images, progress)
         memory = _peak_gb(device)
     per_second = n_images * where.world_size / seconds
-    total = config.max_steps * config.trainer.batch_size * config.trainer.accumulate
     together = f" of each of {where.world_size} processes, if they lose nothing" if where.world_size > 1 else ""
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, threads: {torch.get_num_threads()}"
@@ -75,7 +75,13 @@ def estimate(config: TrainConfig, console: Console) -> float:
     say(console, f"measured  {STEPS} steps of {n_images} made-up images on {name}{together}")
     say(console, f"speed     {per_second:,.4g} images/s, {seconds:.3g} s a step")
     say(console, f"memory    {memory:.2f} GB at most" + ("" if device.type == "cuda" else " (the whole process)"))
-    say(console, f"time      {_duration(total / per_second)} for {total:,} images; validation and samples come on top")
+    if config.max_seconds is not None:
+        seen = round(config.max_seconds * per_second)
+        say(console, f"images    {seen:,} in {config.max_seconds:g} seconds, less what validation and samples take")
+    else:
+        total = config.max_steps * config.trainer.batch_size * config.trainer.accumulate
+        time_taken = _duration(total / per_second)
+        say(console, f"time      {time_taken} for {total:,} images; validation and samples come on top")
     return per_second
 
 
@@ -93,7 +99,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
         config.data.n_bits,
         config.optim,
         images_per_step,
-        config.max_steps,
+        Clock(config.max_steps, config.max_seconds),
         config.seed,
         precision,
         recorded,

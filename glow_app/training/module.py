@@ -16,6 +16,7 @@ from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
 from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
 from glow_app.training.callbacks import figures_are_due
+from glow_app.training.clock import Clock
 from glow_app.training.optim import largest_first, learning_rate_factor, make_optimizer
 from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
@@ -34,7 +35,7 @@ class GlowModule(pl.LightningModule):
         n_bits: bits per subpixel; 0 for points.
         optim: optimizer and schedule.
         images_per_step: images behind one update, over all devices.
-        max_steps: updates of the whole run.
+        clock: of the run, by which its learning rate falls.
         seed: of the noise.
         conditioner_dtype: of the conditioners in training; None for float32.
         cuda_graph: whether training steps are recorded and replayed, see :mod:`glow_app.training.recorded`.
@@ -51,7 +52,7 @@ class GlowModule(pl.LightningModule):
         n_bits: int,
         optim: OptimConfig,
         images_per_step: int,
-        max_steps: int,
+        clock: Clock,
         seed: int,
         conditioner_dtype: torch.dtype | None,
         cuda_graph: bool,
@@ -61,7 +62,7 @@ class GlowModule(pl.LightningModule):
         self.n_bits = n_bits
         self.optim = optim
         self.images_per_step = images_per_step
-        self.max_steps = max_steps
+        self.clock = clock
         self.seed = seed
         self.conditioner_dtype = conditioner_dtype
         self.training_loss: Callable[[Batch], Tensor] = (
@@ -184,6 +185,6 @@ class GlowModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         optimizer = make_optimizer(self.flow.parameters(), self.optim, isinstance(self.training_loss, RecordedLoss))
-        factor = learning_rate_factor(self.optim, self.images_per_step, self.max_steps)
+        factor = learning_rate_factor(self.optim, self.images_per_step, self.clock)
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.config import OptimConfig
+from glow_app.training.clock import Clock
 from glow_app.training.recorded import RecordedAdam
 
 
@@ -90,13 +91,13 @@ def largest_first(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return sorted(params, key=lambda parameter: -parameter.numel())
 
 
-def learning_rate_factor(config: OptimConfig, images_per_step: int, max_steps: int) -> Callable[[int], float]:
+def learning_rate_factor(config: OptimConfig, images_per_step: int, clock: Clock) -> Callable[[int], float]:
     """Step -> what the learning rate is multiplied by: linear warm-up over images, then constant or cosine to 0.
 
     Args:
         config: ``warmup_images`` and ``decay``.
         images_per_step: images behind one update, over all devices.
-        max_steps: updates of the whole run, the end of the cosine.
+        clock: tells where the cosine ends, and how far the run is on the way there.
     """
     warmup_steps = config.warmup_images / images_per_step
 
@@ -104,7 +105,6 @@ def learning_rate_factor(config: OptimConfig, images_per_step: int, max_steps: i
         warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
         if config.decay == "constant":
             return warm
-        done = min(1.0, max(0.0, (step - warmup_steps) / max(1.0, max_steps - warmup_steps)))
-        return warm * 0.5 * (1 + math.cos(math.pi * done))
+        return warm * 0.5 * (1 + math.cos(math.pi * clock.part(step, first=warmup_steps)))
 
     return factor

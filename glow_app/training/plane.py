@@ -9,7 +9,7 @@ from glow_app import plane_figures
 from glow_app.data.points import Points
 from glow_app.evaluation.plane import Square, portrait
 from glow_app.training.album import Album
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.callbacks import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
 
 SQUARE = Square(side=10.0, cells=200)
@@ -44,7 +44,7 @@ class Portraits(AfterUpdate):
 
     def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
-        if not trainer.is_global_zero or (step % self.every and step != trainer.max_steps):
+        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
             return
         assert isinstance(pl_module, GlowModule)
         with self.weights(), pl_module.float32_evaluation():

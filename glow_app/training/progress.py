@@ -5,10 +5,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from glow_app.data.sampler import Batch
-from glow_app.training.callbacks import figures_are_due
+from glow_app.training.callbacks import figures_are_due, is_last_step
+from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
 from glow_app.units import Unit, unit_of
 
@@ -21,24 +22,26 @@ class ProgressReport(pl.Callback):
 
     Args:
         console: where to write.
+        clock: of the run, which tells how far it is.
     """
 
     STRETCH = 5.0
     """Seconds over which the speed is measured."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Clock) -> None:
         super().__init__()
         self.console = console
+        self.clock = clock
         self._progress = Progress(
             TextColumn("[bold]training"),
             BarColumn(bar_width=28),
-            MofNCompleteColumn(),
+            TextColumn("[progress.download]{task.fields[count]}"),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("training", status="", total=None)
+        self._task = self._progress.add_task("training", status="", count="", total=1.0)
         self._smoothed: float | None = None
         self._images = 0
         self._since = 0.0
@@ -48,7 +51,7 @@ class ProgressReport(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             self._progress.start()
-            self._progress.update(self._task, total=trainer.max_steps, completed=trainer.global_step)
+            self._show(trainer, pl_module)
         self._last_end = time.perf_counter()
 
     def on_train_batch_start(
@@ -64,7 +67,7 @@ class ProgressReport(pl.Callback):
         now = time.perf_counter()
         self._since += now - self._last_end
         self._last_end = now
-        if self._since < self.STRETCH and trainer.global_step != trainer.max_steps:
+        if self._since < self.STRETCH and not is_last_step(trainer):
             self._show(trainer, pl_module)
             return
         assert isinstance(pl_module, GlowModule)
@@ -99,7 +102,8 @@ class ProgressReport(pl.Callback):
         status, unit = "", _unit(module)
         if self._smoothed is not None:
             status = f"{unit.figure(self._smoothed, 3)} {unit.name}  {self.images_per_second:,.0f} {unit.things}/s"
-        self._progress.update(self._task, completed=trainer.global_step, status=status)
+        step = trainer.global_step
+        self._progress.update(self._task, completed=self.clock.part(step), count=self.clock.count(step), status=status)
 
 
 def _unit(module: pl.LightningModule) -> Unit:

@@ -14,6 +14,7 @@ from glow_app.evaluation.plane import entropies
 from glow_app.flows import Flow
 from glow_app.progress import say
 from glow_app.published import PUBLISHED, departures
+from glow_app.training.clock import Clock
 from glow_app.units import unit_of
 
 CODEC_IMAGES = 1000
@@ -52,9 +53,12 @@ def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
     together = f", {n_processes} processes" if n_processes > 1 else ""
     things = unit_of(config.data.n_bits).things
+    length = f"{config.max_steps:,} steps"
+    if config.max_seconds is not None:
+        length = f"{config.max_seconds:g} seconds, in steps"
     lines = [
         f"model     {config.model.shape}, {n_parameters / 1e6:.2f}M parameters",
-        f"training  {config.max_steps:,} steps of {trainer.batch_size * trainer.accumulate} {things}, "
+        f"training  {length} of {trainer.batch_size * trainer.accumulate} {things}, "
         f"{config.optim.name}, lr {config.optim.lr:g}, {trainer.precision}{together}",
     ]
     if config.published is not None:
@@ -106,7 +110,10 @@ def where(
     model = f"checkpoint={run_folder}"
     of_points = [f"glow-plot2d {model} film=true", f"glow-evaluate {model}"]
     commands = of_points if isinstance(train, Points) else _commands_for_images(config, model, train, held_out)
-    for command in [*commands, f"glow-train resume={run_folder} max_steps={2 * config.max_steps}"]:
+    longer = f"max_steps={2 * config.max_steps}"
+    if config.max_seconds is not None:
+        longer = f"max_seconds={2 * config.max_seconds:g}"
+    for command in [*commands, f"glow-train resume={run_folder} {longer}"]:
         say(console, f"  {command}")
 
 
@@ -124,8 +131,11 @@ def _commands_for_images(
     return [*commands, f"glow-demo {model}{split}"]
 
 
-def interrupted(step: int, max_steps: int, run_folder: Path, console: Console) -> None:
+def interrupted(step: int, clock: Clock, run_folder: Path, console: Console) -> None:
     """What a person who stopped a run wants to know: everything up to ``step`` is saved."""
-    end = "; what is left is its end" if step >= max_steps else ""
-    say(console, f"\nstopped; everything up to step {step:,} of {max_steps:,} is saved{end}. Go on with")
+    end = "; what is left is its end" if clock.is_over(step) else ""
+    of = f"{clock.max_steps:,}"
+    if clock.max_seconds is not None:
+        of = f"a run of {clock.length}, {clock.seconds:.0f} of them over,"
+    say(console, f"\nstopped; everything up to step {step:,} of {of} is saved{end}. Go on with")
     say(console, f"  glow-train resume={run_folder}")

@@ -30,6 +30,7 @@ from glow_app.training import metrics, report
 from glow_app.training.album import Album
 from glow_app.training.callbacks import LearningRate
 from glow_app.training.checkpoint import read_checkpoint, require_state_of, require_weights_of
+from glow_app.training.clock import Clock
 from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
 from glow_app.training.explained import explained
@@ -44,7 +45,7 @@ from glow_app.training.samples import SampleGrids
 from glow_app.training.saving import Checkpoints
 from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.strips import Strips
-from glow_app.training.trainer import Layout, layout, make_trainer, records_steps
+from glow_app.training.trainer import Layout, layout, make_trainer, records_steps, validate_every
 from glow_app.training.watch import Watch
 
 GRID = 32
@@ -66,6 +67,7 @@ class _Run:
     test: ImageSource | None
     module: GlowModule
     average: WeightAverage | None
+    clock: Clock
 
     def final_weights(self) -> AbstractContextManager[None]:
         """Inside, the flow has the weights that the run is judged by."""
@@ -95,9 +97,12 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         keep_freed_memory()
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     resumed_step = 0 if saved is None else saved["global_step"]
+    clock = Clock(config.max_steps, config.max_seconds)
+    if saved is not None and clock.state_key in saved["callbacks"]:
+        clock.load_state_dict(saved["callbacks"][clock.state_key])
     train = open_split(config.data, "train", console)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
-    if resumed_step >= config.max_steps and _has_ended(config, run_folder, resumed_step, test):
+    if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
         _nothing_left(config, checkpoint, resumed_step, console)
         return
     flow = _build(config, train)
@@ -108,7 +113,8 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    run = _Run(config, run_folder, console, train, val, test, _module(flow, config, where), average)
+    module = _module(flow, config, where, clock)
+    run = _Run(config, run_folder, console, train, val, test, module, average, clock)
     with trained_alone(run_folder) if first else nullcontext():
         _train(run, where, checkpoint, resumed_step)
 
@@ -126,7 +132,8 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int)
     checkpoints = Checkpoints(run.folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
     loggers = make_loggers(config, run.folder, resumed_step, console) if first else []
     watch = Watch()
-    callbacks = [watch, *_callbacks(run, checkpoints)]
+    callbacks = [watch, run.clock, *_callbacks(run, checkpoints)]  # the clock before all that ask for the last step
+    trains = not run.clock.is_over(resumed_step)
     trainer = make_trainer(config, where, run.folder, run.val is not None, callbacks, loggers)
     device = trainer.strategy.root_device
     data = _data_module(run, where)
@@ -136,8 +143,8 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int)
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
             ending = True
             signals.obey_at_once()
-            validated = config.max_steps % min(config.validate_every, config.max_steps) == 0
-            if run.val is not None and not (validated and resumed_step < config.max_steps):
+            ends_validated = config.max_seconds is not None or config.max_steps % validate_every(config) == 0
+            if run.val is not None and not (trains and ends_validated):
                 trainer.validate(run.module, data, verbose=False)
             _conclude(run, trainer, device)
         except Interrupted as stop:
@@ -145,7 +152,7 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int)
                 if not ending:
                     _export(run, trainer.global_step, {})
                     _draw_curves(run)
-                report.interrupted(checkpoints.saved_step, config.max_steps, run.folder, console)
+                report.interrupted(checkpoints.saved_step, run.clock, run.folder, console)
                 if stop.number == REQUEUE:
                     say(console, requeue())
             raise stop.exit() from None
@@ -157,7 +164,9 @@ def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSour
         card, _ = read_card(run_folder / "model")
     except UserError:
         return False
-    return step > config.max_steps or (card.step == step and (test is None or _has_told_test(run_folder, step)))
+    if config.max_seconds is None and step > config.max_steps:
+        return True
+    return card.step == step and (test is None or _has_told_test(run_folder, step))
 
 
 def _has_told_test(run_folder: Path, step: int) -> bool:
@@ -167,9 +176,10 @@ def _has_told_test(run_folder: Path, step: int) -> bool:
 
 
 def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, console: Console) -> None:
-    text = f"{checkpoint} is at step {step:,} of max_steps={config.max_steps}: nothing is left to do"
+    key, value = ("max_steps", config.max_steps) if config.max_seconds is None else ("max_seconds", config.max_seconds)
+    text = f"{checkpoint} is at step {step:,} of {key}={value}: nothing is left to do"
     if config.resume != AUTO:
-        raise UserError(f"{text}; give a larger max_steps")
+        raise UserError(f"{text}; give a larger {key}")
     say(console, text)  # a job that is queued again after its end has ended well
 
 
@@ -221,13 +231,13 @@ def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
         raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
 
 
-def _module(flow: Flow, config: TrainConfig, where: Layout) -> GlowModule:
+def _module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) -> GlowModule:
     return GlowModule(
         flow,
         n_bits=config.data.n_bits,
         optim=config.optim,
         images_per_step=config.trainer.batch_size * config.trainer.accumulate,
-        max_steps=config.max_steps,
+        clock=clock,
         seed=config.seed,
         conditioner_dtype=PRECISIONS[config.trainer.precision],
         cuda_graph=records_steps(config, where),
@@ -240,7 +250,7 @@ def _data_module(run: _Run, where: Layout) -> ImageDataModule:
         run.train,
         run.val,
         batch_size=config.trainer.batch_size // where.world_size,
-        n_steps=config.max_steps * config.trainer.accumulate,
+        n_steps=run.clock.most_steps * config.trainer.accumulate,
         seed=config.seed,
         flip=config.data.flip,
         shift=config.data.shift,
@@ -259,7 +269,7 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
         LearningRate(),
         *_pictures(run),
         checkpoints,
-        ProgressReport(run.console),
+        ProgressReport(run.console, run.clock),
     ]
 
 

@@ -12,7 +12,7 @@ from glow_app import figures
 from glow_app.likelihood import quantize
 from glow_app.progress import say
 from glow_app.training.album import Album
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.callbacks import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
 
 
@@ -52,7 +52,7 @@ class SampleGrids(AfterUpdate):
 
     def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
-        if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
+        if trainer.is_global_zero and (step % self.every == 0 or is_last_step(trainer)):
             assert isinstance(pl_module, GlowModule)
             with self.weights(), pl_module.float32_evaluation():
                 for temperature in self.temperatures:

@@ -15,7 +15,7 @@ from rich.console import Console
 from glow_app.durable import CannotWrite, remove_unfinished
 from glow_app.errors import UserError
 from glow_app.progress import say
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.callbacks import AfterUpdate, is_last_step
 from glow_app.training.checkpoint import checkpoint_path, checkpoints_of, is_finite
 from glow_app.training.metrics import MetricsCSV
 from glow_app.training.signals import Interrupted, Signals
@@ -154,7 +154,7 @@ class Checkpoints(AfterUpdate):
         asked, late = _agreed(trainer, self.signals.asked, late)
         if (
             step % self.every == 0
-            or step == trainer.max_steps
+            or is_last_step(trainer)
             or self._reached is not None
             or late
             or asked

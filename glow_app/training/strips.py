@@ -16,7 +16,7 @@ from glow_app.evaluation.moments import flat, unflat
 from glow_app.likelihood import dequantize, encoding_noise, quantize
 from glow_app.progress import say
 from glow_app.training.album import Album
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.callbacks import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
 
 STEPS = 9
@@ -77,7 +77,7 @@ class Strips(AfterUpdate):
     @torch.no_grad()
     def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
-        if not trainer.is_global_zero or (step % self.every and step != trainer.max_steps):
+        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
             return
         assert isinstance(pl_module, GlowModule)
         # Other batch sizes than in training: each would be compiled anew.

@@ -85,9 +85,14 @@ def records_steps(config: TrainConfig, where: Layout) -> bool:
     return on_one_gpu and config.model.memory != "reversible" and not config.model.normalises_batches
 
 
+def validate_every(config: TrainConfig) -> int:
+    """Steps between two validations, of which the last step has one."""
+    return config.validate_every if config.max_seconds is not None else min(config.validate_every, config.max_steps)
+
+
 def log_every(config: TrainConfig) -> int:
     """Steps between two rows of training figures."""
-    return min(LOG_EVERY, config.max_steps)
+    return LOG_EVERY if config.max_seconds is not None else min(LOG_EVERY, config.max_steps)
 
 
 def make_trainer(
@@ -116,10 +121,10 @@ def make_trainer(
             devices=where.devices,
             num_nodes=where.machines,
             strategy="auto" if where.world_size == 1 else _together(),
-            max_steps=config.max_steps,
+            max_steps=config.max_steps if config.max_seconds is None else -1,  # of which the clock is the judge
             max_epochs=-1,
             accumulate_grad_batches=config.trainer.accumulate,
-            val_check_interval=min(config.validate_every, config.max_steps) * config.trainer.accumulate,
+            val_check_interval=validate_every(config) * config.trainer.accumulate,
             check_val_every_n_epoch=None,
             limit_val_batches=1.0 if validates else 0,
             num_sanity_val_steps=0,

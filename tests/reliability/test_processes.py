@@ -108,6 +108,13 @@ def same_metrics(run: Path, other: Path, from_step: int = 0) -> None:
             assert row[key] == pytest.approx(of_one[key], abs=1e-5)
 
 
+def test_all_processes_end_at_the_same_step_whatever_their_clocks(two: Ranks, tmp_path: Path) -> None:
+    first, second = two.call(work.timed, tmp_path, ["max_seconds=8.5", "validate_every=4"])
+    assert first == second
+    error, _, steps, seconds = first
+    assert (error, steps, seconds) == (None, 6, 9.0)  # a second and two seconds a step: the mean counts
+
+
 FAULTS = [(where, only, value) for where, only in (("loss", None), ("gradient", None), ("input", None), ("input", 1))
           for value in (float("nan"), float("inf"))]  # fmt: skip
 

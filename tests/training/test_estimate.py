@@ -33,6 +33,16 @@ def test_an_estimate_needs_no_data_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_an_estimate_of_a_run_in_seconds_tells_how_many_images_it_sees(tmp_path: Path) -> None:
+    result = call(tmp_path, "train", "experiment=paper_cifar10", "estimate=true", "max_seconds=600", *CUT)
+    assert result.returncode == 0, result.stderr
+    speed = re.search(r"speed     ([\d,.]+) images/s", result.stdout)
+    images = re.search(r"images    ([\d,]+) in 600 seconds", result.stdout)
+    assert speed is not None and images is not None
+    per_second, seen = (float(text[1].replace(",", "")) for text in (speed, images))
+    assert seen == pytest.approx(600 * per_second, rel=0.1)
+
+
 def test_an_estimate_of_a_resumed_run_is_refused(tmp_path: Path) -> None:
     result = call(tmp_path, "train", "resume=auto", "estimate=true")
     assert result.returncode == 2

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from glow_app.config import OptimConfig
+from glow_app.training.clock import Clock
 from glow_app.training.optim import PublishedAdamax, learning_rate_factor
 
 
@@ -49,15 +50,17 @@ def test_adamax_continues_from_its_state() -> None:
 
 
 def test_warm_up_is_linear_in_images() -> None:
-    factor = learning_rate_factor(config(warmup_images=1000), images_per_step=10, max_steps=500)
+    factor = learning_rate_factor(config(warmup_images=1000), images_per_step=10, clock=Clock(500, None))
     assert factor(0) == pytest.approx(0.01)
     assert factor(49) == pytest.approx(0.5)
     assert factor(99) == factor(400) == 1.0
 
 
 def test_cosine_falls_to_zero_at_the_last_step() -> None:
-    factor = learning_rate_factor(config(warmup_images=1000, decay="cosine"), images_per_step=10, max_steps=500)
+    factor = learning_rate_factor(
+        config(warmup_images=1000, decay="cosine"), images_per_step=10, clock=Clock(500, None)
+    )
     assert factor(100) == pytest.approx(1.0)
     assert factor(300) == pytest.approx(0.5)
     assert factor(500) == pytest.approx(0.0)
-    assert learning_rate_factor(config(decay="cosine"), 10, 500)(0) == 1.0
+    assert learning_rate_factor(config(decay="cosine"), 10, Clock(500, None))(0) == 1.0

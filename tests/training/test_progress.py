@@ -8,6 +8,7 @@ import torch
 
 from glow_app.data.sampler import Batch
 from glow_app.flows import Glow
+from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
 from glow_app.training.progress import ProgressReport
 from tests.training.runs import QUIET, configure
@@ -17,11 +18,13 @@ def test_a_first_update_that_takes_longer_than_a_stretch_is_waited_for(monkeypat
     """Accumulated batches, or an update that was left out: the speed is known before there is a loss."""
     monkeypatch.setattr(ProgressReport, "STRETCH", 0.0)
     flow = Glow((3, 4, 4), n_levels=1, n_steps=1, width=4)
-    module = GlowModule(flow, 8, configure().optim, 4, 8, seed=0, conditioner_dtype=None, cuda_graph=False)
+    module = GlowModule(flow, 8, configure().optim, 4, Clock(8, None), seed=0, conditioner_dtype=None, cuda_graph=False)
     module.log = lambda *_: None  # type: ignore[method-assign]  # no Trainer takes it
-    trainer: Any = SimpleNamespace(global_step=0, max_steps=8, world_size=1, is_global_zero=False, log_every_n_steps=1)
+    trainer: Any = SimpleNamespace(
+        global_step=0, max_steps=8, should_stop=False, world_size=1, is_global_zero=False, log_every_n_steps=1
+    )
     batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.arange(2), None)
-    report = ProgressReport(QUIET)
+    report = ProgressReport(QUIET, module.clock)
     report.on_train_start(trainer, module)
     for loss in (None, torch.tensor(7.0)):
         module.last_loss = loss

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from glow_app.data.sampler import Batch
 from glow_app.errors import UserError
 from glow_app.training import metrics, recorded
+from glow_app.training.clock import Clock
 from glow_app.training.estimate import estimate
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
@@ -73,7 +74,9 @@ def a_batch(seed: int, n: int = 4) -> Batch:
 
 def a_module(cuda_graph: bool) -> GlowModule:
     flow = small_glow(dtype=torch.float32).train()
-    return GlowModule(flow, 8, configure().optim, 4, 4, seed=0, conditioner_dtype=None, cuda_graph=cuda_graph)
+    return GlowModule(
+        flow, 8, configure().optim, 4, Clock(4, None), seed=0, conditioner_dtype=None, cuda_graph=cuda_graph
+    )
 
 
 def test_a_recording_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
