@@ -8,7 +8,7 @@ import platform
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
 
@@ -82,4 +82,11 @@ def save_configuration(config: TrainConfig, run_folder: Path) -> None:
 
 def versions() -> dict[str, str]:
     """Of Python and the libraries that decide what a run computes."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # glow_app itself, run from a checkout
+        return "not installed"

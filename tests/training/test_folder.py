@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from glow_app.errors import UserError
+from glow_app.training import folder
 from glow_app.training.folder import LOCK, trained_alone
 
 HOLD = """
@@ -51,3 +53,13 @@ def test_where_there_are_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch: pyt
     with trained_alone(tmp_path / "run"):
         pass
     assert (tmp_path / "run").is_dir()
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "glow_app":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(folder, "version", version)
+    assert folder.versions()["glow_app"] == "not installed" and folder.versions()["torch"] == "1.0"

@@ -1,0 +1,82 @@
+"""``cifar10``: the paper's model of CIFAR-10, trained for a given time, and bits/dim of all 10,000 test images.
+
+L=3 K=32 width 512, affine, 44.6M parameters; conditioners in bfloat16, steps in a CUDA graph; Adam, whose learning rate
+falls to 0 over the time; averaged weights. 1,000 of the training images are for validation, halfway and at the end.
+"""
+
+from typing import Any
+
+from benchmarks.gpu.data import unpack_cifar10
+from benchmarks.gpu.findings import card, curve, evaluation, newest
+from benchmarks.gpu.work import Plan, Stage, Work
+
+STEPS_A_SECOND = 50
+"""About, on an H100: 64 images in 17.6 ms, measured, and what a run adds to its steps."""
+
+MODEL = (
+    "model=glow", "model.scale=bounded", "trainer=gpu", "trainer.batch_size=64", "data.shift=0", "optim.lr=1e-3",
+    "optim.warmup_images=32000", "val_images=1000", "data.validation=1000", "temperatures=[0.5,0.6,0.7,0.8,0.9,1.0]",
+)  # fmt: skip
+
+TINY = (
+    "model=tiny", "model.n_levels=2", "model.n_steps=1", "model.width=8", "trainer.batch_size=8",
+    "optim.warmup_images=16", "data.validation=16", "val_images=16", "temperatures=[0.7]", "init_images=32",
+)  # fmt: skip
+
+
+def data(work: Work) -> dict[str, Any]:
+    """Unpacks."""
+    unpack_cifar10(list(work.packed.glob("cifar10_*.npz")), work.folder / "cifar10")
+    return {}
+
+
+def training(work: Work) -> dict[str, Any]:
+    """Trains, or goes on; the test at the end is of all test images, in float32."""
+    halfway = 1 + round(work.training * (2 if work.rehearsal else STEPS_A_SECOND) / 2)
+    work.command(
+        "train", "name=cifar10", "resume=auto", "data=cifar10", f"data.root={work.folder / 'cifar10'}",
+        "data.cache=false",  # all of it is in memory
+        *(TINY if work.rehearsal else MODEL), f"max_seconds={work.training}", f"validate_every={halfway}",
+        "samples_every=1000000", "checkpoint_every=1000000", "checkpoint_minutes=3",
+    )  # fmt: skip
+    run = newest("runs/cifar10/*", work.folder)
+    told = card(run)
+    grids = sorted((run / "samples").glob(f"step_{told['step']:08d}_T*.png"))
+    work.bring_pictures("samples.png", grids)
+    batch = 8 if work.rehearsal else 64
+    return {"steps": told["step"], "images_seen": batch * told["step"], "validation": curve(run), **told["metrics"]}
+
+
+def export(work: Work) -> dict[str, Any]:
+    """The weights in bfloat16."""
+    run = newest("runs/cifar10/*", work.folder)
+    folder = work.folder / "cifar10_bf16"
+    work.command("export", f"checkpoint={run}", "storage=bf16", f"output={folder}")
+    return {"bytes": (folder / "model.safetensors").stat().st_size}
+
+
+def bound(work: Work) -> dict[str, Any]:
+    """The bound of ten draws beside the figure of one, of the weights in bfloat16 (conditioners compute in float32)."""
+    run, draws, n = work.folder / "cifar10_bf16", 2 if work.rehearsal else 10, 16 if work.rehearsal else 1000
+    work.command(
+        "evaluate", f"checkpoint={run}", "data=cifar10", f"data.root={work.folder / 'cifar10'}",
+        f"importance_samples={draws}", f"check_images={n}", f"gap_images={n}", f"output={work.folder / 'bound'}",
+        "batch_size=200",
+    )  # fmt: skip
+    return evaluation(work.folder / "bound")
+
+
+def weights(work: Work) -> dict[str, Any]:
+    """The exported folder, in parts."""
+    return work.bring_folder(work.folder / "cifar10_bf16")
+
+
+STAGES = (
+    Stage("data", 15, data),
+    Stage("training", 45, training, after="data"),
+    Stage("export", 25, export, after="training"),
+    Stage("weights", 5, weights, after="export"),
+    Stage("bound", 60, bound, after="export"),
+)
+
+PLAN = Plan(STAGES, STAGES, training=540.0, overhead=60.0)
