@@ -21,7 +21,7 @@ from benchmarks import report
 from benchmarks.shapes import faces
 from benchmarks.timing import Requirement
 from glow_app.flows import Chain, Glow, initialize
-from glow_app.flows.execution import MEMORY_MODES
+from glow_app.flows.memory import MEMORY_MODES
 
 STEPS, BATCH, NEW = 300, 32, 256
 LEARNING_RATE = 1e-3

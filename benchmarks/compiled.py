@@ -27,7 +27,7 @@ from benchmarks.peers import BF16, PEERS, PLAIN, RECORDED, Implementation, built
 from benchmarks.shapes import DEEP, NARROW, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
 from benchmarks.train_step import STEP_BOUNDS, training_step
-from glow_app.training.compiling import compile_flow
+from glow_app.training.fast.compile import compile_flow
 
 HOW = {"cpu": ("none", "steps", "full"), "cuda": ("none", "steps")}
 """On a GPU, ``full`` takes minutes to generate the code of a deep model, and is left out."""

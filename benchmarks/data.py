@@ -30,10 +30,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2 as transforms
 
 from glow_app.data.cache import cached
-from glow_app.data.draw_face import draw_face, sample_factors
+from glow_app.data.faces.face import draw_face, sample_factors
 from glow_app.data.image import open_image, to_tensor
-from glow_app.data.sampler import Batch, StreamBatches, TrainingStream
 from glow_app.data.source import ImageSource
+from glow_app.data.stream import Batch, StreamBatches, TrainingStream
 from glow_app.data.transforms import celeba_aligned
 
 SIZE, CROP, BATCH = 64, 148, 64

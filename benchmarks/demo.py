@@ -20,14 +20,14 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.shapes import faces
+from glow_app.artifacts.card import Card
+from glow_app.artifacts.weights import export
 from glow_app.build import PRECISIONS
-from glow_app.card import Card
-from glow_app.config_model import GlowConfig
+from glow_app.config.model import GlowConfig
 from glow_app.demo import show
 from glow_app.demo.studio import Moves, Studio
-from glow_app.evaluation.directions import Directions
-from glow_app.exported import export
 from glow_app.flows import Glow, initialize
+from glow_app.latents.directions import Directions
 from glow_app.model import Model, load
 
 SHAPES = {

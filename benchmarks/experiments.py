@@ -6,8 +6,8 @@ No GPU is used. What a training step of the experiment's model has live at most,
 counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU, and continued in
 a straight line to the experiment's K and batch. To it are added 4 bytes per parameter each for weights and gradients, 4
 more for the sum of gradients if recorded steps (trainer.cuda_graph) are accumulated, 8 for the optimizer and 4 for
-averaged weights; and what a GPU multiplies with (glow_app/flows/products.py), all of it and twice that of the largest
-level, for its gradients.
+averaged weights; and what a GPU multiplies with (glow_app/flows/fast/matmul.py), all of it and twice that of the
+largest level, for its gradients.
 Not in it: libraries, workspaces and fragmentation; so an experiment is sized to 70% of its GPU's memory. With
 trainer.precision=bf16 less is needed than this.
 """
@@ -26,10 +26,11 @@ from benchmarks.report import CONSOLE
 from benchmarks.shapes import faces
 from glow_app.build import build_flow
 from glow_app.cli import conf_folder
-from glow_app.config import TrainConfig
-from glow_app.config_check import check
-from glow_app.config_model import GlowConfig
-from glow_app.flows import initialize, products
+from glow_app.config.check import check
+from glow_app.config.model import GlowConfig
+from glow_app.config.train import TrainConfig
+from glow_app.flows import initialize
+from glow_app.flows.fast import matmul
 from glow_app.flows.glow import Level
 from glow_app.training.trainer import Layout, records_steps
 
@@ -88,7 +89,7 @@ def matrices(model: GlowConfig, size: int) -> int:
         of_levels = []
         for number, level in enumerate(cast(list[Level], list(flow.levels)), start=1):
             nets = [step.coupling.conditioner.layers() for step in cast(list[Any], level.steps.steps)]
-            found = products.joint_matrices(nets, size >> number, size >> number, torch.float32)
+            found = matmul.joint_matrices(nets, size >> number, size >> number, torch.float32)
             of_levels.append(sum(matrix.nbytes for matrix in found))
     return sum(of_levels) + 2 * max(of_levels)
 

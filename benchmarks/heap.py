@@ -1,4 +1,4 @@
-"""What ``glow_app.heap`` buys on a CPU: training steps in processes that keep freed memory, and in such that do not.
+"""What ``glow_app.runtime.malloc`` buys on a CPU: training steps in processes that keep freed memory, and in others.
 
     python -m benchmarks.heap
     python -m benchmarks.heap --shapes 32-L3-K8-w512 --repeats 3
@@ -23,7 +23,7 @@ from benchmarks.peers import PLAIN, built
 from benchmarks.shapes import CELEBA, LARGE, NARROW, SHAPES, WIDE, faces
 from benchmarks.timing import Quartiles, measure
 from benchmarks.train_step import training_step
-from glow_app.heap import keep_freed_memory
+from glow_app.runtime.malloc import keep_freed_memory
 
 KEPT, GIVEN_BACK = "kept", "given back"
 WARM_UP = 3

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.models import FreiaGlow, Model, NflowsGlow, OurGlow, ants_glow, normflows_glow
 from benchmarks.shapes import Shape
-from glow_app.flows import execution
+from glow_app.flows.memory import MEMORY_MODES
 
 PLAUSIBLE_BITS = (5.5, 8.0)
 """Bits/dim of a Glow that has been initialised from natural-ish images of 8 bits and not trained."""
@@ -56,7 +56,7 @@ BF16 = Implementation("glow_app bf16", "bfloat16 conditioners", lambda s: OurGlo
 MEMORY = {
     memory: Implementation(f"glow_app {memory}", f"memory={memory}", lambda s, m=memory: OurGlow(s, None, m))
     for memory in ("checkpoint", "reversible")
-    if memory in execution.MEMORY_MODES
+    if memory in MEMORY_MODES
 }
 OURS = (PLAIN, BF16, *MEMORY.values())
 RECORDED = tuple(

@@ -18,11 +18,11 @@ import glow_app
 from benchmarks import demo_picture
 from glow_app import figures
 from glow_app.build import open_source
-from glow_app.config_check import check_choice
-from glow_app.config_data import DrawnFacesConfig
+from glow_app.config.check import check_choice
+from glow_app.config.data import DrawnFacesConfig
 from glow_app.data.source import ImageSource
-from glow_app.evaluation.directions import Directions
-from glow_app.evaluation.interpolation import between
+from glow_app.latents.directions import Directions
+from glow_app.latents.interpolation import between
 from glow_app.model import Model
 
 NAME = "faces64"

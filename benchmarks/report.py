@@ -21,7 +21,7 @@ from benchmarks.peers import PEERS, Check, Implementation
 from benchmarks.shapes import PUBLISHED, SHAPES, Shape
 from benchmarks.timing import Quartiles, Requirement, Timing, ratio
 from glow_app.build import forbid_tf32
-from glow_app.heap import keep_freed_memory
+from glow_app.runtime.malloc import keep_freed_memory
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt  # the backend has to be chosen first

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.data.draw_face import draw_face, sample_factors
+from glow_app.data.faces.face import draw_face, sample_factors
 from glow_app.likelihood import dequantize
 
 

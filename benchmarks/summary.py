@@ -61,9 +61,9 @@ def details() -> str:
         compilations(compiled["shapes"]),
         "## What it buys to keep freed memory",
         "glibc gives large blocks back to the system as soon as they are freed, and every step asks for them again, "
-        "page by page. On a CPU every command keeps them (`glow_app/heap.py`), and so do all of these benchmarks, "
-        f"for the peers too. CPU time of a training step in processes that do and do not, on {machine(heap)}; "
-        f"{heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
+        "page by page. On a CPU every command keeps them (`glow_app/runtime/malloc.py`), and so do all of these "
+        "benchmarks, for the peers too. CPU time of a training step in processes that do and do not, on "
+        f"{machine(heap)}; {heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
         kept_memory(heap["shapes"]),
         "## What a run adds to its steps",
         "Loader, guards, averages and figures, which `glow-train` has and the steps timed above have not: time of a "

@@ -18,9 +18,9 @@ from benchmarks.models import Model
 from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, RECORDED, Check, Implementation, built, check
 from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
-from glow_app.data.sampler import Batch
+from glow_app.data.stream import Batch
+from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
 from glow_app.training.optim import largest_first
-from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
 LEARNING_RATE = 1e-5
 """Small: hundreds of steps on one batch must not carry a model to where numbers are not finite."""

@@ -30,9 +30,9 @@ from benchmarks.shapes import NARROW, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Timing, measure, per_run, ratio, warmed
 from benchmarks.train_step import training_step
 from glow_app.cli import conf_folder
-from glow_app.config import TrainConfig
-from glow_app.config_check import check
-from glow_app.data.sampler import Batch
+from glow_app.config.check import check
+from glow_app.config.train import TrainConfig
+from glow_app.data.stream import Batch
 from glow_app.training.module import GlowModule
 from glow_app.training.run import fit
 

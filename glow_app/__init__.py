@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glow_app.evaluation.directions import Directions
+    from glow_app.latents.directions import Directions
     from glow_app.model import Model
 
 __all__ = ["load", "load_directions"]
@@ -52,14 +52,14 @@ def load_directions(path: str | Path, method: str = "mean_difference") -> "Direc
     Args:
         path: their folder, or that of the run which contains it as ``directions/``; or the name of a shipped model,
             or ``hf://owner/name``.
-        method: ``mean_difference``, ``balanced`` or ``discriminant``; see :mod:`glow_app.evaluation.directions`.
+        method: ``mean_difference``, ``balanced`` or ``discriminant``; see :mod:`glow_app.latents.directions`.
 
     Returns:
-        a :class:`glow_app.evaluation.directions.Directions`, for :meth:`glow_app.model.Model.edit`.
+        a :class:`glow_app.latents.directions.Directions`, for :meth:`glow_app.model.Model.edit`.
 
     Raises:
         UserError: they are not there, damaged, or not of this method.
     """
-    from glow_app.evaluation.directions import load
+    from glow_app.latents.directions import load
 
     return load(path, method)

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from glow_app.config_data import (
+from glow_app.config.data import (
     CelebAConfig,
     CelebAHQConfig,
     Cifar10Config,
@@ -19,18 +19,18 @@ from glow_app.config_data import (
     PicturesConfig,
     PointsConfig,
 )
-from glow_app.config_model import GlowConfig, ModelConfig, NiceConfig, PlaneConfig, RealNVPConfig
-from glow_app.data.celeba import CelebA
-from glow_app.data.celeba_hq import CelebAHQ, Partition
-from glow_app.data.cifar import Cifar10
-from glow_app.data.drawn_faces import DrawnFaces
-from glow_app.data.files import OnCorrupt
-from glow_app.data.folder import Folder
+from glow_app.config.model import GlowConfig, ModelConfig, NiceConfig, PlaneConfig, RealNVPConfig
+from glow_app.data.formats.files import OnCorrupt
 from glow_app.data.image import Channels
-from glow_app.data.imagenet import Distribution, SmallImageNet
-from glow_app.data.lsun import Lsun, LsunSquares
-from glow_app.data.mnist import Mnist, Variant
-from glow_app.data.points import Points
+from glow_app.data.sets.celeba import CelebA
+from glow_app.data.sets.celeba_hq import CelebAHQ, Partition
+from glow_app.data.sets.cifar import Cifar10
+from glow_app.data.sets.drawn_faces import DrawnFaces
+from glow_app.data.sets.folder import Folder
+from glow_app.data.sets.imagenet import Distribution, SmallImageNet
+from glow_app.data.sets.lsun import Lsun, LsunSquares
+from glow_app.data.sets.mnist import Mnist, Variant
+from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Flow, Glow, Nice, Plane, RealNVP

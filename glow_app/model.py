@@ -9,20 +9,20 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app import likelihood
-from glow_app.card import Card
+from glow_app.artifacts.card import Card
+from glow_app.artifacts.weights import Exported
+from glow_app.artifacts.weights import load as load_exported
 from glow_app.data.image import Channels, normalized
 from glow_app.data.picture import fitted, open_picture
 from glow_app.errors import UserError
-from glow_app.evaluation import interpolation
-from glow_app.evaluation.sampling import Sampler
-from glow_app.exported import Exported
-from glow_app.exported import load as load_exported
 from glow_app.flows import Flow
+from glow_app.latents import interpolation
+from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
 from glow_app.units import POINTS
 
 if TYPE_CHECKING:
-    from glow_app.evaluation.directions import Directions
+    from glow_app.latents.directions import Directions
 
 Images = Tensor | Image.Image | str | Path | Sequence["Tensor | Image.Image | str | Path"]
 """One image or several: uint8 tensors (C, H, W) or (B, C, H, W), PIL images, or files."""
@@ -142,7 +142,7 @@ class Model:
         label: int | None = None,
         first: int = 0,
     ) -> Tensor:
-        """New images, uint8 (n, C, H, W): the numbers ``first`` ... of :class:`glow_app.evaluation.sampling.Sampler`.
+        """New images, uint8 (n, C, H, W): the numbers ``first`` ... of :class:`glow_app.latents.sampling.Sampler`.
 
         Image ``i`` is a function of (seed, i, temperature, label). Kingma & Dhariwal 2018, sec. 6.2 (temperature).
 
@@ -171,7 +171,7 @@ class Model:
             start: one image.
             end: one image.
             steps: how many.
-            path: ``linear``, as published, or ``spherical``; see :mod:`glow_app.evaluation.interpolation`.
+            path: ``linear``, as published, or ``spherical``; see :mod:`glow_app.latents.interpolation`.
             label: class of both, for a class-conditional model.
         """
         a, b = self.encode(start, label), self.encode(end, label)

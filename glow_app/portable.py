@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glow_app.decoder import Decoder
-from glow_app.durable import write_durably
+from glow_app.artifacts.decoder import Decoder
 from glow_app.errors import UserError
 from glow_app.flows import Flow
+from glow_app.runtime.atomic import write_durably
 
 CHECKED_IMAGES = (1, 3)
 """Batches that are decoded by the file and by the model."""

@@ -3,10 +3,10 @@
 from rich.console import Console
 
 from glow_app.build import cache_folder, open_source
-from glow_app.config_data import DataConfig
+from glow_app.config.data import DataConfig
 from glow_app.data.cache import CachedSource, cached, default_workers
 from glow_app.data.source import ImageSource
-from glow_app.progress import counting, say
+from glow_app.runtime.console import counting, say
 
 
 def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.flows import Glow, initialize
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
 from tests.flows.models import small_glow

@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 
 import glow_app
+from glow_app.artifacts.weights import export
+from glow_app.artifacts.weights import load as load_exported
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import Directions
-from glow_app.exported import export
-from glow_app.exported import load as load_exported
+from glow_app.latents.directions import Directions
 from glow_app.likelihood import dequantization_noise, log_prob
 from glow_app.model import Model
+from tests.artifacts.test_weights import card_of
 from tests.flows.models import small_glow
-from tests.test_exported import card_of
 
 
 def make(folder: Path, **options: object) -> Model:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from benchmarks.gpu.machine import facts, query
-from glow_app.durable import write_durably
 from glow_app.figures import stacked
+from glow_app.runtime.atomic import write_durably
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 
-from glow_app.card import model_folder, read_card
-from glow_app.config_data import DATA_SCHEMAS
+from glow_app.artifacts.card import model_folder, read_card
+from glow_app.config.data import DATA_SCHEMAS
 from glow_app.errors import UserError
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)

@@ -24,9 +24,8 @@ from glow_app.cli.resume import resumed, runs_like
 from glow_app.cli.retrace import training_command
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.sweep import conclude, interrupted, with_notice
-from glow_app.config import AUTO, PrepareConfig, TrainConfig
-from glow_app.config_check import check
-from glow_app.config_use import (
+from glow_app.config.check import check
+from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
     DirectionsConfig,
@@ -39,9 +38,10 @@ from glow_app.config_use import (
     Plot2dConfig,
     SampleConfig,
 )
+from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
-from glow_app.place import place
-from glow_app.training.folder import folder_of
+from glow_app.runtime.rank import place
+from glow_app.training.checkpoints.run_folder import folder_of
 
 U = TypeVar("U", bound=OpenConfig)
 
@@ -241,7 +241,7 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
 
 def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
     """The folder of the run, and the checkpoint to go on from: the same in all processes of the run."""
-    from glow_app import processes
+    from glow_app.runtime import distributed
 
     def decide() -> str:
         if composed.resume is None:
@@ -252,7 +252,7 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
             found = _find_run(str(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
 
-    folder, checkpoint = json.loads(processes.agreed(decide))
+    folder, checkpoint = json.loads(distributed.agreed(decide))
     return Path(folder), None if checkpoint is None else Path(checkpoint)
 
 
@@ -280,8 +280,8 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
 
     That is a run that never came to its first checkpoint, or a new one. A sweep's job looks only at its own folder.
     """
-    from glow_app.progress import say
-    from glow_app.training.checkpoint import newest_whole
+    from glow_app.runtime.console import say
+    from glow_app.training.checkpoints.format import newest_whole
 
     new = _new_run_folder(config.name)
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -298,6 +298,6 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
 
 
 def _find_run(resume: str, console: Console) -> tuple[Path, Path]:
-    from glow_app.training.checkpoint import find_run
+    from glow_app.training.checkpoints.format import find_run
 
     return find_run(resume, console)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from glow_app.config_check import did_you_mean
+from glow_app.config.check import did_you_mean
 from glow_app.errors import UserError
 
 FOLDER_FLAGS = ("--config-dir", "-cd")

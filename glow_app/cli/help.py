@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from glow_app.cli.arguments import quoted
 from glow_app.cli.pages import PAGES
-from glow_app.config_check import SCHEMAS, check_choice
+from glow_app.config.check import SCHEMAS, check_choice
 
 GROUPS = {
     "data": "the data set; where a model is named, what it was trained on",

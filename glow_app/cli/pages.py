@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from glow_app.config import PrepareConfig, TrainConfig
-from glow_app.config_use import (
+from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
     DirectionsConfig,
@@ -15,6 +14,7 @@ from glow_app.config_use import (
     Plot2dConfig,
     SampleConfig,
 )
+from glow_app.config.train import PrepareConfig, TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from glow_app.config import TrainConfig
-from glow_app.config_check import check
-from glow_app.config_model import OF_FIRST_MODELS
+from glow_app.config.check import check
+from glow_app.config.model import OF_FIRST_MODELS
+from glow_app.config.saved import read_config
+from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
-from glow_app.run_config import read_config
 
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
 """Options, besides those of model and data, with which a resumed run would not be the same run."""

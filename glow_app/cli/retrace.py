@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from glow_app.cli.arguments import quoted
 from glow_app.cli.run import conf_folder
+from glow_app.config.saved import flat, read_config
 from glow_app.errors import UserError
-from glow_app.run_config import flat, read_config
 
 GROUPS = ("data", "model", "optim", "trainer", "logger")
 

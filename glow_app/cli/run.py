@@ -12,12 +12,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glow_app import shipped
+from glow_app.artifacts import shipped
 from glow_app.cli import help as pages
 from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
-from glow_app.config_check import did_you_mean
+from glow_app.config.check import did_you_mean
 from glow_app.errors import UserError
-from glow_app.place import place
+from glow_app.runtime.rank import place
 
 USER_ERROR, INTERRUPTED = 2, 130
 

@@ -8,9 +8,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from glow_app.config_use import CompareConfig
+from glow_app.config.commands import CompareConfig
 from glow_app.errors import UserError
-from glow_app.place import place
+from glow_app.runtime.rank import place
 
 FLAGS = ("-m", "--multirun")
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glow_app import figure_bands, processes
 from glow_app.commands import compare_report
-from glow_app.comparison import Variant, differences, variants
-from glow_app.config_use import CompareConfig
+from glow_app.comparison.runs import Run, read_run, runs_in
+from glow_app.comparison.variants import Variant, differences, variants
+from glow_app.config.commands import CompareConfig
 from glow_app.errors import UserError
-from glow_app.figure_bands import COLOURS, STYLES, Band
-from glow_app.progress import say
-from glow_app.runs import Run, read_run, runs_in
+from glow_app.figures import band_plot
+from glow_app.figures.band_plot import COLOURS, STYLES, Band
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say
 
 FOLDER, PICTURE = "compare", "variants.png"
 
@@ -23,7 +24,7 @@ def compare(config: CompareConfig, console: Console) -> None:
     Raises:
         UserError: a folder holds no run, a run has not validated, or the runs do not compare.
     """
-    processes.require_one("glow-compare")
+    distributed.require_one("glow-compare")
     if not config.runs:
         raise UserError("runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b")
     named = [Path(name).expanduser() for name in config.runs]
@@ -31,7 +32,7 @@ def compare(config: CompareConfig, console: Console) -> None:
     told = differences(found)
     folder = Path(config.output).expanduser() if config.output is not None else named[0] / FOLDER
     compare_report.table(found, told, console)
-    figure_bands.draw(bands(found), compare_report.title(found), folder / PICTURE)
+    band_plot.draw(bands(found), compare_report.title(found), folder / PICTURE)
     compare_report.write(found, told, folder)
     say(console, "\nlook at")
     for name in (PICTURE, compare_report.TABLE, compare_report.ACCOUNT):

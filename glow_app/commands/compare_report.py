@@ -10,12 +10,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from glow_app.artifacts.card import Card
 from glow_app.build import build_flow
-from glow_app.card import Card
 from glow_app.commands.evaluate_report import write_json
-from glow_app.comparison import Difference, Variant, short, telling, unlike
-from glow_app.durable import write_durably
-from glow_app.progress import say, show
+from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
+from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.console import say, show
 
 TABLE, ACCOUNT = "variants.md", "variants.json"
 

@@ -7,15 +7,15 @@ import threading
 from rich.console import Console
 
 from glow_app.build import open_source
+from glow_app.commands.common import directions_folder, open_model, require_classes
 from glow_app.commands.edit import open_directions
-from glow_app.commands.opening import directions_folder, open_model, require_classes
-from glow_app.config_use import DemoConfig
+from glow_app.config.commands import DemoConfig
 from glow_app.data.source import ImageSource
 from glow_app.demo.studio import Studio
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import ACCOUNT, Directions
+from glow_app.latents.directions import ACCOUNT, Directions
 from glow_app.model import Model
-from glow_app.progress import say
+from glow_app.runtime.console import say
 
 
 def demo(config: DemoConfig, console: Console) -> None:

@@ -13,8 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from glow_app import processes
-from glow_app.commands.opening import (
+from glow_app.commands.common import (
     account_of,
     directions_folder,
     images_between,
@@ -22,18 +21,19 @@ from glow_app.commands.opening import (
     open_split_of,
     output_folder,
 )
-from glow_app.config_use import DirectionsConfig
-from glow_app.data.annotations import attribute_column
+from glow_app.config.commands import DirectionsConfig
+from glow_app.data.formats.tables import attribute_column
 from glow_app.data.source import ImageSource
-from glow_app.durable import write_durably
 from glow_app.errors import UserError
 from glow_app.evaluation.calibration import REACHED, calibrated
-from glow_app.evaluation.directions import Directions, from_moments, require_levels, save
 from glow_app.evaluation.judge import BATCH
 from glow_app.evaluation.likelihood import batches
-from glow_app.evaluation.moments import Moments
+from glow_app.latents.directions import Directions, from_moments, require_levels, save
+from glow_app.latents.moments import Moments
 from glow_app.model import Model
-from glow_app.progress import counting, say, show
+from glow_app.runtime import distributed
+from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.console import counting, say, show
 
 SAVE_EVERY = 60.0
 """Seconds between two savings of what has been gathered so far."""
@@ -45,8 +45,8 @@ def directions(config: DirectionsConfig, console: Console) -> None:
     Raises:
         UserError: the data set has no attributes, or too few images.
     """
-    with processes.joined():
-        if not processes.is_first():
+    with distributed.joined():
+        if not distributed.is_first():
             console = Console(quiet=True)
         model = open_model(config)
         source = open_split_of(model, config.data, config.split, console)
@@ -63,11 +63,11 @@ def directions(config: DirectionsConfig, console: Console) -> None:
         options = {key: getattr(config, key) for key in ("orthogonal_to", "levels", "calibration")}
         found = [replace(one, account={**one.account, "options": options}) for one in found]
         found = _refined(found, config, console)
-        if processes.is_first():
+        if distributed.is_first():
             found = _calibrate(found, model, source, indices, config, console)
             save(found, folder)
         _unfinished(folder).unlink(missing_ok=True)
-        if processes.is_first():
+        if distributed.is_first():
             _report(found, left_out, console)
             say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
@@ -114,7 +114,7 @@ def _gather(
     attributes = source.attributes
     assert attributes is not None
     moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
-    share = processes.share(indices)
+    share = distributed.share(indices)
     path = _unfinished(folder)
     key = hashlib.sha256(json.dumps([account, len(indices)], sort_keys=True).encode()).hexdigest()
     _restore(moments, path, key)
@@ -138,7 +138,7 @@ def _gather(
             say(console, f"interrupted after {moments.count:,} images; the same command goes on from there")
             raise
     whole = Moments(model.flow.latent_shapes, len(source.attribute_names))
-    for part in processes.gathered(moments.state()):
+    for part in distributed.gathered(moments.state()):
         whole.add_state(part)
     return whole
 
@@ -162,7 +162,7 @@ def _calibrate(
 
 
 def _unfinished(folder: Path) -> Path:
-    return folder / f"unfinished_{processes.rank()}_of_{processes.world_size()}.safetensors"
+    return folder / f"unfinished_{distributed.rank()}_of_{distributed.world_size()}.safetensors"
 
 
 def _keep(moments: Moments, path: Path, key: str) -> None:

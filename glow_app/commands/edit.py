@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from glow_app import figures, processes
-from glow_app.animation import save_gif
-from glow_app.commands.opening import (
+from glow_app import figures
+from glow_app.commands.common import (
     Picture,
     directions_folder,
     encode,
@@ -22,12 +22,14 @@ from glow_app.commands.opening import (
     pixels_of,
     say_reconstruction,
 )
-from glow_app.config_use import EditConfig
+from glow_app.config.commands import EditConfig
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import Directions
-from glow_app.evaluation.directions import load as load_directions
+from glow_app.figures.animation import save_gif
+from glow_app.latents.directions import Directions
+from glow_app.latents.directions import load as load_directions
 from glow_app.model import Model
-from glow_app.progress import counting, say, show
+from glow_app.runtime import distributed
+from glow_app.runtime.console import counting, say, show
 
 
 def edit(config: EditConfig, console: Console) -> None:
@@ -39,7 +41,7 @@ def edit(config: EditConfig, console: Console) -> None:
     Raises:
         UserError: an image, an attribute or the directions are not what the model needs; nothing is asked for.
     """
-    processes.require_one("glow-edit")
+    distributed.require_one("glow-edit")
     if not (config.edit or config.sweep or config.grid or config.measure):
         raise UserError(
             "nothing to do: add edit='{Smiling: 0.8}', sweep=Smiling,Young, grid=Smiling,Young or measure=true"
@@ -157,7 +159,7 @@ class _Edits:
             table.add_row(name, *(f"{amount:+.2f}" for amount in amounts))
         show(self.console, table)
 
-    def _save(self, picture: Picture, what: str, image: figures.Picture) -> None:
+    def _save(self, picture: Picture, what: str, image: Image) -> None:
         path = self.folder / f"{picture.name}_{what}.png"
         figures.save_png(image, path)
         self.made.append(path)

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 
-from glow_app import processes
 from glow_app.commands import evaluate_report
-from glow_app.commands.opening import open_any_model, open_split_of, output_folder, require_classes
-from glow_app.config_use import EvaluateConfig
-from glow_app.data.points import Points
-from glow_app.data.sampler import InOrder
+from glow_app.commands.common import open_any_model, open_split_of, output_folder, require_classes
+from glow_app.config.commands import EvaluateConfig
+from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
+from glow_app.evaluation.density import Entropies, entropies
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction, conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, importance_bound
 from glow_app.evaluation.likelihood import evaluate as bits_per_dim
-from glow_app.evaluation.plane import Entropies, entropies
 from glow_app.model import Model
-from glow_app.progress import counting, say
+from glow_app.runtime import distributed
+from glow_app.runtime.console import counting, say
 from glow_app.units import POINTS, POINTS_UNIT
 
 
@@ -56,8 +56,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     Raises:
         UserError: the model, the data or the split are not there.
     """
-    with processes.joined():
-        if not processes.is_first():
+    with distributed.joined():
+        if not distributed.is_first():
             console = Console(quiet=True)
         model = open_any_model(config)
         _require_images_for_pictures(model, config)
@@ -65,7 +65,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         folder = output_folder(config, model, "evaluate")
         indices = range(min(config.n_images or len(source), len(source)))
         reached = measure(model, source, indices, config, console)
-        if processes.is_first():
+        if distributed.is_first():
             evaluate_report.table(reached, model, source, config, console)
             evaluate_report.write(reached, model, source, config, folder)
             evaluate_report.look_at(folder, config, console)
@@ -123,7 +123,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
 
 
 def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
-    if not processes.is_first():
+    if not distributed.is_first():
         return {}
     images = InOrder(source, seed).__getitems__(list(indices)).images >> (8 - n_bits) << (8 - n_bits)
     return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
@@ -136,8 +136,8 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         UserError: a model is not there, or the two see images of another shape or another number of bits.
     """
     assert config.compare is not None
-    with processes.joined():
-        if not processes.is_first():
+    with distributed.joined():
+        if not distributed.is_first():
             console = Console(quiet=True)
         models = [open_any_model(config, path) for path in config.compare]
         first, second = models
@@ -155,5 +155,5 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         for name, model in zip(config.compare, models, strict=True):
             with counting(console, name) as progress:
                 reached.append(bits_per_dim(model.flow, source, indices, *how, progress))
-        if processes.is_first():
+        if distributed.is_first():
             evaluate_report.comparison(reached, models, source, config, folder, console)

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
-from glow_app.commands.opening import account_of
-from glow_app.config_use import EvaluateConfig
-from glow_app.data.sampler import InOrder
+from glow_app.commands.common import account_of
+from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
-from glow_app.durable import write_durably
+from glow_app.data.stream import InOrder
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
-from glow_app.progress import say, show
+from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.console import say, show
 from glow_app.units import Unit, unit_of
 
 if TYPE_CHECKING:

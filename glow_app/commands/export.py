@@ -8,20 +8,20 @@ from typing import Any
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.card import Card
-from glow_app.commands import measured
-from glow_app.commands.opening import directions_folder, open_model, run_folder
-from glow_app.config_use import METHODS, ExportConfig
-from glow_app.durable import write_durably
+from glow_app.artifacts.card import Card
+from glow_app.artifacts.weights import STORAGE
+from glow_app.artifacts.weights import export as export_model
+from glow_app.commands import export_figures
+from glow_app.commands.common import directions_folder, open_model, run_folder
+from glow_app.commands.model_card import model_card
+from glow_app.config.commands import METHODS, ExportConfig
 from glow_app.errors import UserError
-from glow_app.evaluation import directions as attribute_vectors
-from glow_app.evaluation.directions import ACCOUNT, Directions
-from glow_app.exported import STORAGE
-from glow_app.exported import export as export_model
+from glow_app.latents import directions as attribute_vectors
+from glow_app.latents.directions import ACCOUNT, Directions
 from glow_app.model import Model
-from glow_app.model_card import model_card
 from glow_app.portable import save_onnx, save_torch
-from glow_app.progress import say
+from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.console import say
 
 PLACES = ("root", "attributes")
 """Options of the data that name places on one machine."""
@@ -58,8 +58,8 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     others = folder / "directions"
     if not directions and others.exists():
         raise UserError(f"{others} is there, of another model, and would go with this one: choose another folder")
-    metrics = model.card.metrics | measured.bits_per_dim(model) if same else {}
-    judged = measured.judgement(model) if directions else None
+    metrics = model.card.metrics | export_figures.bits_per_dim(model) if same else {}
+    judged = export_figures.judgement(model) if directions else None
     export_model(model.flow, _card(model, made_by, metrics), folder, storage)
     if directions:
         attribute_vectors.save(directions, folder / "directions", STORAGE[storage])

@@ -6,9 +6,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from glow_app import figures, processes
-from glow_app.animation import save_gif, save_mp4
-from glow_app.commands.opening import (
+from glow_app import figures
+from glow_app.commands.common import (
     Picture,
     encode,
     file_name,
@@ -19,11 +18,13 @@ from glow_app.commands.opening import (
     pixels_of,
     say_reconstruction,
 )
-from glow_app.config_use import InterpolateConfig
+from glow_app.config.commands import InterpolateConfig
 from glow_app.errors import UserError
-from glow_app.evaluation.interpolation import chain, square
+from glow_app.figures.animation import save_gif, save_mp4
+from glow_app.latents.interpolation import chain, square
 from glow_app.model import Model
-from glow_app.progress import say
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say
 
 LONGEST_NAME = 80
 
@@ -36,7 +37,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     Raises:
         UserError: too few images, or one that is none.
     """
-    processes.require_one("glow-interpolate")
+    distributed.require_one("glow-interpolate")
     model = open_model(config)
     pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
     _require(pictures, config)

@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from glow_app import processes
 from glow_app.commands import judge_report
-from glow_app.commands.opening import directions_folder, images_between, open_model, open_split_of, output_folder
-from glow_app.config_check import check_choice
-from glow_app.config_use import METHODS, JudgeConfig
-from glow_app.data.annotations import attribute_column
-from glow_app.data.counterfactual import FACTOR_OF, drawn
+from glow_app.commands.common import directions_folder, images_between, open_model, open_split_of, output_folder
+from glow_app.config.check import check_choice
+from glow_app.config.commands import METHODS, JudgeConfig
+from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
+from glow_app.data.formats.tables import attribute_column
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.evaluation import judge as judges
-from glow_app.evaluation.directions import Directions, load
 from glow_app.evaluation.disjoint import Part, require_disjoint
 from glow_app.evaluation.edits import Measured, measure
 from glow_app.evaluation.judge import Judge, Lessons, Reliability
+from glow_app.latents.directions import Directions, load
 from glow_app.model import Model
-from glow_app.progress import counting
+from glow_app.runtime import distributed
+from glow_app.runtime.console import counting
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     Raises:
         UserError: model, directions, data or attributes are not there, or images would serve two purposes.
     """
-    processes.require_one("glow-judge")
+    distributed.require_one("glow-judge")
     for name in config.methods:
         check_choice("methods", name, METHODS)
     if not config.methods:

@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
+from glow_app.commands.common import account_of
 from glow_app.commands.evaluate_report import write_json
-from glow_app.commands.opening import account_of
-from glow_app.config_use import JudgeConfig
-from glow_app.data.counterfactual import FACTOR_OF
-from glow_app.data.sampler import InOrder
+from glow_app.config.commands import JudgeConfig
+from glow_app.data.faces.counterfactual import FACTOR_OF
+from glow_app.data.stream import InOrder
 from glow_app.evaluation import judge as judges
-from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.edits import SWEEP, SWEEP_IMAGES, Measured, decode
 from glow_app.evaluation.effects import EditFigures
 from glow_app.evaluation.statistics import mean
-from glow_app.progress import say, show
+from glow_app.latents.directions import Directions
+from glow_app.runtime.console import say, show
 
 if TYPE_CHECKING:
     from glow_app.commands.judge import Judgement

@@ -5,17 +5,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from glow_app import figures, plane_figures, processes
-from glow_app.animation import save_gif
-from glow_app.commands.opening import open_any_model, output_folder
-from glow_app.config_use import Plot2dConfig
-from glow_app.data.points import Points
+from glow_app import figures
+from glow_app.commands.common import open_any_model, output_folder
+from glow_app.config.commands import Plot2dConfig
+from glow_app.data.sets.points import Points
 from glow_app.errors import UserError
-from glow_app.evaluation import plane
-from glow_app.evaluation.plane import Portrait, Square
+from glow_app.evaluation import density, density_figures
+from glow_app.evaluation.density import Portrait, Square
+from glow_app.figures.animation import save_gif
 from glow_app.flows import Flow
 from glow_app.model import Model
-from glow_app.progress import say
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say
 from glow_app.sources import open_split
 from glow_app.units import POINTS
 
@@ -34,7 +35,7 @@ def plot2d(config: Plot2dConfig, console: Console) -> None:
     Raises:
         UserError: there is no such model, or it is one of images.
     """
-    processes.require_one("glow-plot2d")
+    distributed.require_one("glow-plot2d")
     model = open_any_model(config)
     if model.n_bits != POINTS:
         raise UserError(f"{config.checkpoint} is a model of images: look at it with glow-sample")
@@ -42,10 +43,10 @@ def plot2d(config: Plot2dConfig, console: Console) -> None:
     data = open_split(config.data, "test", console)
     assert isinstance(data, Points)
     square = Square(config.side, config.cells)
-    shown = plane.portrait(model.flow, data.points, square, config.n, config.temperature, config.lines, config.seed)
+    shown = density.portrait(model.flow, data.points, square, config.n, config.temperature, config.lines, config.seed)
     say(console, f"{model.folder}: step {model.card.step:,}, weights {model.card.weights}")
     _say_mass(model.flow, shown, config.seed, console)
-    say(console, plane.entropies(data, -plane.log_density(model.flow, data.points)).text())
+    say(console, density.entropies(data, -density.log_density(model.flow, data.points)).text())
     made = _draw(model, shown, config, folder)
     say(console, "\nlook at")
     for path in made:
@@ -56,13 +57,13 @@ def _say_mass(flow: Flow, shown: Portrait, seed: int, console: Console) -> None:
     """What the density adds up to within the square, and how many samples lie outside: together this is 1."""
     square, half = shown.square, shown.square.side / 2
     integral = square.integral(shown.log_density)
-    outside = square.without(plane.decoded(flow, plane.drawn_latents(flow, N_MASS, 1.0, seed)))
+    outside = square.without(density.decoded(flow, density.drawn_latents(flow, N_MASS, 1.0, seed)))
     say(
         console,
         f"integral of the density over [{-half:g}, {half:g}] x [{-half:g}, {half:g}], {square.cells} x {square.cells} "
         f"cells: {integral:.4f}; of {N_MASS:,} samples {outside:.2%} lie outside",
     )
-    if not abs(integral + outside - 1) <= plane.TOLERANCE:  # nor if it is not a number
+    if not abs(integral + outside - 1) <= density.TOLERANCE:  # nor if it is not a number
         say(
             console,
             f"together this is {integral + outside:.4f} and should be 1: the density is too sharp for such a grid (try "
@@ -74,12 +75,12 @@ def _draw(model: Model, shown: Portrait, config: Plot2dConfig, folder: Path) -> 
     name = f"T{config.temperature:.2f}_seed{config.seed}"
     title = f"samples, temperature {config.temperature:g}"
     made = [folder / f"plane_{name}.png"]
-    figures.save_png(plane_figures.portrait(shown, config.density, title), made[0])
+    figures.save_png(density_figures.portrait(shown, config.density, title), made[0])
     if config.film:
-        dots = plane.stages(model.flow, shown.latents)
-        lines = plane.grid(config.lines)
-        warped = plane.stages(model.flow, lines.flatten(0, 1)).unflatten(1, lines.shape[:2])
-        frames = plane_figures.film(dots, warped, shown.latents, shown.square, config.frames)
+        dots = density.stages(model.flow, shown.latents)
+        lines = density.grid(config.lines)
+        warped = density.stages(model.flow, lines.flatten(0, 1)).unflatten(1, lines.shape[:2])
+        frames = density_figures.film(dots, warped, shown.latents, shown.square, config.frames)
         made += [folder / f"film_{name}.gif", folder / f"stages_{name}.png"]
         save_gif(frames, made[1], config.frame_ms)
         shown_stages = torch.linspace(0, len(dots) - 1, min(N_STAGES, len(dots))).round().long()

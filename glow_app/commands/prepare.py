@@ -6,14 +6,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from glow_app import figures, processes
-from glow_app.config import PrepareConfig
-from glow_app.config_check import check_choice
-from glow_app.config_data import PointsConfig
+from glow_app import figures
+from glow_app.config.check import check_choice
+from glow_app.config.data import PointsConfig
+from glow_app.config.train import PrepareConfig
 from glow_app.data.cache import CachedSource, default_workers, verify
 from glow_app.data.source import SPLITS, EmptySplit
 from glow_app.errors import UserError
-from glow_app.progress import say, show
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say, show
 from glow_app.sources import open_cached
 
 SKIPPED_SHOWN = 10
@@ -26,7 +27,7 @@ def prepare(config: PrepareConfig, console: Console) -> None:
     Raises:
         UserError: the data are not as they should be, or, with ``verify``, not as they were.
     """
-    processes.require_one("glow-prepare")
+    distributed.require_one("glow-prepare")
     for split in config.splits:
         check_choice("splits", split, SPLITS)
     if isinstance(config.data, PointsConfig):

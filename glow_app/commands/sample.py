@@ -11,16 +11,17 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from glow_app import figures, processes
-from glow_app.commands.opening import class_number, open_model, open_split_of, output_folder
-from glow_app.config_use import SampleConfig
+from glow_app import figures
+from glow_app.commands.common import class_number, open_model, open_split_of, output_folder
+from glow_app.commands.sample_files import Account, NpzFile, PngFolder, SampleFiles, State, written_alone
+from glow_app.config.commands import SampleConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.neighbours import Neighbours, nearest
-from glow_app.evaluation.sample_files import Account, NpzFile, PngFolder, SampleFiles, State, written_alone
-from glow_app.evaluation.sampling import Sampler
+from glow_app.latents.sampling import Sampler
 from glow_app.model import Model
-from glow_app.progress import counting, say
+from glow_app.runtime import distributed
+from glow_app.runtime.console import counting, say
 
 MOST_IN_GRID = 256
 MOST_IN_ROW = 12
@@ -55,8 +56,8 @@ def sample(config: SampleConfig, console: Console) -> None:
             other samples, another process writes them, or no image is finite.
     """
     _check_together(config)
-    with processes.joined():
-        _sample(config, console if processes.is_first() else Console(quiet=True))
+    with distributed.joined():
+        _sample(config, console if distributed.is_first() else Console(quiet=True))
 
 
 def _sample(config: SampleConfig, console: Console) -> None:
@@ -67,7 +68,7 @@ def _sample(config: SampleConfig, console: Console) -> None:
     folder = output_folder(config, model, "sample")
     samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
     _introduce(config, model, temperatures, console)
-    if not processes.is_first():
+    if not distributed.is_first():
         _help(config, samplers)
         return
     if config.format == "grid":
@@ -83,7 +84,7 @@ def _sample(config: SampleConfig, console: Console) -> None:
 def _help(config: SampleConfig, samplers: dict[Temperature, Sampler]) -> None:
     """What a process other than the first does: it draws its part of what the first one asks for."""
     for sampler in samplers.values():
-        numbers: Sequence[int] = processes.from_first(None)
+        numbers: Sequence[int] = distributed.from_first(None)
         for _ in sampler.batches(numbers, config.batch_size):
             pass
 
@@ -172,7 +173,7 @@ def _draw_files(
 
 
 def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, console: Console) -> None:
-    todo = processes.from_first(files.todo())
+    todo = distributed.from_first(files.todo())
     before = config.n - len(todo)
     if before:
         say(console, f"{before:,} of {config.n:,} images of {files.path} are there already")
@@ -247,7 +248,7 @@ def _draw_grid(
     finite: list[Tensor] = []
     with counting(console, "sampling") as progress:
         for sampler in samplers.values():
-            for batch in sampler.batches(processes.from_first(numbers), config.batch_size):
+            for batch in sampler.batches(distributed.from_first(numbers), config.batch_size):
                 rows.append(batch.images)
                 finite.append(batch.finite)
                 progress(sum(map(len, rows)), n * len(samplers))

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from glow_app.data.files import take
+from glow_app.data.formats.files import take
 from glow_app.data.image import CorruptImage
 from glow_app.data.source import ImageSource, RandomCropSource
-from glow_app.durable import sync_folder, write_durably
 from glow_app.errors import UserError
+from glow_app.runtime.atomic import sync_folder, write_durably
 
 CHUNK = 256
 """Images that are decoded and written together, and lost if a build is killed between two of them."""

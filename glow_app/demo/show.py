@@ -10,10 +10,10 @@ import torch
 from PIL.Image import Image as Picture
 from torch import Tensor
 
-from glow_app.animation import save_gif
-from glow_app.card import Card
+from glow_app.artifacts.card import Card
 from glow_app.demo.studio import Studio
 from glow_app.figures import grid, to_picture
+from glow_app.figures.animation import save_gif
 
 FRAME_MS = 70
 

@@ -16,10 +16,10 @@ from glow_app.data.image import Channels, CorruptImage, open_image
 from glow_app.data.picture import fitted
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import Directions
-from glow_app.evaluation.interpolation import between
-from glow_app.evaluation.strength import strengths
-from glow_app.evaluation.tempering import built_up, tempered
+from glow_app.latents.directions import Directions
+from glow_app.latents.interpolation import between
+from glow_app.latents.strength import strengths
+from glow_app.latents.tempering import built_up, tempered
 from glow_app.model import Model
 
 SAMPLED_AT = 0.7

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from glow_app.data.source import ImageSource
-from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.edits import decode
 from glow_app.evaluation.judge import BATCH, Judge, Lessons, train
+from glow_app.latents.directions import Directions
 from glow_app.model import Model
 
 GAINS = torch.linspace(0.5, 2.0, 16).tolist()

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from glow_app.data.counterfactual import FACTOR_OF, drawn, region
+from glow_app.data.faces.counterfactual import FACTOR_OF, drawn, region
 from glow_app.data.source import ImageSource
-from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.effects import EditFigures, drift, flips, outside
 from glow_app.evaluation.judge import Judge, Verdict
 from glow_app.evaluation.likelihood import batches
 from glow_app.evaluation.statistics import correlation, mean
+from glow_app.latents.directions import Directions
 from glow_app.likelihood import quantize
 from glow_app.model import Model
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app import processes
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import Progress, batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
 from glow_app.likelihood import came_back, dequantize, encoding_noise
+from glow_app.runtime import distributed
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ def reconstruct(
 ) -> Reconstruction:
     """Images to latents and back; the arguments are those of :func:`glow_app.evaluation.likelihood.evaluate`."""
     rows: list[Tensor] = []
-    for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, progress):
+    for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
         again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
         error = (again - x).abs().flatten(1).double() * 2**n_bits
         exact = came_back(again, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
-    exact, largest, mean = processes.interleaved(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
+    exact, largest, mean = distributed.interleaved(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
     return Reconstruction(exact.bool(), largest, mean)
 
 

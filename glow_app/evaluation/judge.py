@@ -14,8 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from glow_app import noise
 from glow_app.data import transforms
-from glow_app.data.sampler import InOrder
 from glow_app.data.source import ImageSource
+from glow_app.data.stream import InOrder
 from glow_app.evaluation.statistics import correlation
 
 WIDTH = 32

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from glow_app import processes
-from glow_app.data.sampler import Batch, evaluation_loader
 from glow_app.data.source import ImageSource
+from glow_app.data.stream import Batch, evaluation_loader
 from glow_app.flows import Base, Flow
 from glow_app.likelihood import dequantization_noise, dequantize, log_prob
+from glow_app.runtime import distributed
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -74,14 +74,14 @@ def evaluate(
     """
     rows: list[Tensor] = []
     names: list[str] = []
-    for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, progress):
+    for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
         u = dequantization_noise(batch.images, seed, batch.positions)
         parts = _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
     # A process without a share knows no names.
-    names = next(filter(None, processes.gathered(names)))
-    bits = processes.interleaved(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
+    names = next(filter(None, distributed.gathered(names)))
+    bits = distributed.interleaved(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
     named = {"quantization": torch.full_like(bits[:, 0], n_bits), **dict(zip(names, bits.unbind(1), strict=True))}
     return Likelihood(bits.sum(1) + n_bits, named)
 
@@ -110,12 +110,12 @@ def importance_bound(
         def report(done: int, total: int, draw: int = draw) -> None:
             progress(draw * total + done, n_samples * total)
 
-        for batch in batches(flow, source, processes.share(indices), seed, batch_size, workers, report):
+        for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, report):
             u = dequantization_noise(batch.images, seed, batch.positions + draw * DRAW_STRIDE)
             parts.append(log_prob(flow, batch.images, u, n_bits, batch.labels).double().cpu())
         draws.append(torch.cat([torch.empty(0), *parts]))
     nats = torch.logsumexp(torch.stack(draws), 0) - math.log(n_samples)
-    return Likelihood(processes.interleaved(-nats / (flow.n_dims * math.log(2))))
+    return Likelihood(distributed.interleaved(-nats / (flow.n_dims * math.log(2))))
 
 
 def batches(

@@ -1,23 +1,23 @@
 """Normalising flows of images. Nothing here knows of files, data sets or training."""
 
 from glow_app.flows.base import Base
+from glow_app.flows.batchnorm import BatchNorm
 from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.family.logit import Logit
+from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
+from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
+from glow_app.flows.family.plane import Plane
+from glow_app.flows.family.real_nvp import DiagonalSqueeze, RealNVP
+from glow_app.flows.family.residual import ResidualNet
+from glow_app.flows.family.vector import MLP, Reordered, vector_coupling
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow, Level
 from glow_app.flows.initialize import initialize
-from glow_app.flows.logit import Logit
-from glow_app.flows.masked import MaskedCoupling, channel_mask, checkerboard
-from glow_app.flows.nice import DiagonalScaling, Flatten, Nice
-from glow_app.flows.normalisation import BatchNorm
 from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelAffine
-from glow_app.flows.plane import Plane
-from glow_app.flows.real_nvp import DiagonalSqueeze, RealNVP
-from glow_app.flows.residual import ResidualNet
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
-from glow_app.flows.vector import MLP, Reordered, vector_coupling
 
 __all__ = [
     "MLP",

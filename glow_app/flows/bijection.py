@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from glow_app.flows import execution
+from glow_app.flows.memory import CHECK_EVERY, MEMORY_MODES, Step, run, run_reversible
 
 
 class Bijection(nn.Module, ABC):
@@ -36,7 +36,7 @@ class Bijection(nn.Module, ABC):
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """What the backward pass needs when only the output was kept: see ``reversible`` in ``flows.execution``.
+        """What the backward pass needs when only the output was kept: see ``reversible`` in ``flows.memory``.
 
         A layer overrides it if it can save work that ``inverse`` and ``forward`` have in common.
 
@@ -66,14 +66,14 @@ class Chain(Bijection):
 
     Args:
         steps: the bijections, in the order in which ``forward`` applies them.
-        memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.execution`.
+        memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.memory`.
         anchor_every: steps between two states that ``reversible`` keeps.
     """
 
     def __init__(self, steps: Iterable[Bijection], memory: str = "plain", anchor_every: int = 32) -> None:
         super().__init__()
-        if memory not in execution.MEMORY_MODES:
-            raise ValueError(f"memory is {memory!r}; choose one of {', '.join(execution.MEMORY_MODES)}")
+        if memory not in MEMORY_MODES:
+            raise ValueError(f"memory is {memory!r}; choose one of {', '.join(MEMORY_MODES)}")
         for number, step in enumerate(steps):
             self.add_module(str(number), step)
         self.memory = memory
@@ -88,12 +88,12 @@ class Chain(Bijection):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.memory != "reversible" or not torch.is_grad_enabled():
             steps, logdet = self.prepared(x)
-            return execution.run(steps, x, logdet, cond, self.memory)
-        check = self._passes % execution.CHECK_EVERY == 0
+            return run(steps, x, logdet, cond, self.memory)
+        check = self._passes % CHECK_EVERY == 0
         self._passes += 1
-        return execution.run_reversible(self.steps, x, cond, self.anchor_every, check)
+        return run_reversible(self.steps, x, cond, self.anchor_every, check)
 
-    def prepared(self, x: Tensor) -> tuple[Sequence[execution.Step], Tensor]:
+    def prepared(self, x: Tensor) -> tuple[Sequence[Step], Tensor]:
         """The steps, with whatever can be computed for all of them at once, and the log-determinant (B,) that of this
         does not depend on the data: the steps leave it out.
         """

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows import products
-from glow_app.flows.at_rest import Owner, ScaledConvolutions
-from glow_app.flows.convolutions import LOGS_FACTOR, Layer, differentiate, run
+from glow_app.flows.fast import matmul
+from glow_app.flows.fast.convolutions import LOGS_FACTOR, Layer, differentiate, run
+from glow_app.flows.fast.inference import Owner, ScaledConvolutions
+from glow_app.flows.fast.matmul import Matrices
 from glow_app.flows.pixel_affine import standardizing
-from glow_app.flows.products import Matrices
 
 Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
 """Given the gradient of an answer, to be asked once: that of ``x``, and those of the parameters."""
@@ -139,7 +139,7 @@ class ConvNet(Network):
     def forward(self, x: Tensor, matrices: Matrices | None = None) -> Tensor:
         """The answer; ``matrices``, if whoever asks has made them already, are those of :func:`joint_matrices`."""
         if matrices is not None:
-            return products.answer(x, matrices)
+            return matmul.answer(x, matrices)
         h = x.to(self.compute_dtype or x.dtype)
         return cast(Tensor, self._convolutions(h, self.conv1, self.conv2, self.conv3)).to(x.dtype)
 

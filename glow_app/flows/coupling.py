@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.flows.bijection import Bijection, deinterleave, interleave, sum_per_sample, zero_logdet
 from glow_app.flows.conditioner import Gradients
-from glow_app.flows.convolutions import channels_first, pixels
-from glow_app.flows.fused import kernels_for
+from glow_app.flows.fast.convolutions import channels_first, pixels
+from glow_app.flows.fast.device import kernels_for
 
 SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.flows.base import base_distribution
+from glow_app.flows.batchnorm import BatchNorm
 from glow_app.flows.bijection import Bijection
 from glow_app.flows.conditioner import Network
-from glow_app.flows.normalisation import BatchNorm
 
 DRAWN_AT_ONCE = 2**16
 """Latent numbers that a CPU draws at once, in whole images: what is made on the way to them then stays in its cache."""

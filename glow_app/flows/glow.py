@@ -12,14 +12,15 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from glow_app.flows import execution, products
 from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn, gradients
-from glow_app.flows.cache import WhileUnchanged, parameters_of
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.fast import matmul
+from glow_app.flows.fast.cache import WhileUnchanged, parameters_of
+from glow_app.flows.fast.matmul import Matrices
 from glow_app.flows.flow import Flow
+from glow_app.flows.memory import Step
 from glow_app.flows.pixel_affine import ActNorm, PixelAffine, PixelMap, channel_mixing, joint_map, log_determinant
-from glow_app.flows.products import Matrices
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -95,7 +96,7 @@ class FlowStep(Bijection):
 class FlowSteps(Chain):
     """The steps of flow of one level, whose 1x1 convolutions are assembled from their factors all at once."""
 
-    def prepared(self, x: Tensor) -> tuple[Sequence[execution.Step], Tensor]:
+    def prepared(self, x: Tensor) -> tuple[Sequence[Step], Tensor]:
         steps = cast(list[FlowStep], self.steps)
         mixings = joint_map([step.actnorm for step in steps]).then(joint_map([step.permutation for step in steps]))
         matrices = self._matrices(x)
@@ -108,14 +109,14 @@ class FlowSteps(Chain):
     def _matrices(self, x: Tensor) -> Sequence[Matrices | None]:
         """Of the conditioners, where they are asked on a GPU and differentiated."""
         steps = cast(list[FlowStep], self.steps)
-        if not (torch.is_grad_enabled() and products.suit(x)):
+        if not (torch.is_grad_enabled() and matmul.suit(x)):
             return [None] * len(steps)
         conditioners = [getattr(step.coupling, "conditioner", None) for step in steps]
         if not all(isinstance(one, ConvNet) for one in conditioners):
             return [None] * len(steps)
         nets = cast(list[ConvNet], conditioners)
         layers = [net.layers() for net in nets]
-        return products.joint_matrices(layers, *x.shape[2:], dtype=nets[0].compute_dtype or x.dtype).unbind()
+        return matmul.joint_matrices(layers, *x.shape[2:], dtype=nets[0].compute_dtype or x.dtype).unbind()
 
 
 class Level(Bijection):
@@ -198,7 +199,7 @@ class Glow(Flow):
         scale: map from the conditioner's answer to an affine coupling's scale: ``sigmoid`` (published), ``bounded``.
         border: the border channel of the authors' code in every 3x3 convolution.
         n_classes: classes of the top prior; 0 for an unconditional model.
-        memory: ``plain``, ``checkpoint`` or ``reversible``, see :mod:`glow_app.flows.execution`.
+        memory: ``plain``, ``checkpoint`` or ``reversible``, see :mod:`glow_app.flows.memory`.
         anchor_every: steps between two states that ``reversible`` keeps.
 
     Raises:

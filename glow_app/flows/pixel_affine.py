@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows.bijection import Bijection
-from glow_app.flows.convolutions import LOGS_FACTOR
+from glow_app.flows.fast.convolutions import LOGS_FACTOR
 
 
 class PixelMap(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample
 from glow_app.flows.conditioner import ZeroConv2d
-from glow_app.flows.convolutions import LOGS_FACTOR, border_map
+from glow_app.flows.fast.convolutions import LOGS_FACTOR, border_map
 
 
 def whiten(y: Tensor, mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.optim import Optimizer
 
-from glow_app import processes
+from glow_app.runtime import distributed
 
 ENDLESS = 2**40
 """Updates that no run comes to."""
@@ -79,7 +79,7 @@ class Clock(pl.Callback):
     ) -> None:
         now = self._before + monotonic() - self._started
         if trainer.world_size > 1 and self.max_seconds is not None:
-            now = processes.mean(torch.tensor(now, dtype=torch.float64, device=pl_module.device)).item()
+            now = distributed.mean(torch.tensor(now, dtype=torch.float64, device=pl_module.device)).item()
         self.seconds = now
 
     def on_train_batch_end(

@@ -13,16 +13,16 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
-from glow_app.config import TrainConfig
+from glow_app.config.train import TrainConfig
 from glow_app.data.cache import Progress
-from glow_app.data.sampler import Batch
+from glow_app.data.stream import Batch
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
-from glow_app.progress import counting, say
+from glow_app.runtime.console import counting, say
 from glow_app.training import report
 from glow_app.training.clock import Clock
-from glow_app.training.compiling import compile_flow
-from glow_app.training.explained import out_of_memory
+from glow_app.training.fast.compile import compile_flow
+from glow_app.training.guards.failures import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
 from glow_app.training.trainer import Layout, layout, records_steps

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from glow_app import processes
-from glow_app.config import OptimConfig
-from glow_app.data.sampler import Batch
+from glow_app.config.train import OptimConfig
+from glow_app.data.stream import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
 from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
-from glow_app.training.callbacks import figures_are_due
+from glow_app.runtime import distributed
+from glow_app.training.after_update import figures_are_due
 from glow_app.training.clock import Clock
+from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
 from glow_app.training.optim import largest_first, learning_rate_factor, make_optimizer
-from glow_app.training.recorded import RecordedAdam, RecordedLoss
 
 CHECKED = 16
 """Validation images, the first ones, that are reconstructed."""
@@ -38,7 +38,7 @@ class GlowModule(pl.LightningModule):
         clock: of the run, by which its learning rate falls.
         seed: of the noise.
         conditioner_dtype: of the conditioners in training; None for float32.
-        cuda_graph: whether training steps are recorded and replayed, see :mod:`glow_app.training.recorded`.
+        cuda_graph: whether training steps are recorded and replayed, see :mod:`glow_app.training.fast.cuda_graph`.
 
     Attributes:
         training_loss: mean bits per dimension of a batch; of this, gradients are taken.
@@ -123,8 +123,8 @@ class GlowModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         # In the order of the images, so that the figures do not depend on who has computed which.
-        reached = Likelihood(processes.interleaved(torch.cat(self._validated)))
-        came_back = torch.cat(processes.gathered(torch.cat(self._came_back)))
+        reached = Likelihood(distributed.interleaved(torch.cat(self._validated)))
+        came_back = torch.cat(distributed.gathered(torch.cat(self._came_back)))
         # "step" is Lightning's word for the step of everything that is logged with it.
         figures = {
             "step": float(self.global_step),

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glow_app.config import OptimConfig
+from glow_app.config.train import OptimConfig
 from glow_app.training.clock import Clock
-from glow_app.training.recorded import RecordedAdam
+from glow_app.training.fast.cuda_graph import RecordedAdam
 
 
 class PublishedAdamax(Optimizer):
@@ -72,7 +72,7 @@ def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, recorded
     Args:
         params: parameters.
         config: all options.
-        recorded: whether updates are recorded where that is possible, see :mod:`glow_app.training.recorded`.
+        recorded: whether updates are recorded where that is possible, see :mod:`glow_app.training.fast.cuda_graph`.
     """
     betas, params = (config.beta1, config.beta2), largest_first(params)
     if config.name == "adamax":

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from glow_app.data.sampler import Batch
-from glow_app.training.callbacks import figures_are_due, is_last_step
+from glow_app.data.stream import Batch
+from glow_app.training.after_update import figures_are_due, is_last_step
 from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
 from glow_app.units import Unit, unit_of

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glow_app.config import TrainConfig
-from glow_app.data.points import Points
-from glow_app.data.sampler import InOrder
+from glow_app.config.published import PUBLISHED, departures
+from glow_app.config.train import TrainConfig
+from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
+from glow_app.data.stream import InOrder
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
+from glow_app.evaluation.density import entropies
 from glow_app.evaluation.likelihood import Likelihood
-from glow_app.evaluation.plane import entropies
 from glow_app.flows import Flow
-from glow_app.progress import say
-from glow_app.published import PUBLISHED, departures
+from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
 from glow_app.units import unit_of
 

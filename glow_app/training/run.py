@@ -10,43 +10,45 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from glow_app import figures, processes
+from glow_app import figures
+from glow_app.artifacts.card import Card, read_card
+from glow_app.artifacts.weights import export
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
-from glow_app.card import Card, read_card
-from glow_app.config import AUTO, TrainConfig
-from glow_app.data.module import ImageDataModule
-from glow_app.data.points import Points
-from glow_app.data.sampler import TrainingStream
+from glow_app.config.train import AUTO, TrainConfig
+from glow_app.data.datamodule import ImageDataModule
+from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
-from glow_app.exported import export
 from glow_app.flows import Flow, initialize
-from glow_app.heap import keep_freed_memory
 from glow_app.likelihood import dequantization_noise, dequantize
-from glow_app.progress import counting, say
+from glow_app.runtime import distributed
+from glow_app.runtime.console import counting, say
+from glow_app.runtime.malloc import keep_freed_memory
 from glow_app.sources import open_split
-from glow_app.training import metrics, report
-from glow_app.training.album import Album
-from glow_app.training.callbacks import LearningRate
-from glow_app.training.checkpoint import read_checkpoint, require_state_of, require_weights_of
+from glow_app.training import report
+from glow_app.training.after_update import LearningRate
+from glow_app.training.checkpoints.callback import Checkpoints
+from glow_app.training.checkpoints.format import read_checkpoint, require_state_of, require_weights_of
+from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone, versions
+from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
-from glow_app.training.compiling import compile_flow
 from glow_app.training.ema import WeightAverage
-from glow_app.training.explained import explained
-from glow_app.training.folder import save_configuration, trained_alone, versions
-from glow_app.training.guards import FiniteGuard, Monitors
-from glow_app.training.loggers import conclude, make_loggers
+from glow_app.training.fast.compile import compile_flow
+from glow_app.training.guards.failures import explained
+from glow_app.training.guards.finite import FiniteGuard, Monitors
+from glow_app.training.guards.heartbeat import Watch
+from glow_app.training.loggers import metrics
+from glow_app.training.loggers.make import conclude, make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import largest_first
-from glow_app.training.plane import Portraits
+from glow_app.training.pictures.album import Album
+from glow_app.training.pictures.density import Portraits
+from glow_app.training.pictures.interpolations import Strips
+from glow_app.training.pictures.samples import SampleGrids
 from glow_app.training.progress import ProgressReport
-from glow_app.training.samples import SampleGrids
-from glow_app.training.saving import Checkpoints
-from glow_app.training.signals import REQUEUE, Interrupted, Signals, requeue
-from glow_app.training.strips import Strips
 from glow_app.training.trainer import Layout, layout, make_trainer, records_steps, validate_every
-from glow_app.training.watch import Watch
 
 GRID = 32
 """Images in a sample grid."""
@@ -89,7 +91,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         SystemExit: likewise another signal; the status is 128 + its number.
     """
     where = layout(config.trainer)
-    first = processes.is_first()
+    first = distributed.is_first()
     if not first:
         console = Console(quiet=True)
     forbid_tf32()
@@ -122,7 +124,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
 def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int) -> None:
     """From the first thing that is written to the last."""
     config, console = run.config, run.console
-    first = processes.is_first()
+    first = distributed.is_first()
     if first:
         save_configuration(config, run.folder)
     compile_flow(run.module.flow, config.trainer.compile)
@@ -282,7 +284,7 @@ def _pictures(run: _Run) -> list[pl.Callback]:
         SampleGrids(album, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console)
     ]
     if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
-        batch_size = config.trainer.batch_size // processes.world_size()
+        batch_size = config.trainer.batch_size // distributed.world_size()
         drawn.append(
             Strips(album, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console)
         )
@@ -296,7 +298,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
     eager = torch.compiler.set_stance("force_eager")
     with eager, run.final_weights(), counting(run.console, "test") as progress:
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
-        batch_size = 2 * config.trainer.batch_size // processes.world_size()
+        batch_size = 2 * config.trainer.batch_size // distributed.world_size()
         indices = range(min(config.test_images or len(test), len(test)))
         reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
     report.result(reached, test, config, run.console)

@@ -15,10 +15,10 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
-from glow_app.config import TrainConfig, TrainerConfig
+from glow_app.config.train import TrainConfig, TrainerConfig
 from glow_app.errors import UserError
-from glow_app.place import is_child, is_of_srun, place
-from glow_app.training.checkpoint import DurableCheckpointIO
+from glow_app.runtime.rank import is_child, is_of_srun, place
+from glow_app.training.checkpoints.format import DurableCheckpointIO
 
 LOG_EVERY = 50
 """Steps between two rows of training figures in metrics.csv."""

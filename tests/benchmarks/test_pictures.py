@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 import glow_app
 from benchmarks import pictures
-from glow_app.evaluation.directions import Directions
+from glow_app.latents.directions import Directions
 from glow_app.model import Model
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from glow_app.cli import conf_folder
 from glow_app.cli import help as help_
 from glow_app.cli.pages import PAGES
-from glow_app.config_check import check
+from glow_app.config.check import check
 from tests.guards.command_lines import composed
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_app.evaluation.directions import load
+from glow_app.latents.directions import load
 from tests.forked import SCRIPTS, call
 
 pytestmark = pytest.mark.slow

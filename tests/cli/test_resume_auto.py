@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glow_app.cli import train
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
 from tests.training.runs import SMALLEST
 
 COMMAND = [*SMALLEST, "name=auto", "resume=auto", "max_steps=4", "data.cache_folder=cache"]

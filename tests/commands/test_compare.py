@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glow_app import figure_bands
 from glow_app.commands.compare import bands, compare
-from glow_app.comparison import variants
-from glow_app.config_use import CompareConfig
+from glow_app.comparison.runs import read_run
+from glow_app.comparison.variants import variants
+from glow_app.config.commands import CompareConfig
 from glow_app.errors import UserError
-from glow_app.runs import read_run
+from glow_app.figures import band_plot
 from tests.commands.using import use
-from tests.made_runs import made
+from tests.comparison.made_runs import made
 
 ENDS = {"lu": (3.9, 4.0, 4.1), "reverse": (4.5, 4.6, 4.7)}
 
@@ -33,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_bands, "draw", lambda *args: None)
+    monkeypatch.setattr(band_plot, "draw", lambda *args: None)
 
 
 @pytest.mark.usefixtures("undrawn")

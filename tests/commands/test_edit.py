@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from glow_app.commands import directions as directions_command
+from glow_app.commands.common import directions_folder
 from glow_app.commands.directions import directions
 from glow_app.commands.edit import _name_of, edit
-from glow_app.commands.opening import directions_folder
-from glow_app.config_use import DirectionsConfig, EditConfig
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.config.commands import DirectionsConfig, EditConfig
 from glow_app.data.image import decode_image
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import load
+from glow_app.latents.directions import load
 from glow_app.model import Model
 from tests.commands.using import configure, use
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from glow_app.commands.evaluate import compare, evaluate
-from glow_app.config_use import EvaluateConfig
+from glow_app.config.commands import EvaluateConfig
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 

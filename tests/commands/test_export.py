@@ -17,11 +17,11 @@ import glow_app
 from glow_app.cli import conf_folder
 from glow_app.cli.retrace import training_command
 from glow_app.commands.export import export
-from glow_app.config_use import ExportConfig
+from glow_app.config.commands import ExportConfig
+from glow_app.config.saved import flat
 from glow_app.errors import UserError
-from glow_app.evaluation.directions import Directions, save
+from glow_app.latents.directions import Directions, save
 from glow_app.model import Model
-from glow_app.run_config import flat
 from tests.commands.using import configure
 
 PUBLIC = {"README.md", "model.json", "model.safetensors", "samples.png"}

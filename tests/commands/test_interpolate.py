@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app import animation
+from glow_app.commands.common import Picture
 from glow_app.commands.interpolate import _name, interpolate
-from glow_app.commands.opening import Picture
-from glow_app.config_use import InterpolateConfig
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.config.commands import InterpolateConfig
 from glow_app.data.image import to_tensor
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
+from glow_app.figures import animation
 from glow_app.model import load
 from tests.commands.using import configure, use
 

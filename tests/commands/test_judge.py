@@ -10,8 +10,8 @@ from PIL import Image
 
 from glow_app.commands.directions import directions
 from glow_app.commands.judge import judge
-from glow_app.config_use import DirectionsConfig, JudgeConfig
-from glow_app.data.face_factors import FACE_ATTRIBUTES
+from glow_app.config.commands import DirectionsConfig, JudgeConfig
+from glow_app.data.faces.factors import FACE_ATTRIBUTES
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 

@@ -17,8 +17,7 @@ from glow_app.commands.judge import judge
 from glow_app.commands.plot2d import plot2d
 from glow_app.commands.prepare import prepare
 from glow_app.commands.sample import sample
-from glow_app.config import PrepareConfig
-from glow_app.config_use import (
+from glow_app.config.commands import (
     EditConfig,
     EvaluateConfig,
     InterpolateConfig,
@@ -26,7 +25,8 @@ from glow_app.config_use import (
     Plot2dConfig,
     SampleConfig,
 )
-from glow_app.data.points import Points
+from glow_app.config.train import PrepareConfig
+from glow_app.data.sets.points import Points
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 from tests.training.runs import QUIET, find

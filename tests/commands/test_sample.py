@@ -16,17 +16,17 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app import load
-from glow_app.card import Card
+from glow_app.artifacts.card import Card
+from glow_app.artifacts.weights import export
 from glow_app.commands import sample as command
 from glow_app.commands.sample import sample
-from glow_app.config_data import DataConfig
-from glow_app.config_use import SampleConfig
+from glow_app.commands.sample_files import written_alone
+from glow_app.config.commands import SampleConfig
+from glow_app.config.data import DataConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
-from glow_app.evaluation.sample_files import written_alone
-from glow_app.evaluation.sampling import Batch, Sampler
-from glow_app.exported import export
 from glow_app.flows import Glow
+from glow_app.latents.sampling import Batch, Sampler
 from glow_app.model import Model
 from tests.commands.using import configure, use
 from tests.flows.models import small_glow

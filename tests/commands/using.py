@@ -10,8 +10,8 @@ from rich.console import Console
 
 from glow_app.cli import conf_folder
 from glow_app.cli.arguments import fill_in_data, with_data_of_model
-from glow_app.config_check import check
-from glow_app.config_use import UseConfig
+from glow_app.config.check import check
+from glow_app.config.commands import UseConfig
 
 U = TypeVar("U", bound=UseConfig)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glow_app.commands.directions import directions
-from glow_app.config_use import DirectionsConfig
+from glow_app.config.commands import DirectionsConfig
 from tests.commands.using import configure, use
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.artifacts.weights import export
+from glow_app.artifacts.weights import load as load_exported
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.demo.studio import Studio
-from glow_app.evaluation.directions import Directions
-from glow_app.exported import export
-from glow_app.exported import load as load_exported
+from glow_app.latents.directions import Directions
 from glow_app.model import Model
+from tests.artifacts.test_weights import card_of
 from tests.flows.models import small_glow
-from tests.test_exported import card_of
 
 ATTRIBUTES = ("Rare", "Weak", "Strong")
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 import glow_app
-from glow_app.data.drawn_faces import DrawnFaces
 from glow_app.data.image import decode_image
+from glow_app.data.sets.drawn_faces import DrawnFaces
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 pytestmark = pytest.mark.slow

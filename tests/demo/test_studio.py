@@ -9,8 +9,8 @@ from PIL import Image
 
 from glow_app.demo.studio import BLEND_STEPS, FILM_STEPS, SAMPLED_AT, Moves, Studio
 from glow_app.errors import UserError
-from glow_app.evaluation.strength import strengths
-from glow_app.evaluation.tempering import built_up
+from glow_app.latents.strength import strengths
+from glow_app.latents.tempering import built_up
 from tests.demo.studios import small_model, small_studio, some_directions
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation import calibration
 from glow_app.evaluation.calibration import GAINS, REACHED, _Side, calibrated
-from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.judge import Verdict
+from glow_app.latents.directions import Directions
 from glow_app.model import Model
 from tests.test_model import make
 

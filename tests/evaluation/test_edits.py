@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation import edits
-from glow_app.evaluation.directions import Directions
 from glow_app.evaluation.edits import decode, measure
 from glow_app.evaluation.effects import Flips, drift, flips, outside
 from glow_app.evaluation.judge import Judge, Verdict
+from glow_app.latents.directions import Directions
 from glow_app.model import Model, load
 
 N = 12

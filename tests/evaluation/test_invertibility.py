@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.flows import Glow
 from tests.flows.models import small_glow

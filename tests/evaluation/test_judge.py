@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation.judge import BATCH, Judge, Lessons, factor_correlations, reliability, train
 from glow_app.evaluation.statistics import correlation, mean
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation.likelihood import DRAW_STRIDE, Likelihood, evaluate, importance_bound
 from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, log_prob

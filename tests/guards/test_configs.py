@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from glow_app.cli import conf_folder
-from glow_app.config_data import DATA_SCHEMAS, PointsConfig
+from glow_app.config.data import DATA_SCHEMAS, PointsConfig
 from tests.training.runs import configure
 
 FILES = sorted(conf_folder().rglob("*.yaml"))

@@ -10,8 +10,8 @@ from PIL import Image
 
 from glow_app.build import build_flow
 from glow_app.cli import conf_folder
-from glow_app.config import TrainConfig
-from glow_app.published import PUBLISHED, departures
+from glow_app.config.published import PUBLISHED, departures
+from glow_app.config.train import TrainConfig
 from tests.training.runs import configure, train
 
 NAMES = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))

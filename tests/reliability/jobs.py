@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from glow_app.training.checkpoint import checkpoints_of, read_checkpoint, tensors
+from glow_app.training.checkpoints.format import checkpoints_of, read_checkpoint, tensors
 from tests.forked import fork
 from tests.training.runs import SMALLEST
 

@@ -54,13 +54,13 @@ def _serve(pipe: Connection, rank: int, n: int, port: int) -> None:
     import pytorch_lightning as pl
     import torch
 
-    from glow_app import processes
-    from glow_app.training.watch import Watch
+    from glow_app.runtime import distributed
+    from glow_app.training.guards.heartbeat import Watch
 
     torch.set_num_threads(1)
     # It ends processes that fail; these are to go on with the next test. The watch has tests of its own.
     Watch.setup = pl.Callback.setup
-    with processes.joined():
+    with distributed.joined():
         while True:
             function, arguments = pipe.recv()
             try:

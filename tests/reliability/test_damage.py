@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from glow_app.errors import UserError
-from glow_app.training.checkpoint import DurableCheckpointIO, checkpoints_of, newest_whole, verify
+from glow_app.training.checkpoints.format import DurableCheckpointIO, checkpoints_of, newest_whole, verify
 from tests.conftest import Whole
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures

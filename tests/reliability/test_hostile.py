@@ -20,7 +20,7 @@ import yaml
 
 from glow_app.cli.foreign import check_foreign_files
 from glow_app.errors import UserError
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glow_app.training import metrics
-from glow_app.training.checkpoint import checkpoints_of, newest_whole, read_checkpoint
+from glow_app.training.checkpoints.format import checkpoints_of, newest_whole, read_checkpoint
+from glow_app.training.loggers import metrics
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
 from tests.reliability.jobs import COMMAND, Place
@@ -60,16 +60,16 @@ def test_kills_at_random_moments(tmp_path: Path, figures: Figures, steps: int, w
 INSIDE_SAVING = {
     "before the file exists": Place("tempfile", "mkstemp"),
     "before the content": Place("torch", "save"),
-    "in the content": Place("glow_app.training.checkpoint._Hashed", "write", 100),
+    "in the content": Place("glow_app.training.checkpoints.format._Hashed", "write", 100),
     "before the digest": Place("torch", "save", after=True),
     "before fsync": Place("os", "fsync"),
     "after fsync": Place("os", "fsync", after=True),
     "before the rename": Place("os", "replace"),
     "after the rename": Place("os", "replace", after=True),
-    "after fsync of the folder": Place("glow_app.durable", "sync_folder", after=True),
-    "before rotation": Place("glow_app.training.saving.Checkpoints", "_rotate"),
+    "after fsync of the folder": Place("glow_app.runtime.atomic", "sync_folder", after=True),
+    "before rotation": Place("glow_app.training.checkpoints.callback.Checkpoints", "_rotate"),
     "in rotation": Place("pathlib.Path", "unlink", after=True),
-    "after rotation": Place("glow_app.training.saving.Checkpoints", "_rotate", after=True),
+    "after rotation": Place("glow_app.training.checkpoints.callback.Checkpoints", "_rotate", after=True),
 }
 """Calls are counted from where the third of four checkpoints, of step 12, is about to be written."""
 
@@ -78,7 +78,7 @@ SAVES = [*COMMAND, "max_steps=16"]
 
 def inside_saving(folder: Path, place: Place) -> int:
     folder.mkdir()
-    third = Place("glow_app.training.checkpoint.DurableCheckpointIO", "save_checkpoint", 3)
+    third = Place("glow_app.training.checkpoints.format.DurableCheckpointIO", "save_checkpoint", 3)
     return jobs.run(folder, SAVES, third, partial(jobs.put, place, jobs.die))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glow_app.training.saving import Checkpoints
+from glow_app.training.checkpoints.callback import Checkpoints
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
 from tests.reliability.jobs import COMMAND

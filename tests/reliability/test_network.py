@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.after_update import AfterUpdate
 from tests.reliability.conftest import Figures
 from tests.training.runs import computed, smallest, train
 
@@ -64,7 +64,7 @@ def no_key(patch: Patch) -> None:
 
 def unreachable(patch: Patch) -> None:
     patch.setenv("WANDB_API_KEY", "0" * 40)
-    patch.setattr("glow_app.training.track_wandb.INIT_TIMEOUT", 1.0)
+    patch.setattr("glow_app.training.loggers.wandb.INIT_TIMEOUT", 1.0)
 
 
 def killed(patch: Patch) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.training import metrics
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
+from glow_app.training.loggers import metrics
 from tests.reliability import work
 from tests.reliability.conftest import Figures
 from tests.reliability.ranks import Ranks

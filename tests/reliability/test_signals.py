@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glow_app.training.checkpoint import checkpoints_of, newest_whole, read_checkpoint
+from glow_app.training.checkpoints.format import checkpoints_of, newest_whole, read_checkpoint
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
 from tests.reliability.jobs import COMMAND, Place
@@ -23,9 +23,9 @@ PLACES = {
     "training, in the update": (Place("glow_app.training.ema.WeightAverage", "on_train_batch_end", 10), 5),
     "validation, first batch": (Place(MODULE, "validation_step", 1), 4),
     "validation, last batch": (Place(MODULE, "on_validation_epoch_end", 1), 4),
-    "sampling": (Place("glow_app.training.samples.SampleGrids", "draw", 1), 4),
+    "sampling": (Place("glow_app.training.pictures.samples.SampleGrids", "draw", 1), 4),
     "saving": (Place("torch", "save", 1), 5),
-    "saving, rotation": (Place("glow_app.training.saving.Checkpoints", "_rotate", 1, after=True), 5),
+    "saving, rotation": (Place("glow_app.training.checkpoints.callback.Checkpoints", "_rotate", 1, after=True), 5),
     "last step": (Place(MODULE, "training_step", 16), 8),
     "test at the end": (Place("glow_app.training.run", "evaluate", 1), 8),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
 from tests.reliability.conftest import Figures
 from tests.training.runs import SMALLEST
 

@@ -10,19 +10,19 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from glow_app import processes
 from glow_app.build import open_source
-from glow_app.data.drawn_faces import DrawnFaces
-from glow_app.data.module import ImageDataModule
-from glow_app.data.sampler import Batch
+from glow_app.data.datamodule import ImageDataModule
+from glow_app.data.sets.drawn_faces import DrawnFaces
+from glow_app.data.stream import Batch
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
 from glow_app.flows import Glow
+from glow_app.runtime import distributed
 from glow_app.training import clock
 from glow_app.training import run as runs
-from glow_app.training.callbacks import AfterUpdate
+from glow_app.training.after_update import AfterUpdate
 from glow_app.training.clock import Clock
-from glow_app.training.explained import explained
+from glow_app.training.guards.failures import explained
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import layout, make_trainer
 from tests.training.runs import smallest, smallest_of, train
@@ -112,7 +112,7 @@ def timed(folder: Path, overrides: list[str]) -> tuple[str | None, str, int, flo
 
     def read() -> float:
         nonlocal now
-        now += 1 + processes.rank()
+        now += 1 + distributed.rank()
         return now
 
     begin = GlowModule.on_train_start
@@ -136,7 +136,7 @@ def poisoned(folder: Path, where: str, value: float, only: int | None, overrides
 
     def struck(module: GlowModule) -> bool:
         seen[:] = [module]
-        return module.trainer.training and module.trainer.global_step == 3 and only in (None, processes.rank())
+        return module.trainer.training and module.trainer.global_step == 3 and only in (None, distributed.rank())
 
     def bad_bits(self: GlowModule, batch: Batch) -> Tensor:
         found = bits_per_dim(self, batch)

@@ -9,10 +9,10 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app.cli import conf_folder
-from glow_app.config import TrainConfig
-from glow_app.config_check import check
-from glow_app.training import metrics
-from glow_app.training.checkpoint import find_run
+from glow_app.config.check import check
+from glow_app.config.train import TrainConfig
+from glow_app.training.checkpoints.format import find_run
+from glow_app.training.loggers import metrics
 from glow_app.training.run import fit
 
 SHORTEST = [

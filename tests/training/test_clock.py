@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from glow_app.card import read_card
+from glow_app.artifacts.card import read_card
+from glow_app.comparison.runs import read_run
 from glow_app.errors import UserError
-from glow_app.runs import read_run
 from glow_app.training import clock
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
 from tests.training.runs import computed, find, smallest, train

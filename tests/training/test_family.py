@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_app.card import read_card
+from glow_app.artifacts.card import read_card
 from glow_app.commands.evaluate import evaluate
 from glow_app.commands.export import export
 from glow_app.commands.interpolate import interpolate
 from glow_app.commands.sample import sample
-from glow_app.config_use import EvaluateConfig, ExportConfig, InterpolateConfig, SampleConfig
-from glow_app.data.drawn_faces import DrawnFaces
+from glow_app.config.commands import EvaluateConfig, ExportConfig, InterpolateConfig, SampleConfig
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.model import load
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.training.checkpoints.format import checkpoints_of
 from tests.commands.using import configure as configure_use
 from tests.commands.using import use
-from tests.data.test_mnist import write
+from tests.data.sets.test_mnist import write
 from tests.training.runs import FAMILY, SHORTEST, configure, find, smallest_of, train
 
 SHORT = ["max_steps=4", "validate_every=4", "samples_every=4", "checkpoint_every=2"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from glow_app.config import OptimConfig
+from glow_app.config.train import OptimConfig
 from glow_app.training.clock import Clock
 from glow_app.training.optim import PublishedAdamax, learning_rate_factor
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from glow_app.data.sampler import Batch
+from glow_app.data.stream import Batch
 from glow_app.flows import Glow
 from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule

@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 from pytorch_lightning.accelerators import CUDAAccelerator
 
-from glow_app.config_check import check
-from glow_app.data.drawn_faces import DrawnFaces
-from glow_app.durable import CannotWrite
+from glow_app.artifacts.weights import load
+from glow_app.config.check import check
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import evaluate
-from glow_app.exported import load
 from glow_app.likelihood import dequantize
-from glow_app.training import callbacks, metrics
-from glow_app.training.checkpoint import checkpoints_of
+from glow_app.runtime.atomic import CannotWrite
+from glow_app.training import after_update
+from glow_app.training.checkpoints.format import checkpoints_of
+from glow_app.training.loggers import metrics
 from glow_app.training.module import GlowModule
 from tests.conftest import Whole
 from tests.data.layouts import write_cifar
@@ -98,7 +99,7 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.LearningRate, "on_before_optimizer_step", _press_ctrl_c_at(5))
+        patch.setattr(after_update.LearningRate, "on_before_optimizer_step", _press_ctrl_c_at(5))
         with pytest.raises(KeyboardInterrupt):
             train(config, run)
     assert [path.name for path in checkpoints_of(run)] == ["step_00000004.ckpt", "step_00000006.ckpt"]
@@ -326,7 +327,7 @@ def test_a_class_conditional_model_from_training_to_samples(tmp_path: Path) -> N
 
 
 def _press_ctrl_c_at(step: int) -> Any:
-    original = callbacks.LearningRate.on_before_optimizer_step
+    original = after_update.LearningRate.on_before_optimizer_step
 
     def press(self: Any, trainer: pl.Trainer, *arguments: Any) -> None:
         if trainer.global_step == step:

@@ -1,0 +1,277 @@
+"""What the commands that use a trained model begin with: the model, a folder for what they leave, and pictures."""
+
+import dataclasses
+import itertools
+import os
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from glow_app.artifacts.card import Card
+from glow_app.artifacts.hub import local
+from glow_app.artifacts.shipped import is_shipped
+from glow_app.build import PRECISIONS, forbid_tf32
+from glow_app.config.check import did_you_mean
+from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.data import DataConfig
+from glow_app.data.picture import open_picture, picture_files
+from glow_app.data.source import ImageSource, fingerprint_digest
+from glow_app.errors import UserError
+from glow_app.likelihood import seen
+from glow_app.model import Model, load
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say
+from glow_app.runtime.malloc import keep_freed_memory
+from glow_app.sources import open_split
+from glow_app.units import POINTS
+
+
+def open_model(config: OpenConfig, path: str | None = None) -> Model:
+    """:func:`open_any_model`, of images only.
+
+    Raises:
+        UserError: there is no such model or no such device, or the model is one of points in the plane.
+    """
+    model = open_any_model(config, path)
+    if model.n_bits == POINTS:
+        raise UserError(
+            f"{config.checkpoint} is a model of points in the plane, and this command is for images: look at it with "
+            f"glow-plot2d checkpoint={config.checkpoint}"
+        )
+    return model
+
+
+def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
+    """The model of ``config.checkpoint`` (or ``path``), be it one of images or of points.
+
+    Raises:
+        UserError: there is no such model or no such device.
+    """
+    model = load(path or str(config.checkpoint), device_of(config))
+    model.flow.set_conditioner_dtype(PRECISIONS[config.precision])
+    return model
+
+
+def device_of(config: OpenConfig) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        UserError: ``device=cuda`` on a machine without.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: this machine has none; choose device=cpu")
+    forbid_tf32()
+    if config.device == "cpu" or not torch.cuda.is_available():
+        keep_freed_memory()
+        return torch.device("cpu")
+    return torch.device("cuda", distributed.local_rank())
+
+
+def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) -> Path:
+    """Where the command leaves things: ``output=``, or ``<command>/`` in the folder that :func:`run_folder` gives.
+
+    Raises:
+        UserError: nothing can be written there, which is better known before the work than after it.
+    """
+    folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / command
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK) else "no permission"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UserError(f"nothing can be written into {folder} ({reason}): choose another folder, output=...")
+    return folder
+
+
+def run_folder(model: Model) -> Path:
+    """The run that a model belongs to, or, of one without a run, which may lie where nobody should write, another.
+
+    That is ``outputs/<name>/`` for a shipped model, and ``outputs/<folder>-<digest>/`` for one that was sent: folders
+    of two of these may have the same name.
+    """
+    run, name = model.folder.parent, model.folder.name
+    if is_shipped(model.folder):
+        return Path("outputs", name)
+    return run if (run / "config.yaml").exists() else Path("outputs", f"{name}-{model.digest[:8]}")
+
+
+def directions_folder(path: str | None, model: Model) -> Path:
+    """``directions=``, or those that came with the model, or where glow-directions leaves them for it."""
+    if path is not None:
+        return local(path)
+    own = model.folder / "directions"
+    return own if own.is_dir() else run_folder(model) / "directions"
+
+
+def images_between(source: ImageSource, key: str, first: int, n: int) -> range:
+    """The numbers of ``n`` images (0: all) from ``first`` on; ``key`` is the option that ``first`` comes from.
+
+    Raises:
+        UserError: there are none.
+    """
+    if first >= len(source):
+        raise UserError(f"{key}={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    return range(first, min(first + n, len(source)) if n else len(source))
+
+
+def open_split_of(model: Model, data: DataConfig, split: str, console: Console) -> ImageSource:
+    """A split of a data set whose images the model takes.
+
+    Raises:
+        UserError: the data set is not there, or its images have another shape.
+    """
+    source = open_split(data, split, console)
+    if source.image_shape != model.image_shape:
+        raise UserError(
+            f"images of data={data.name} are {_shape(source.image_shape)}, and the model takes "
+            f"{_shape(model.image_shape)}: choose data that can be had in that shape"
+        )
+    require_classes(model, source)
+    return source
+
+
+def require_classes(model: Model, source: ImageSource) -> None:
+    """Raises a UserError if a conditional model knows other classes than the data have."""
+    if model.flow.n_classes and len(source.class_names) != model.flow.n_classes:
+        raise UserError(
+            f"the model knows {model.flow.n_classes} classes, and data={source.name} has {len(source.class_names)}: "
+            "choose the data that it was trained on"
+        )
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
+
+
+class Picture(NamedTuple):
+    """One image that a command was given.
+
+    Attributes:
+        name: what a person calls it; letters, digits, ``_`` and ``-``, so that it can name a file.
+        pixels: uint8 (C, H, W).
+        position: of its dequantization noise: its number in the data set, 0 for files.
+        label: its class, for a conditional model.
+    """
+
+    name: str
+    pixels: Tensor
+    position: int
+    label: int | None
+
+
+def open_pictures(
+    names: list[str] | None, model: Model, data: DataConfig, split: str, label: str | None, console: Console
+) -> list[Picture]:
+    """The images that are named: files, folders of files, or numbers of images of a data set.
+
+    Raises:
+        UserError: none is named, one is not there or not an image, or a label is missing or unknown.
+    """
+    if not names:
+        raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
+    source: ImageSource | None = None
+    chosen = None if label is None else class_number(model.card, label)
+    pictures: list[Picture] = []
+    for name in names:
+        if re.fullmatch(r"\d+", name):
+            source = source or open_split_of(model, data, split, console)
+            pictures.append(_of_data_set(source, int(name), chosen))
+            continue
+        for path in picture_files(Path(name).expanduser()):
+            pixels = open_picture(path, model.image_shape, model.card.data)
+            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen))
+    if model.flow.n_classes and any(picture.label is None for picture in pictures):
+        raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
+    return _with_names_of_their_own(pictures)
+
+
+def _of_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
+    if index >= len(source):
+        raise UserError(f"images={index}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    if label is None and source.classes is not None:
+        label = int(source.classes[index])
+    return Picture(f"{source.split}_{index}", source[index], index, label)
+
+
+def _with_names_of_their_own(pictures: list[Picture]) -> list[Picture]:
+    """Two of the same name would overwrite each other's files."""
+    taken: set[str] = set()
+    unique: list[Picture] = []
+    for picture in pictures:
+        numbered = (f"{picture.name}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([picture.name], numbered) if name not in taken)
+        taken.add(name)
+        unique.append(picture._replace(name=name))
+    return unique
+
+
+def file_name(text: str) -> str:
+    """A text as part of the name of a file, whatever is in it: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^\w-]+", "_", text).strip("_") or "image"
+
+
+def pixels_of(pictures: list[Picture]) -> Tensor:
+    """uint8 (B, C, H, W)."""
+    return torch.stack([picture.pixels for picture in pictures])
+
+
+def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
+    """The latents of pictures, as one batch."""
+    positions = torch.tensor([picture.position for picture in pictures])
+    return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
+
+
+def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: int, what: str, console: Console) -> None:
+    """Says how images come back from their latents, which is what every change to the latents starts from."""
+    error = (decoded.cpu().int() - seen(images, n_bits).int()).abs()
+    exact = int((error.flatten(1).amax(1) == 0).sum())
+    much = "" if exact == len(images) else f"; the largest error is {int(error.max())} of 255"
+    say(console, f"{what}: {exact} of {len(images)} come back exactly{much}")
+
+
+def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:
+    """int64 (B,) for a conditional model, else None."""
+    if not model.flow.n_classes:
+        return None
+    return torch.tensor([picture.label for picture in pictures])
+
+
+def class_number(card: Card, label: str) -> int:
+    """The number of a class by its name or its number.
+
+    Raises:
+        UserError: the model has no such class, or no classes.
+    """
+    names = list(card.class_names)
+    if not names:
+        raise UserError(f"label={label}: this model is not class-conditional; leave it out")
+    if label in names:
+        return names.index(label)
+    if label.isdecimal() and int(label) < len(names):
+        return int(label)
+    raise UserError(f"label={label} is not one of {', '.join(names)}{did_you_mean(label, names)}")
+
+
+def account_of(model: Model, source: ImageSource, config: UseConfig) -> dict[str, Any]:
+    """JSON-ready: which model on which data, with which options: enough to get the same figures again."""
+    return {
+        "model": str(model.folder),
+        "digest": model.digest,
+        "step": model.card.step,
+        "weights": model.card.weights,
+        "data": dataclasses.asdict(config.data),
+        "split": source.split,
+        "preprocessing": source.preprocessing,
+        "fingerprint": fingerprint_digest(source),
+        "n_bits": model.n_bits,
+        "seed": config.seed,
+        "precision": config.precision,
+        "device": str(model.device),
+        "versions": {name: version(name) for name in ("glow_app", "torch", "numpy", "pillow")},
+    }

@@ -1,0 +1,72 @@
+"""What ``glow-evaluate`` and ``glow-judge`` have left for a model: figures that its card tells."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from glow_app.commands import evaluate_report, judge_report
+from glow_app.commands.common import run_folder
+from glow_app.commands.model_card import Judged, Turned
+from glow_app.errors import UserError
+from glow_app.model import Model
+
+OF_ONE_MACHINE = ("root", "attributes", "cache", "cache_folder", "workers")
+"""Options of the data that do not say which images they are."""
+
+
+def bits_per_dim(model: Model) -> dict[str, float]:
+    """As in :attr:`glow_app.artifacts.card.Card.metrics`, of the images that the model is made for; empty without.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run_folder(model) / "evaluate" / evaluate_report.ACCOUNT
+    account = _account_of(model, path)
+    if account is None or account["precision"] != "fp32":
+        return {}
+    reached, split = account["bits_per_dim"], account["split"]
+    return {
+        f"{split}/bits_per_dim": reached["mean"],
+        f"{split}/standard_error": reached["standard_error"],
+        f"{split}/images": reached["images"],
+    }
+
+
+def judgement(model: Model) -> Judged | None:
+    """What the judge has found of the model's edits; None if it was not asked.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run_folder(model) / "judge" / judge_report.ACCOUNT
+    account = _account_of(model, path)
+    if account is None:
+        return None
+    methods = account["methods"]
+    return Judged(
+        account["images"],
+        account["split"],
+        account["amount"],
+        {method: _turned(found["means"]) for method, found in methods.items()},
+        {method: {one["attribute"]: _turned(one) for one in found["attributes"]} for method, found in methods.items()},
+    )
+
+
+def _turned(figures: dict[str, Any]) -> Turned:
+    return Turned(figures["success"], figures["drift"])
+
+
+def _account_of(model: Model, path: Path) -> dict[str, Any] | None:
+    """What a file says, if it is of these very weights on the data that the model was trained on."""
+    if not path.is_file():
+        return None
+    try:
+        account = json.loads(path.read_text())
+        same = account["digest"] == model.digest and _images(account["data"]) == _images(model.card.data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}): measure again, or delete it") from error
+    return account if same else None
+
+
+def _images(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in OF_ONE_MACHINE}

@@ -1,0 +1,200 @@
+"""The page that stands before an exported model: ``README.md``, in the layout of the Hugging Face hub."""
+
+from dataclasses import dataclass
+
+from glow_app.artifacts.card import Card
+from glow_app.latents.directions import Directions
+from glow_app.latents.strength import strengths
+from glow_app.model import Model
+
+SPLITS = (("test", "test"), ("val", "validation"))
+
+
+@dataclass(frozen=True)
+class Turned:
+    """What edits of one attribute did in the eyes of the judge; None where there was nothing to count.
+
+    Attributes:
+        success: share of images whose attribute it then sees the other way round.
+        drift: mean change of its probability of the other attributes.
+    """
+
+    success: float | None
+    drift: float | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge has found.
+
+    Attributes:
+        images: how many were edited.
+        split: of the data, that they are from.
+        amount: of the edits.
+        means: method -> mean over the attributes.
+        attributes: method -> attribute -> what its edits did.
+    """
+
+    images: int
+    split: str
+    amount: float
+    means: dict[str, Turned]
+    attributes: dict[str, dict[str, Turned]]
+
+
+def model_card(
+    model: Model,
+    name: str,
+    licence: str | None,
+    directions: Directions | None,
+    judged: Judged | None,
+    temperature: float,
+) -> str:
+    """Markdown: what the model is, what it reached, how it was made, how to use it, and what not to expect of it.
+
+    Args:
+        model: as it is exported.
+        name: of the folder.
+        licence: its identifier, if one is given.
+        directions: that come with it, if any.
+        judged: what the judge has found of its edits, if it was asked.
+        temperature: of the samples in ``samples.png``.
+    """
+    card = model.card
+    parts = [_front(card, licence), f"# {name}\n", _summary(card)]
+    parts += [f"![Samples at temperature {temperature:g}](samples.png)\n", _facts(model), _origin(card)]
+    parts.append(_use(card, name, directions))
+    if directions is not None:
+        parts.append(_attributes(directions, judged))
+    parts.append(_limits(directions))
+    return "\n".join([*parts, _licence(card, licence)])
+
+
+def _front(card: Card, licence: str | None) -> str:
+    lines = ["library_name: glow_app", "pipeline_tag: unconditional-image-generation"]
+    lines += [] if licence is None else [f"license: {licence}"]
+    tags = ("glow", "normalizing-flow", "pytorch", str(card.data["name"]))
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---", ""])
+
+
+def _summary(card: Card) -> str:
+    channels, height, width = card.image_shape
+    return (
+        f"{card.model.paper}: an invertible model of {channels}x{height}x{width} images with exact "
+        f"likelihoods, trained on `{card.data['name']}`.\n"
+    )
+
+
+def _facts(model: Model) -> str:
+    card = model.card
+    n_parameters = sum(parameter.numel() for parameter in model.flow.parameters())
+    stored = ", kernels of convolutions stored in bfloat16" if model.storage == "bf16" else ""
+    rows = [
+        ("architecture", card.model.shape),
+        ("parameters", f"{n_parameters:,}{stored}"),
+        ("bits per subpixel", str(card.n_bits)),
+        ("data", f"`{card.data['name']}`: {card.preprocessing}"),
+        ("weights", f"{card.weights}, step {card.step:,}"),
+    ]
+    if card.class_names:
+        rows.append(("classes", ", ".join(card.class_names)))
+    for split, words in SPLITS:
+        bits, error, n = (card.metrics.get(f"{split}/{key}") for key in ("bits_per_dim", "standard_error", "images"))
+        if bits is not None:
+            error, images = "" if error is None else f" ± {error:.4f}", "" if n is None else f" ({n:,.0f} images)"
+            rows.append((f"bits/dim, {words}", f"{bits:.4f}{error}{images}"))
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""])
+
+
+def _origin(card: Card) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
+    how = "How it was trained is not known.\n" if card.command is None else f"```sh\n{card.command}\n```\n"
+    return f"## How it was made\n\n{how}\nWith {versions}.\n" if versions else f"## How it was made\n\n{how}"
+
+
+def _use(card: Card, name: str, directions: Directions | None) -> str:
+    lines = [
+        "import glow_app",
+        "",
+        f'model = glow_app.load("{name}")  # this folder, or hf://owner/name',
+        f"images = model.sample(16, temperature=0.7, seed=0{', label=0' if card.class_names else ''})",
+    ]
+    if not card.class_names:
+        lines.append('latents = model.encode("me.jpg")  # tensors of N(0, I) numbers, finest first')
+        lines.append("again = model.decode(latents)  # the same pixels")
+    if directions is not None:
+        lines.append(f'directions = glow_app.load_directions("{name}")')
+        lines.append(f'edited = model.edit("me.jpg", directions, {{"{directions.names[0]}": 1.0}})')
+    code = "\n".join(lines)
+    return f"## Use\n\n```python\n{code}\n```\n\nOr `glow-demo checkpoint={name}`, a page with sliders.\n"
+
+
+def _attributes(directions: Directions, judged: Judged | None) -> str:
+    counts = directions.account.get("counts", {})
+    found = strengths(directions).tolist()
+    order = sorted(range(len(directions.names)), key=lambda row: -found[row])
+    lines = [
+        "## Attributes\n",
+        f"Directions in the latents (`{directions.method}` and others), the strongest first. The distance is that "
+        "between the mean latents of images with and without the attribute, in standard deviations of one latent, what "
+        "chance adds taken off; an amount of 1 moves by that, times the gain for adding (removing).\n",
+        f"| attribute | images with it | without | distance | gain |{' turned | drift |' if judged else ''}",
+        f"|---|---|---|---|---|{'---|---|' if judged else ''}",
+    ]
+    turned = {} if judged is None else judged.attributes.get(directions.method, {})
+    for row in order:
+        name = directions.names[row]
+        n = counts.get(name, {})
+        adding, removing = directions.gains[row].tolist()
+        cells = [name, n.get("with", ""), n.get("without", ""), f"{found[row]:.2f}", f"{adding:.1f} ({removing:.1f})"]
+        cells += _turned(turned.get(name, Turned(None, None))) if judged else []
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join([*lines, "", *([] if judged is None else [_judged(judged)])])
+
+
+def _turned(one: Turned) -> list[str]:
+    return [
+        "" if one.success is None else f"{one.success:.0%}",
+        "" if one.drift is None else f"{one.drift:.3f}",
+    ]
+
+
+def _judged(judged: Judged) -> str:
+    """What the figures are, and the means of all methods."""
+    rows = [f"| `{method}` | {' | '.join(_turned(means))} |" for method, means in judged.means.items()]
+    return "\n".join(
+        [
+            f"Turned: of {judged.images:,} images ({judged.split}), edited by {judged.amount:g}, the share in which a "
+            "classifier then sees the attribute the other way round, among those that it had seen rightly. Drift: by "
+            "how much, on average, its probability of each other attribute changes. It has learned from other images "
+            "than the directions were made from, and than those that were edited.\n",
+            "| method | turned, mean over the attributes | drift |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _limits(directions: Directions | None) -> str:
+    lines = [
+        "## Limits\n",
+        "- The model knows nothing but its training images: of others the likelihood may be high all the same, and "
+        "edits mean little.",
+        "- Bits/dim compare only with figures of the same images, size, bits and preprocessing.",
+    ]
+    if directions is not None:
+        lines.append(
+            "- A direction is a difference of means: what occurs together in the data moves together. Labels "
+            "are those of the data set, whoever gave them; they say nothing about a person."
+        )
+    return "\n".join([*lines, ""])
+
+
+def _licence(card: Card, licence: str | None) -> str:
+    given = "None is named.\n" if licence is None else f"`{licence}`\n"
+    if card.data["name"] == "drawn_faces":
+        of_data = "The faces that it was trained on are drawn by the program itself, and show nobody.\n"
+    else:
+        of_data = "The terms of the training data hold for what is made from them.\n"
+    return f"## Licence\n\n{given}\n{of_data}"

@@ -1,0 +1,161 @@
+"""Holds a composed configuration against its schema: every key known, every value of its type and in its range."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from glow_app.config.data import DATA_SCHEMAS, DataConfig, PicturesConfig, PointsConfig
+from glow_app.config.model import MODEL_SCHEMAS, PlaneConfig
+from glow_app.config.train import TrainConfig
+from glow_app.errors import UserError
+
+T = TypeVar("T")
+
+SCHEMAS: dict[str, Mapping[str, type]] = {"data": DATA_SCHEMAS, "model": MODEL_SCHEMAS}
+"""Groups whose options depend on the choice, which their ``name`` tells."""
+
+
+def check(composed: DictConfig, schema: type[T]) -> T:
+    """The typed configuration.
+
+    Args:
+        composed: what Hydra made of files and command line.
+        schema: a dataclass of options; a field ``data`` is a data set's, a field ``model`` a model's.
+
+    Raises:
+        UserError: one line that names the first key that is unknown, missing, of a wrong type or out of range.
+    """
+    known = OmegaConf.structured(schema)
+    for name, kind in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            known[name] = OmegaConf.structured(kind)
+    try:
+        values = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+        for group in [group for group in SCHEMAS if group in known]:
+            name = str(OmegaConf.select(values, f"{group}.name"))
+            check_choice(f"{group}.name", name, tuple(SCHEMAS[group]))
+            known[group] = OmegaConf.structured(SCHEMAS[group][name])
+        typed = OmegaConf.to_object(OmegaConf.merge(known, values))
+    except ConfigKeyError as error:
+        *group, key = str(error.full_key).split(".")
+        names = OmegaConf.select(known, ".".join(group)) if group else known
+        raise UserError(f"unknown key {error.full_key}{did_you_mean(key, [str(name) for name in names])}") from error
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} has no value: add {error.full_key}=... to the command line") from error
+    except ValidationError as error:
+        reason = str(error.msg).splitlines()[0]
+        if "is not a ListConfig" in reason:
+            raise UserError(f"{error.full_key} is a list: write {error.full_key}=one,two") from error
+        if reason.endswith("to Dict[str, float]"):
+            raise UserError(f"{error.full_key} names numbers: write {error.full_key}='{{name: 1}}'") from error
+        raise UserError(f"{error.full_key}: {reason}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    assert isinstance(typed, schema)
+    check_ranges(typed, "")
+    _check_data(getattr(typed, "data", None))
+    if isinstance(typed, TrainConfig):
+        _check_together(typed)
+    return typed
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises a UserError, with the nearest choice, unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise UserError(f"{key}={value} is not one of {', '.join(choices)}{did_you_mean(value, list(choices))}")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``": did you mean X?"``, or nothing if no known word is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _check_data(data: DataConfig | None) -> None:
+    if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
+        raise UserError("data.on_corrupt=skip needs the cache, which notes what was left out: set data.cache=true")
+
+
+def check_ranges(options: Any, prefix: str) -> None:
+    """Raises a UserError for the first value of a dataclass of options that is out of its range."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{field.name}.")
+        else:
+            for one in value if isinstance(value, list) else [value] if not isinstance(value, dict) else value.values():
+                _check_range(f"{prefix}{field.name}", one, field.metadata)
+
+
+def _check_range(key: str, value: Any, limits: Any) -> None:
+    if limits["choices"] and value is not None:
+        check_choice(key, value, limits["choices"])
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    at_least, above, at_most = limits["at_least"], limits["above"], limits["at_most"]
+    if not math.isfinite(value):
+        raise UserError(f"{key}={value} is not a finite number")
+    if at_least is not None and value < at_least:
+        raise UserError(f"{key}={value} is too small: it must be at least {at_least} ({limits['meaning']})")
+    if above is not None and value <= above:
+        raise UserError(f"{key}={value} is too small: it must be above {above} ({limits['meaning']})")
+    if at_most is not None and value > at_most:
+        raise UserError(f"{key}={value} is too large: it must be at most {at_most} ({limits['meaning']})")
+
+
+def _check_together(config: TrainConfig) -> None:
+    of_points, takes_points = isinstance(config.data, PointsConfig), isinstance(config.model, PlaneConfig)
+    if of_points != takes_points:
+        given = "points in the plane" if of_points else "images"
+        choice = "experiment=plane" if of_points else "data=two_moons, or a model of images"
+        raise UserError(f"data={config.data.name} are {given}, which model={config.model.name} cannot take: {choice}")
+    if of_points and config.estimate:
+        raise UserError("estimate=true measures images; a run on points takes a minute or so: leave it out")
+    height, width = config.data.size
+    divisor = config.model.divisor
+    if height % divisor or width % divisor:
+        raise UserError(
+            f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
+            f"{getattr(config.model, 'n_levels', 1)} needs: choose {max(1, round(height / divisor)) * divisor}, "
+            "or fewer levels"
+        )
+    if config.trainer.compile == "full" and config.model.memory != "plain":
+        raise UserError(
+            f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
+        )
+    if config.model.normalises_batches and config.model.memory == "reversible":
+        raise UserError(
+            "model.memory=reversible needs model.normalisation=actnorm: what a batch was normalised by cannot be "
+            "computed back from its result; choose memory=checkpoint, which goes with both"
+        )
+    if config.trainer.cuda_graph:
+        _check_cuda_graph(config)
+    if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
+        raise UserError(f"temperatures={config.temperatures}: two are the same to two digits; leave one out")
+    if not config.temperatures or not all(math.isfinite(t) and t >= 0 for t in config.temperatures):
+        raise UserError(f"temperatures={config.temperatures}: give a list of numbers of at least 0, such as [0.7,1.0]")
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise UserError(f"name={config.name!r} cannot name a folder: use letters, digits, _ and -")
+
+
+def _check_cuda_graph(config: TrainConfig) -> None:
+    if config.trainer.accelerator != "gpu":
+        raise UserError(
+            f"trainer.cuda_graph=true needs trainer.accelerator=gpu, not {config.trainer.accelerator}; set it to false"
+        )
+    if config.model.memory == "reversible":
+        raise UserError(
+            "trainer.cuda_graph=true: model.memory=reversible looks at values once in a while, for drift, which a "
+            "recorded step cannot; choose model.memory=plain or checkpoint"
+        )
+    if config.model.normalises_batches:
+        raise UserError(
+            "trainer.cuda_graph=true: what batch normalisation finds in a batch is lost in a recorded step; choose "
+            "model.normalisation=actnorm"
+        )

@@ -1,0 +1,156 @@
+"""The options of every model; see :mod:`glow_app.config.train`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from glow_app.config.option import option
+
+
+@dataclass
+class ModelConfig:
+    """What every model has."""
+
+    name: str = option("architecture", choices=("glow", "nice", "plane", "real_nvp"))
+    class_conditional: bool = option("one top prior per class, for data with class labels")
+    memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint", "reversible"))
+    anchor_every: int = option("memory=reversible: steps between two states that are kept all the same", at_least=1)
+
+    @property
+    def paper(self) -> str:
+        """The architecture, and where it was published."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> str:
+        """The architecture and its sizes, in a line."""
+        raise NotImplementedError
+
+    @property
+    def divisor(self) -> int:
+        """What has to divide both sides of an image."""
+        return 1
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether the statistics of a batch count in training."""
+        return False
+
+
+@dataclass
+class GlowConfig(ModelConfig):
+    """The shape of a Glow; see :class:`glow_app.flows.Glow`."""
+
+    n_levels: int = option("L: levels of scale; each halves the image", at_least=1, at_most=12)
+    n_steps: int = option("K: steps of flow per level", at_least=1, at_most=1024)
+    width: int = option("hidden channels of the coupling networks", at_least=1, at_most=16384)
+    coupling: str = option("coupling layer", choices=("affine", "additive"))
+    permutation: str = option("what mixes the channels", choices=("lu", "full", "shuffle", "reverse"))
+    scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))
+    border: bool = option("border channel of the released code in every 3x3 convolution")
+
+    @property
+    def paper(self) -> str:
+        return "A Glow (Kingma & Dhariwal 2018)"
+
+    @property
+    def shape(self) -> str:
+        return (
+            f"Glow, L={self.n_levels} K={self.n_steps} width={self.width}, {self.coupling} coupling, "
+            f"{self.permutation} permutation"
+        )
+
+    @property
+    def divisor(self) -> int:
+        return 2**self.n_levels
+
+
+@dataclass
+class NiceConfig(ModelConfig):
+    """The shape of a NICE; see :class:`glow_app.flows.Nice`."""
+
+    n_couplings: int = option("additive couplings, which change even and odd numbers in turn", at_least=1, at_most=1024)
+    n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
+    width: int = option("of the hidden layers", at_least=1, at_most=65536)
+    base: str = option("distribution of the latents; logistic is the published one", choices=("logistic", "normal"))
+    logit: float | None = option("alpha of a logit transform that comes first; null: none", above=0, at_most=0.4)
+
+    @property
+    def paper(self) -> str:
+        return "A NICE (Dinh, Krueger & Bengio 2014)"
+
+    @property
+    def shape(self) -> str:
+        return f"NICE, {self.n_couplings} couplings of {self.n_hidden} x {self.width} hidden units, {self.base} base"
+
+
+@dataclass
+class PlaneConfig(ModelConfig):
+    """The shape of a flow of points in the plane; see :class:`glow_app.flows.Plane`."""
+
+    n_steps: int = option("K: steps of flow", at_least=1, at_most=1024)
+    width: int = option("of the hidden layers", at_least=1, at_most=16384)
+    n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
+    coupling: str = option("coupling layer", choices=("affine", "additive"))
+    permutation: str = option(
+        "what mixes x and y; reverse: they take turns", choices=("lu", "full", "shuffle", "reverse")
+    )
+    scale: str = option("scale map of affine couplings", choices=("sigmoid", "bounded"))
+    base: str = option("distribution of the latents", choices=("normal", "logistic"))
+
+    # Points have no classes: this is no option.
+    class_conditional: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def paper(self) -> str:
+        return "A flow of points in the plane, of Glow's steps (Kingma & Dhariwal 2018)"
+
+    @property
+    def shape(self) -> str:
+        return (
+            f"Plane, K={self.n_steps} width={self.width}, {self.coupling} coupling, {self.permutation} permutation, "
+            f"{self.base} base"
+        )
+
+
+@dataclass
+class RealNVPConfig(ModelConfig):
+    """The shape of a Real NVP; see :class:`glow_app.flows.RealNVP`."""
+
+    n_levels: int = option("scales; all but the last halve the image", at_least=1, at_most=12)
+    n_blocks: int = option("residual blocks of each coupling's network", at_least=1, at_most=256)
+    width: int = option("hidden channels of the networks at the first scale; they double with each", at_least=1)
+    normalisation: str = option("of the flow and in the networks", choices=("batchnorm", "actnorm"))
+    momentum: float = option(
+        "batchnorm: share of the running averages in what a training batch is normalised by", at_least=0, at_most=0.9999
+    )
+    logit: float | None = option("alpha of the logit transform that comes first; null: none", above=0, at_most=0.4)
+
+    @property
+    def paper(self) -> str:
+        return "A Real NVP (Dinh, Sohl-Dickstein & Bengio 2016)"
+
+    @property
+    def shape(self) -> str:
+        return (
+            f"Real NVP, L={self.n_levels}, {self.n_blocks} residual blocks, width={self.width}, {self.normalisation}, "
+            + ("no logit" if self.logit is None else f"logit {self.logit:g}")
+        )
+
+    @property
+    def divisor(self) -> int:
+        return 2 ** (self.n_levels - 1)
+
+    @property
+    def normalises_batches(self) -> bool:
+        return self.normalisation == "batchnorm"
+
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "glow": GlowConfig,
+    "nice": NiceConfig,
+    "plane": PlaneConfig,
+    "real_nvp": RealNVPConfig,
+}
+
+OF_FIRST_MODELS = {"name": "glow", "anchor_every": 32}
+"""Options that the first models did not have, and what they stood for."""

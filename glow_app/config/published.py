@@ -1,0 +1,103 @@
+"""What the paper's runs were, as far as options say it, and how a configuration departs from them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+MODEL = {
+    "model.width": 512,
+    "model.permutation": "lu",
+    "model.scale": "sigmoid",
+    "model.border": True,
+    "model.class_conditional": False,
+}
+TRAINING = {
+    "optim.name": "adamax",
+    "optim.lr": 1e-3,
+    "optim.beta1": 0.9,
+    "optim.decay": "constant",
+    "optim.clip_norm": None,
+    "optim.ema_decay": 0.0,
+    "trainer.precision": "fp32",
+    "data.validation": 0,
+}
+"""Raw weights are evaluated, and every training image is trained on."""
+
+EPOCH = 50_000
+"""Images at 32x32 in an epoch, on which warm-up (ten of them) and beta2 (1 - 1 / its steps) depend."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One run of the paper.
+
+    Attributes:
+        result: what came of it.
+        images_per_update: over all devices.
+        options: path of an option -> its value.
+    """
+
+    result: str
+    images_per_update: int
+    options: dict[str, Any]
+
+
+def _run(
+    result: str, data: str, size: int, n_bits: int, shape: tuple[int, int, str], batch: int, **of_data: Any
+) -> Published:
+    n_levels, n_steps, coupling = shape
+    epoch = EPOCH * 32**2 // size**2  # larger images count for more
+    options = {
+        "data.name": data,
+        "data.image_size": size,
+        "data.n_bits": n_bits,
+        "data.flip": False,
+        **{f"data.{key}": value for key, value in of_data.items()},
+        "model.n_levels": n_levels,
+        "model.n_steps": n_steps,
+        "model.coupling": coupling,
+        **MODEL,
+        **TRAINING,
+        "optim.warmup_images": 10 * epoch,
+        "optim.beta2": round(1 - 1 / -(-epoch // batch), 4),
+    }
+    return Published(result, batch, options)
+
+
+_LSUN64 = {"shape": (4, 48, "affine"), "batch": 16 * 8, "crop": "random"}
+_LSUN_PICTURES = {"shape": (5, 64, "additive"), "batch": 4 * 40, "crop": "centre"}
+
+PUBLISHED: dict[str, Published] = {
+    "cifar10": _run("3.35 bits/dim", "cifar10", 32, 8, (3, 32, "affine"), 64 * 8, shift=0.1),
+    "imagenet32": _run("4.09 bits/dim", "imagenet32", 32, 8, (3, 48, "affine"), 64 * 8, distribution="older"),
+    "imagenet64": _run("3.81 bits/dim", "imagenet64", 64, 8, (4, 48, "affine"), 16 * 8, distribution="older"),
+    "lsun_bedroom": _run("2.38 bits/dim", "lsun", 64, 8, category="bedroom", **_LSUN64),
+    "lsun_tower": _run("2.46 bits/dim", "lsun", 64, 8, category="tower", **_LSUN64),
+    "lsun_church_outdoor": _run("2.67 bits/dim", "lsun", 64, 8, category="church_outdoor", **_LSUN64),
+    "lsun_bedroom96": _run("pictures", "lsun", 96, 5, category="bedroom", **_LSUN_PICTURES),
+    "lsun_bedroom128": _run("pictures", "lsun", 128, 5, category="bedroom", **_LSUN_PICTURES),
+    "celebahq256": _run("1.03 bits/dim", "celeba_hq", 256, 5, (6, 32, "additive"), 40, partition="published"),
+}
+"""By name, as ``published=`` takes it. How many images the paper's runs saw is not known."""
+
+
+def departures(config: Any) -> list[str]:
+    """How a run differs from the published one that it names: ``key=value (published: value)``; none if it names none.
+
+    Args:
+        config: a :class:`glow_app.config.train.TrainConfig`.
+    """
+    if config.published is None:
+        return []
+    run = PUBLISHED[config.published]
+    found = [(key, _value(config, key), value) for key, value in run.options.items()]
+    found.append(("images per update", config.trainer.batch_size * config.trainer.accumulate, run.images_per_update))
+    return [f"{key}={_text(ours)} (published: {_text(value)})" for key, ours, value in found if ours != value]
+
+
+def _value(config: Any, key: str) -> Any:
+    group, name = key.split(".")
+    return getattr(getattr(config, group), name, None)
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

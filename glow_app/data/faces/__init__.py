@@ -1,0 +1,1 @@
+"""The artist of ``drawn_faces``: labelled portraits, drawn from factors."""

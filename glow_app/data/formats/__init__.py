@@ -1,0 +1,1 @@
+"""Files in which data sets come: folders, zips, LMDB, tables, arrays."""

@@ -1,0 +1,162 @@
+"""A read-only LMDB of encoded images, opened when it is first needed in each process."""
+
+import hashlib
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from glow_app.data.formats.files import refuse_html
+from glow_app.data.image import CorruptImage
+from glow_app.errors import UserError
+
+# One environment per folder and process: LMDB refuses a second one, and one that was opened before a fork belongs to
+# the parent.
+_open: dict[str, tuple[int, lmdb.Environment]] = {}
+_opening = threading.Lock()
+
+
+class LmdbStore:
+    """The values of an LMDB by number, in the order of their keys. Pickles without its environment.
+
+    A file that was cut short, and damage that LMDB notices, are told. A damaged length inside of an otherwise sound
+    file can end the process (SIGBUS): the library reads where it points before anybody can look at it.
+
+    Args:
+        folder: holds ``data.mdb``.
+        what: begins the error texts.
+        key_cache: a folder where the enumerated keys are kept (120 MB for the 3 million of LSUN's bedrooms), named
+            after the database's name, size and time; None enumerates them each time.
+
+    Raises:
+        UserError: no LMDB, cut short, empty, or the key cache cannot be written.
+    """
+
+    def __init__(self, folder: Path, what: str, key_cache: Path | None = None) -> None:
+        self.folder = folder
+        self.what = what
+        self._check()
+        self._key_file = None if key_cache is None else key_cache / f"lmdb_keys_{self.digest()[:16]}.npy"
+        self._keys: np.ndarray | None = None
+        if len(self.keys) == 0:
+            raise UserError(f"{what}: {folder} is an LMDB without entries; download it again")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getstate__(self) -> dict[str, object]:
+        # The file is read again where the store arrives; without one the keys travel along.
+        return self.__dict__ if self._key_file is None else {**self.__dict__, "_keys": None}
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Bytes (N,): all keys in the database's order; mapped from the key cache where there is one."""
+        if self._keys is None:
+            n_entries = self._environment().stat()["entries"]
+            self._keys = _cached_keys(self._key_file, n_entries) if self._key_file is not None else None
+            if self._keys is None:
+                self._keys = self._enumerate()
+                if self._key_file is not None:
+                    _write_keys(self._key_file, self._keys)
+        return self._keys
+
+    def read(self, row: int) -> bytes:
+        """The value of one key.
+
+        Raises:
+            CorruptImage: the database is damaged at that place.
+        """
+        key = bytes(self.keys[row])
+        try:
+            with self._environment().begin(buffers=False) as transaction:
+                value = transaction.get(key)
+        except lmdb.Error as error:
+            raise CorruptImage(self.label(row), f"damaged inside of the LMDB ({error})") from None
+        if value is None:
+            raise UserError(f"{self.what}: {self.label(row)} is gone: was the LMDB exchanged? start again")
+        return bytes(value)
+
+    def label(self, row: int) -> str:
+        """Which image and where, for error texts."""
+        return f"{self.key(row)} in {self.folder}"
+
+    def key(self, row: int) -> str:
+        """One key as text."""
+        return bytes(self.keys[row]).decode("utf-8", "backslashreplace")
+
+    def digest(self) -> str:
+        """Changes whenever the database file does."""
+        status = (self.folder / "data.mdb").stat()
+        return hashlib.sha256(f"{self.folder.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+
+    def _enumerate(self) -> np.ndarray:
+        try:
+            with self._environment().begin() as transaction:
+                return np.array(
+                    [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)], dtype="S"
+                )
+        except lmdb.Error as error:
+            raise UserError(f"{self.what}: {self.folder} is damaged ({error}); download it again") from None
+
+    def _check(self) -> None:
+        """Refuse what is no LMDB; and one that was cut short, before memory that is not there is touched."""
+        path = self.folder / "data.mdb"
+        try:
+            with open(path, "rb") as file:
+                refuse_html(path, file.read(512))
+            size = path.stat().st_size
+            environment = self._environment()
+        except FileNotFoundError:
+            raise UserError(f"{self.what}: no data.mdb in {self.folder}; unpack the archive there again") from None
+        except OSError as error:
+            raise UserError(f"{self.what}: {path} cannot be read ({error.strerror})") from None
+        except lmdb.Error as error:
+            raise UserError(f"{self.what}: {path} is no LMDB or damaged ({error}); download it again") from None
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        if size < needed:
+            raise UserError(
+                f"{self.what}: {path} was cut short ({size:,} of {needed:,} bytes); unpack or download it again"
+            )
+
+    def _environment(self) -> lmdb.Environment:
+        place = os.path.realpath(self.folder)
+        with _opening:
+            process, environment = _open.get(place, (0, None))
+            if environment is not None and process != os.getpid():
+                environment.close()
+                environment = None
+            if environment is None:
+                environment = lmdb.open(place, readonly=True, lock=False, readahead=False, meminit=False)
+                _open[place] = (os.getpid(), environment)
+            return environment
+
+
+def _cached_keys(file: Path, n_entries: int) -> np.ndarray | None:
+    """The keys in a cache file, if it is sound and has that many."""
+    try:
+        keys = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return keys if keys.dtype.kind == "S" and keys.shape == (n_entries,) else None
+
+
+def _write_keys(file: Path, keys: np.ndarray) -> None:
+    """The file appears whole or not at all: two processes may enumerate the same database."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+            try:
+                np.save(temporary, keys)
+                temporary.close()
+                os.replace(temporary.name, file)
+            except BaseException:
+                os.unlink(temporary.name)
+                raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write the keys of the LMDB to {file.parent}: {error.strerror}; free some space, or choose another "
+            "folder with data.cache_folder=..."
+        ) from None

@@ -1,0 +1,222 @@
+"""Tables that go with images: CelebA's text files and comma-separated ones."""
+
+import csv
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.data.formats.files import refuse_html
+from glow_app.errors import UserError
+
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row of small integers per image.
+
+    Attributes:
+        path: the file that it was read from, for error texts.
+        names: the images' file names, as written.
+        columns: names of the columns; empty where the file has none.
+        values: int64 or int32 (len(names), number of columns).
+    """
+
+    path: Path
+    names: list[str]
+    columns: tuple[str, ...]
+    values: np.ndarray
+
+    def rows(self) -> dict[str, int]:
+        """The row number of each image name."""
+        return {name: row for row, name in enumerate(self.names)}
+
+    def as_binary(self) -> Tensor:
+        """uint8 (N, columns): 1 where the value is 1, 0 where it is 0 or -1.
+
+        Raises:
+            UserError: some value is something else.
+        """
+        wrong = np.argwhere((self.values < -1) | (self.values > 1))
+        if len(wrong):
+            row, column = (int(i) for i in wrong[0])
+            raise UserError(
+                f"{self.path}: {self.names[row]}, column {self.columns[column]}: {self.values[row, column]} "
+                "is not an attribute's value; write 1 and 0, or 1 and -1"
+            )
+        return torch.from_numpy((self.values == 1).astype(np.uint8))
+
+
+def attribute_column(names: Sequence[str], attribute: str) -> int:
+    """The column of an attribute by its name, upper or lower case.
+
+    Raises:
+        UserError: there is none of that name; the nearest is suggested.
+    """
+    lowered = [name.lower() for name in names]
+    if attribute.lower() in lowered:
+        return lowered.index(attribute.lower())
+    if not names:
+        raise UserError(f"attribute {attribute}: this data set has no attributes; give it a table of them")
+    near = difflib.get_close_matches(attribute.lower(), lowered, n=1, cutoff=0.4)
+    hint = f"did you mean {names[lowered.index(near[0])]}? " if near else ""
+    raise UserError(f"attribute {attribute} is unknown: {hint}there are {', '.join(names)}")
+
+
+def read_table(path: Path, header: bool) -> Table:
+    """CelebA's format: names and integers between blanks, one image a line.
+
+    Args:
+        path: the file. With the ending ``.csv`` it is read by ``read_csv`` instead.
+        header: whether a line with the number of rows and a line with the columns' names come first
+            (``list_attr_celeba.txt``; CelebAMask-HQ's attribute file has the same form).
+
+    Raises:
+        UserError: missing, a web page, another number of values in some line, or of rows than the first line says.
+    """
+    if path.suffix == ".csv":
+        return read_csv(path)
+    content = _read(path)
+    columns: tuple[str, ...] = ()
+    announced = None
+    if header:
+        first, _, rest = content.partition(b"\n")
+        second, _, content = rest.partition(b"\n")
+        if not first.strip().isdigit() or not second.strip():
+            raise UserError(
+                f"{path}: should begin with the number of rows and a line of attribute names; download it again"
+            )
+        announced, columns = int(first), tuple(second.decode("utf-8", "replace").split())
+    names, values = _parse_rows(path, content, len(columns) or None, first_line=3 if header else 1)
+    if announced is not None and announced != len(names):
+        raise UserError(f"{path}: announces {announced} rows and has {len(names)}: cut short? download it again")
+    return Table(path, names, columns, values)
+
+
+def read_csv(path: Path) -> Table:
+    """Comma-separated: a header line, the file name in the first column, integers in the others.
+
+    Raises:
+        UserError: missing, a web page, no header, a value that is no integer, or a line of another length.
+    """
+    text = read_text(path)
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text)) if line]
+    except csv.Error as error:
+        raise UserError(f"{path} is no comma-separated table ({error}); correct it") from None
+    if len(lines) < 2 or len(lines[0]) < 2:
+        raise UserError(f"{path}: needs a header line (file name, then attribute names) and one line per image")
+    header = [cell.strip() for cell in lines[0]]
+    if all(_is_integer(cell) for cell in header[1:]):
+        raise UserError(f"{path}: the first line must name the columns (file,Smiling,...); it holds values")
+    values = np.empty((len(lines) - 1, len(header) - 1), dtype=np.int64)
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line[1:]]
+        if len(cells) != len(header) - 1 or not all(_is_integer(cell) for cell in cells):
+            raise UserError(
+                f"{path}: line {number} ({line[0]}) should hold a file name and {len(header) - 1} integers; correct it"
+            )
+        values[number - 2] = [int(cell) for cell in cells]
+    return Table(path, [line[0].strip() for line in lines[1:]], tuple(header[1:]), values)
+
+
+def read_text(path: Path) -> str:
+    """A text file of annotations.
+
+    Raises:
+        UserError: missing, unreadable, empty, or a web page.
+    """
+    return _read(path).decode("utf-8-sig", "replace")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"annotation file {path} does not exist; put it there or correct its name") from None
+    except OSError as error:
+        raise UserError(f"annotation file {path}: cannot be read ({error.strerror})") from None
+    refuse_html(path, content)
+    if not content.strip():
+        raise UserError(f"{path} is empty: download it again")
+    return content
+
+
+def _parse_rows(path: Path, content: bytes, n_values: int | None, first_line: int) -> tuple[list[str], np.ndarray]:
+    """Names, and int32 (N, n_values) values, block by block (whole lines, about a quarter of a megabyte each).
+
+    Python's own split makes 8 million small objects of the full attribute file; array operations on the positions of
+    its blanks take a fraction of a second, and blocks keep them in the processor's cache.
+    """
+    if n_values is None:
+        n_values = len(content.lstrip().partition(b"\n")[0].split()) - 1
+        if n_values < 1:
+            raise _wrong_length(path, content, n_values, first_line)
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    names: list[str] = []
+    blocks: list[np.ndarray] = []
+    begin = 0
+    while begin < len(content):
+        end = content.index(b"\n", min(begin + _BLOCK, len(content) - 1)) + 1
+        block = content[begin:end]
+        raw = np.frombuffer(block, dtype=np.uint8)
+        edges = np.flatnonzero(np.diff(raw <= 32, prepend=True))
+        starts, ends = edges[0::2], edges[1::2]
+        if len(starts) % (n_values + 1) or not _rows_are_lines(raw, starts, n_values + 1):
+            raise _wrong_length(path, content, n_values, first_line)
+        starts, ends = starts.reshape(-1, n_values + 1), ends.reshape(-1, n_values + 1)
+        first = zip(starts[:, 0].tolist(), ends[:, 0].tolist(), strict=True)
+        names += [block[a:b].decode("utf-8", "replace") for a, b in first]
+        values, wrong = _integers(raw, starts[:, 1:], ends[:, 1:])
+        if wrong is not None:
+            name = names[len(names) - len(starts) + wrong]
+            raise UserError(f"{path}: the line of {name} holds something that is no integer; download the file again")
+        blocks.append(values)
+        begin = end
+    if not names:
+        raise UserError(f"{path} holds no rows: download it again")
+    return names, np.concatenate(blocks)
+
+
+def _rows_are_lines(raw: np.ndarray, starts: np.ndarray, per_row: int) -> bool:
+    """Whether every ``per_row`` tokens are one line: each row's first and last token between the same line ends."""
+    line = np.searchsorted(np.flatnonzero(raw == 10), starts)
+    first, last = line[::per_row], line[per_row - 1 :: per_row]
+    return bool(np.array_equal(first, last) and (np.diff(first) > 0).all())
+
+
+def _wrong_length(path: Path, content: bytes, n_values: int, first_line: int) -> UserError:
+    for number, line in enumerate(content.splitlines(), start=first_line):
+        if line.strip() and (len(line.split()) != n_values + 1 or n_values < 1):
+            return UserError(
+                f"{path}: line {number} should hold a file name and {max(1, n_values)} values and holds "
+                f"{len(line.split())} words: was the file cut short? download it again"
+            )
+    return UserError(f"{path}: its lines cannot be told apart: download it again")
+
+
+def _integers(raw: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """int32 values of the tokens raw[start:end], digit by digit over all together; and the first row that has none."""
+    negative = raw[starts] == ord("-")
+    values = np.zeros(starts.shape, dtype=np.int32)
+    digits = ends - starts - negative
+    bad = (digits < 1) | (digits > 9)
+    for place in range(min(9, int(digits.max(initial=0)))):
+        inside = place < digits
+        digit = raw[np.where(inside, ends - digits + place, starts)].astype(np.int32) - ord("0")
+        bad |= inside & ((digit < 0) | (digit > 9))
+        values = np.where(inside, values * 10 + digit, values)
+    rows = np.flatnonzero(bad.any(axis=1))
+    return np.where(negative, -values, values), int(rows[0]) if len(rows) else None
+
+
+def _is_integer(cell: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]{1,9}", cell) is not None

@@ -1,0 +1,268 @@
+"""CelebA: aligned faces with 40 attributes and identities (Liu, Luo, Wang and Tang, ICCV 2015).
+
+Pages: https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html. Preprocessing of the published 64 x 64 tables:
+central 148 x 148, antialiased bilinear.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.data.formats.files import (
+    OnCorrupt,
+    find_level,
+    image_size_pair,
+    require_choice,
+    require_folder,
+    require_split,
+)
+from glow_app.data.formats.image_store import FolderStore, ImageStore, ZipStore
+from glow_app.data.formats.tables import Table, read_table
+from glow_app.data.image import Channels, open_image, to_tensor
+from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.data.transforms import celeba_aligned
+from glow_app.errors import UserError
+
+IMAGES, ZIP = "img_align_celeba", "img_align_celeba.zip"
+PARTITION, ATTRIBUTES, IDENTITIES = "list_eval_partition", "list_attr_celeba", "identity_CelebA"
+WHERE_FROM = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+# Folders of the original download (Anno, Eval, Img) beside the flat layout of torchvision.
+_PLACES = (".", "Anno", "Eval", "Img")
+PARTITION_NUMBERS = {"train": 0, "val": 1, "test": 2}
+
+
+class CelebA(ImageSource):
+    """One split of CelebA, from torchvision's folder layout or from ``img_align_celeba.zip`` without unpacking it.
+
+    Layout: in ``root`` or ``root/celeba`` (torchvision), flat or in ``Anno``, ``Eval``, ``Img`` as downloaded:
+    the folder ``img_align_celeba`` or else ``img_align_celeba.zip``; ``list_eval_partition.txt``; where they are
+    wanted ``list_attr_celeba.txt`` and ``identity_CelebA.txt``. The tables may also be ``.csv``.
+
+    Args:
+        root: the folder, or the path of the zip with the text files beside it.
+        split: ``train`` (162,770 images), ``val`` (19,867) or ``test`` (19,962): the official partition.
+        image_size: one side, or (H, W).
+        crop: side of the central square that is resized; None takes the whole central square, for images that were
+            cropped already.
+        channels: 3, or 1 for grey.
+        on_corrupt: what the reader of this source should do about a ``CorruptImage``; see that class.
+        subset: use the images that are there although others of the partition are not, or have no row. Without it
+            both are errors.
+        validation_identities: if given, ``val`` consists of the images of the official TRAIN partition whose identity
+            number it divides, and ``train`` of the others, so that no person is on both sides; ``test`` stays.
+        download: if nothing of CelebA is there yet, fetch it through torchvision into ``root/celeba``.
+
+    Attributes:
+        files: names of the images, in the partition's order.
+        identities: int64 (N,) number of the person; None without the file.
+        missing: how many images of this split are not there (0 unless ``subset``).
+
+    Raises:
+        UserError: something is missing, of another kind, or does not fit together.
+    """
+
+    name = "celeba"
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        image_size: int | tuple[int, int] = 64,
+        crop: int | None = 148,
+        channels: Channels = 3,
+        on_corrupt: OnCorrupt = "error",
+        subset: bool = False,
+        validation_identities: int | None = None,
+        download: bool = False,
+    ) -> None:
+        require_split(split)
+        require_choice("data.channels", channels, (1, 3))
+        require_choice("data.on_corrupt", on_corrupt, ("error", "skip"))
+        height, width = image_size_pair(image_size)
+        if crop is not None and crop < 1:
+            raise UserError(f"data.crop={crop}: give the side of the central square, e.g. 148, or null for all of it")
+        self.split = split
+        self.crop = crop
+        self.on_corrupt = on_corrupt
+        self.channels: Channels = channels
+        self.image_shape = (channels, height, width)
+        part = f"crop {crop}" if crop is not None else "central square, no crop"
+        self.preprocessing = f"{part}, antialiased bilinear to {height}x{width}" + (", grey" if channels == 1 else "")
+        root = Path(root).expanduser()
+        if download and not is_celeba(root) and not is_celeba(root / "celeba"):
+            _download(root)
+        self._settle(_locate(root), validation_identities, subset)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = open_image(self.images.read(index), self.channels, self.images.label(index))
+        if self.crop is not None and min(image.size) < self.crop:
+            raise UserError(
+                f"image {self.images.label(index)} is {image.width} x {image.height}, smaller than "
+                f"data.crop={self.crop}; if these images were cropped before, set data.crop=null"
+            )
+        _, height, width = self.image_shape
+        return to_tensor(celeba_aligned(image, height, width, self.crop))
+
+    def item_name(self, index: int) -> str:
+        return self.files[index]
+
+    def content(self) -> dict[str, object]:
+        return {"files": self.images.digest()}
+
+    def _settle(self, base: Path, divisor: int | None, subset: bool) -> None:
+        """Files, store, identities and attributes: the rows of this split that have an image."""
+        path = find_table(base, PARTITION)
+        if path is None:
+            raise UserError(f"data=celeba: no {PARTITION}.txt in {base}; put it there, from {WHERE_FROM}")
+        partition = read_table(path, header=False)
+        identities = None
+        if (path := find_table(base, IDENTITIES)) is not None:
+            table = read_table(path, header=False)
+            identities = table.values[matching_rows(table, partition.names, not subset), 0].astype(np.int64)
+        chosen = _rows_of_split(partition, identities, self.split, divisor, base)
+        store = _open_store(base)
+        there = set(store.names)
+        rows = [row for row in chosen if partition.names[row] in there]
+        if not subset:
+            _refuse_gaps(partition, chosen, store, self.split)
+        if not rows:
+            raise UserError(f"data=celeba: none of the {len(chosen):,} images of {self.split} is in {store.where}")
+        self.missing = len(chosen) - len(rows)
+        self.files = [partition.names[row] for row in rows]
+        self.images = store.select(self.files)
+        self.identities = None if identities is None else torch.from_numpy(identities[rows])
+        if (path := find_table(base, ATTRIBUTES)) is not None:
+            table = read_table(path, header=True)
+            self.attribute_names = table.columns
+            self.attributes = table.as_binary()[matching_rows(table, partition.names, not subset)[rows]]
+
+
+def is_celeba(folder: Path) -> bool:
+    """Whether the folder holds CelebA's partition file or its images (folder or zip)."""
+    return folder.is_dir() and (find_table(folder, PARTITION) is not None or _find(folder, IMAGES, ZIP) is not None)
+
+
+def find_table(base: Path, stem: str) -> Path | None:
+    """The annotation file of that name, as .txt or .csv, in ``base`` or in the original download's folders."""
+    return _find(base, stem + ".txt", stem + ".csv")
+
+
+def matching_rows(table: Table, names: list[str], exactly: bool) -> np.ndarray:
+    """int64 (len(names),): the row of each name in the table.
+
+    Raises:
+        UserError: names without a row; with ``exactly`` also rows whose name is not asked for.
+    """
+    if table.names == names:
+        return np.arange(len(names))
+    row_of = table.rows()
+    without = [name for name in names if name not in row_of]
+    if without:
+        raise UserError(
+            f"{table.path}: {len(without):,} images of the partition have no row here, the first is {without[0]}; "
+            "use files of one download"
+        )
+    if exactly and len(row_of) > len(names):
+        stray = next(iter(row_of.keys() - set(names)))
+        raise UserError(
+            f"{table.path}: {len(row_of) - len(names):,} rows are not in the partition file, one is {stray}; "
+            "use files of one download, or set data.subset=true"
+        )
+    return np.array([row_of[name] for name in names], dtype=np.int64)
+
+
+def _find(base: Path, *names: str) -> Path | None:
+    candidates = (base / place / name for place in _PLACES for name in names)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _locate(root: Path) -> Path:
+    """The folder that holds CelebA: ``root``, ``root/celeba``, or beside a zip.
+
+    Raises:
+        UserError: it is elsewhere (and where, if it is near), or nowhere.
+    """
+    if root.suffix == ".zip" and root.is_file():
+        root = root.parent
+    require_folder(root, "data=celeba")
+    for folder in (root, root / "celeba"):
+        if is_celeba(folder):
+            return folder
+    near = find_level(root, is_celeba)
+    if near is not None:
+        raise UserError(f"data=celeba: {root} is the wrong level; set data.root={near}")
+    raise UserError(
+        f"data=celeba: neither {IMAGES}/ nor {ZIP} nor {PARTITION}.txt in {root} or in celeba/ there; "
+        f"{_what_goes_where(root)}"
+    )
+
+
+def _what_goes_where(root: Path) -> str:
+    files = ", ".join([ZIP, PARTITION + ".txt", ATTRIBUTES + ".txt", IDENTITIES + ".txt"])
+    return f"put {files} from {WHERE_FROM} into {root / 'celeba'}"
+
+
+def _download(root: Path) -> None:
+    from torchvision.datasets import CelebA as Published
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        Published(str(root), split="all", download=True)
+    except Exception as error:  # whatever hosts, proxies and quotas may raise: the way out is the same
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"data=celeba: the download failed ({reason}); {_what_goes_where(root)}") from None
+
+
+def _open_store(base: Path) -> ImageStore:
+    folder, archive = _find(base, IMAGES), _find(base, ZIP)
+    if folder is None and archive is None:
+        raise UserError(f"data=celeba: neither {IMAGES}/ nor {ZIP} in {base}; put one of them there, from {WHERE_FROM}")
+    if folder is None:
+        assert archive is not None
+        return ZipStore(archive)
+    # Some mirrors pack the folder once more into a folder of its own name.
+    return FolderStore(folder / IMAGES if (folder / IMAGES).is_dir() else folder)
+
+
+def _rows_of_split(
+    partition: Table, identities: np.ndarray | None, split: str, divisor: int | None, base: Path
+) -> list[int]:
+    """Row numbers of the split in the partition's order; see ``CelebA`` for ``validation_identities``."""
+    number = partition.values[:, 0]
+    if len(set(partition.names)) < len(partition.names) or not np.isin(number, (0, 1, 2)).all():
+        raise UserError(f"{partition.path}: a name stands twice, or a part is not 0, 1 or 2; download the file again")
+    if divisor is None or split == "test":
+        chosen = number == PARTITION_NUMBERS[split]
+    else:
+        if divisor < 2:
+            raise UserError(f"data.validation_identities={divisor}: give a number of at least 2, e.g. 10")
+        if identities is None:
+            raise UserError(f"data=celeba: data.validation_identities needs {IDENTITIES}.txt in {base}; put it there")
+        chosen = (number == PARTITION_NUMBERS["train"]) & ((identities % divisor == 0) == (split == "val"))
+    if not chosen.any():
+        hint = "; data.validation_identities=10 takes a tenth of the persons in train" if split == "val" else ""
+        raise EmptySplit(f"data=celeba: {partition.path} puts no image into the split {split}{hint}")
+    return np.flatnonzero(chosen).tolist()
+
+
+def _refuse_gaps(partition: Table, chosen: list[int], store: ImageStore, split: str) -> None:
+    """Raise a UserError if images of the split are not there, or images have no row in the partition."""
+    there, listed = set(store.names), set(partition.names)
+    absent = [partition.names[row] for row in chosen if partition.names[row] not in there]
+    if absent:
+        raise UserError(
+            f"data=celeba: {len(absent):,} of {len(chosen):,} images of {split} are not in {store.where}, the first is "
+            f"{absent[0]}; unpack or download the rest, or use those that are there with data.subset=true"
+        )
+    strays = [name for name in store.names if name not in listed]
+    if strays:
+        raise UserError(
+            f"data=celeba: {len(strays):,} images in {store.where} have no row in {partition.path}, the first is "
+            f"{strays[0]}; use files of one download, or leave these out with data.subset=true"
+        )

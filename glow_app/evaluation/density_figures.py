@@ -1,0 +1,93 @@
+"""Pictures of a flow in the plane: points, a density, a grid of lines, and how a flow makes points of latents."""
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from glow_app import figures
+from glow_app.evaluation.density import Portrait, Square
+
+PANEL = 3.2
+"""Inches of a panel's side."""
+
+DEEPEST = 12.0
+"""Nats below its maximum at which a log-density is drawn as nothing."""
+
+
+def portrait(shown: Portrait, density: str, title: str) -> Picture:
+    """Four panels: the data, the flow's samples, its density, and the grid of its latents.
+
+    Args:
+        shown: what they show.
+        density: ``log`` for the log-density in nats, ``linear`` for the density.
+        title: of the samples.
+    """
+    figure = Figure(figsize=(4 * PANEL, 1.08 * PANEL), dpi=75, layout="constrained")
+    data, samples, picture, lines = figure.subplots(1, 4)
+    _panel(data, shown.square, "data")
+    data.scatter(*shown.data.T.numpy(), s=1.0, c="black", linewidths=0)
+    _panel(samples, shown.square, title)
+    samples.scatter(*shown.samples.T.numpy(), s=1.0, c=_direction(shown.latents), cmap="hsv", linewidths=0)
+    _panel(picture, shown.square, "log-density, nats" if density == "log" else "density")
+    values = shown.log_density.clamp(min=shown.log_density.max().item() - DEEPEST)
+    half = shown.square.side / 2
+    drawn = picture.imshow(
+        (values if density == "log" else values.exp()).numpy(), origin="lower", extent=(-half, half, -half, half)
+    )
+    figure.colorbar(drawn, ax=picture, shrink=0.8)
+    _panel(lines, shown.square, "the grid of the latents")
+    colours = ["tab:blue"] * (len(shown.lines) // 2) + ["tab:orange"] * (len(shown.lines) // 2)
+    lines.add_collection(LineCollection(list(shown.lines.numpy()), colors=colours, linewidths=0.6))
+    return figures.to_picture(_rendered(figure))
+
+
+def film(stages: Tensor, lines: Tensor, latents: Tensor, square: Square, between: int) -> Tensor:
+    """Samples and grid on their way from latents to data: uint8 (frames, 3, H, W).
+
+    Args:
+        stages: of the samples, (K + 1, N, 2), see :func:`glow_app.evaluation.density.stages`.
+        lines: of the grid, (K + 1, L, P, 2).
+        latents: of the samples, (N, 2), for their colour.
+        square: that is shown.
+        between: frames from one stage to the next; points go straight from one to the other.
+    """
+    figure = Figure(figsize=(PANEL, 1.08 * PANEL), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    _panel(axes, square, "")
+    grid = LineCollection([], colors="silver", linewidths=0.5, zorder=0)
+    axes.add_collection(grid)
+    dots = axes.scatter(*stages[0].T.numpy(), s=1.5, c=_direction(latents), cmap="hsv", linewidths=0)
+    n_stages = len(stages) - 1
+    frames: list[Tensor] = []
+    for frame in range(n_stages * between + 1):
+        stage, part = divmod(frame, between)
+        after = min(stage + 1, n_stages)
+        grid.set_segments(list(torch.lerp(lines[stage], lines[after], part / between).numpy()))
+        dots.set_offsets(torch.lerp(stages[stage], stages[after], part / between).numpy())
+        axes.set_title(f"{frame / between:.1f} of {n_stages} couplings", fontsize=10)
+        frames.append(_rendered(figure))
+    return torch.stack(frames)
+
+
+def _direction(latents: Tensor) -> list[float]:
+    return torch.atan2(latents[:, 1], latents[:, 0]).tolist()
+
+
+def _panel(axes: Axes, square: Square, title: str) -> None:
+    half = square.side / 2
+    axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal")
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=7)
+
+
+def _rendered(figure: Figure) -> Tensor:
+    """uint8 (3, H, W)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = canvas.get_width_height()
+    pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
+    return pixels.view(height, width, 4)[:, :, :3].permute(2, 0, 1)

@@ -1,0 +1,128 @@
+"""One figure: curves of several variants against images seen, each with its name at its end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from glow_app.runtime.atomic import write_durably
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, which people with any kind of colour vision tell apart; yellow, too light for a line, left out."""
+
+STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+"""Of lines: whole, dashed, dotted, dash and dot."""
+
+WIDTH, HEIGHT, DPI = 7.6, 4.4, 100
+"""Inches, and pixels of an inch."""
+
+ROOM = 0.045
+"""Between two names, as a part of the axis."""
+
+BEGINNING = 0.15
+"""Part of the images before which a curve may be above the picture: the first updates are far from all others."""
+
+
+class Band(NamedTuple):
+    """A curve and its spread.
+
+    Attributes:
+        label: its name.
+        images: seen.
+        mean: bits/dim there.
+        low: lower edge.
+        high: upper edge.
+        colour: number of its colour.
+        style: number of its line's style.
+    """
+
+    label: str
+    images: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    colour: int
+    style: int
+
+
+def draw(bands: Sequence[Band], title: str, path: Path) -> None:
+    """Bits/dim of the validation against images seen.
+
+    Args:
+        bands: one for each variant.
+        title: above the picture.
+        path: PNG.
+    """
+    # Imported here: matplotlib takes a second to load, and this is not always drawn.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.add_subplot()
+    for band in bands:
+        colour, style = COLOURS[band.colour % len(COLOURS)], STYLES[band.style % len(STYLES)]
+        axes.fill_between(band.images, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(band.images, band.mean, color=colour, linestyle=style, linewidth=1.8)
+    last = max(band.images[-1] for band in bands)
+    axes.set_xlim(0, last)
+    axes.set_ylim(*limits(bands, last))
+    low, high = axes.get_ylim()
+    ends = [(band.mean[-1] - low) / (high - low) for band in bands]
+    for band, end, place in zip(bands, ends, apart(ends, ROOM), strict=True):
+        axes.annotate(
+            band.label,
+            (band.images[-1] / last, end),
+            (1.035, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=COLOURS[band.colour % len(COLOURS)],
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 1},
+        )
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("images seen")
+    axes.set_ylabel("bits per dimension, validation")
+    axes.xaxis.set_major_formatter(lambda images, _: f"{images:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    write_durably(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+
+
+def limits(bands: Sequence[Band], last: int) -> tuple[float, float]:
+    """Of the vertical axis: all that comes after the ``BEGINNING``, and a little room."""
+    shown = [
+        value
+        for band in bands
+        for images, *values in zip(band.images, band.low, band.high, strict=True)
+        if images >= min(BEGINNING * last, band.images[-1])
+        for value in values
+    ]
+    room = 0.05 * (max(shown) - min(shown)) or 0.05
+    return min(shown) - room, max(shown) + room
+
+
+def apart(places: Sequence[float], room: float) -> list[float]:
+    """Places as near to the given ones as neighbours that keep ``room`` let them be, in the same order.
+
+    Names that would overlap become a block about the mean of where they belong.
+    """
+    order = sorted(range(len(places)), key=lambda number: places[number])
+    blocks: list[list[int]] = []
+    for number in order:
+        blocks.append([number])
+        while len(blocks) > 1 and _lowest(blocks[-1], places, room) - _highest(blocks[-2], places, room) < room:
+            above = blocks.pop()
+            blocks[-1] += above
+    found = [0.0] * len(places)
+    for block in blocks:
+        for step, number in enumerate(block):
+            found[number] = _lowest(block, places, room) + step * room
+    return found
+
+
+def _lowest(block: list[int], places: Sequence[float], room: float) -> float:
+    return sum(places[number] for number in block) / len(block) - (len(block) - 1) * room / 2
+
+
+def _highest(block: list[int], places: Sequence[float], room: float) -> float:
+    return _lowest(block, places, room) + (len(block) - 1) * room

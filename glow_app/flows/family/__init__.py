@@ -1,0 +1,1 @@
+"""The relatives of Glow: NICE, Real NVP, and flows of points in the plane."""

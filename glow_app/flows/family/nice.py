@@ -1,0 +1,113 @@
+"""NICE: additive couplings of all of an image's numbers as one vector, then a scaling of each number."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.flows.bijection import Bijection, Chain, zero_logdet
+from glow_app.flows.family.logit import Logit
+from glow_app.flows.family.vector import vector_coupling
+from glow_app.flows.flow import Flow
+from glow_app.flows.pixel_affine import log_determinant
+from glow_app.flows.split import TopPrior
+
+LEAST_STD = 0.05
+"""Standard deviation that a number has at least when its scale is initialised: of a few hundred images, many of
+MNIST's pixels are black in all.
+"""
+
+
+class Flatten(Bijection):
+    """An image as a vector: (B, C, H, W) -> (B, C * H * W, 1, 1).
+
+    Args:
+        image_shape: (C, H, W).
+    """
+
+    def __init__(self, image_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.flatten(1)[:, :, None, None], zero_logdet(x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z.reshape(-1, *self.image_shape)
+
+
+class DiagonalScaling(Bijection):
+    """``z = (x + bias) * exp(s)``, with a learned bias and log-scale for every channel. Dinh et al. 2014, sec. 3.3.
+
+    The paper has no bias: it is what the couplings' last biases could learn as well, given time. Here it is set from
+    data together with the scale, so that a run does not begin with numbers far away from the base.
+
+    Args:
+        n_dims: D, channels of vectors (B, D, 1, 1).
+    """
+
+    def __init__(self, n_dims: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(n_dims, 1, 1))
+        self.s = nn.Parameter(torch.zeros(n_dims, 1, 1))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x + self.bias) * torch.exp(self.s), log_determinant(self.s.sum(), x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z * torch.exp(-self.s) - self.bias
+
+    def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        std, mean = torch.std_mean(x, 0, correction=0)
+        self.bias.copy_(-mean)
+        self.s.copy_(-torch.log(std.clamp(min=LEAST_STD)))
+        return self(x)[0]
+
+
+class Nice(Flow):
+    """The flow of Dinh, Krueger & Bengio 2014, sec. 5.1: one latent, as long as the image has numbers.
+
+    The even numbers decide over the odd ones, then the odd ones over the even ones, and so on.
+
+    >>> import torch
+    >>> from glow_app.flows import Nice, initialize
+    >>> flow = Nice((1, 8, 8), n_couplings=4, n_hidden=2, width=32)
+    >>> x = torch.rand(32, 1, 8, 8) - 0.5
+    >>> initialize(flow, x)
+    >>> [tuple(z.shape) for z in flow(x)[0]]
+    [(32, 64, 1, 1)]
+
+    Args:
+        image_shape: (C, H, W).
+        n_couplings: additive couplings (4 as published).
+        n_hidden: hidden layers of each coupling's MLP (5 as published for MNIST).
+        width: of the hidden layers (1000 as published for MNIST).
+        base: ``logistic`` (published for MNIST) or ``normal``.
+        logit: alpha of a logit transform that comes first; None: none, as published.
+        n_classes: classes of a learned shift and scale of the latents; 0 for an unconditional model.
+        memory: ``plain``, ``checkpoint`` or ``reversible``.
+        anchor_every: couplings between two states that ``reversible`` keeps.
+
+    Raises:
+        ValueError: an option is not one of those named.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_couplings: int,
+        n_hidden: int,
+        width: int,
+        base: str = "logistic",
+        logit: float | None = None,
+        n_classes: int = 0,
+        memory: str = "plain",
+        anchor_every: int = 32,
+    ) -> None:
+        n_dims = math.prod(image_shape)
+        couplings = [vector_coupling("additive", "even_odd", i, n_dims, width, n_hidden) for i in range(n_couplings)]
+        layers: list[Bijection] = [] if logit is None else [Logit(logit)]
+        layers += [Flatten(image_shape), Chain(couplings, memory, anchor_every), DiagonalScaling(n_dims)]
+        layers += [TopPrior(n_dims, border=False, n_classes=n_classes)] if n_classes else []
+        super().__init__(image_shape, [Chain(layers)], [(n_dims, 1, 1)], base=base, n_classes=n_classes)

@@ -1,0 +1,1 @@
+"""How the layers run fast."""

@@ -1,0 +1,324 @@
+"""The published conditioner as matrix products over pixels, and their gradients: how it is trained on a GPU.
+
+A GPU's convolutions are made for many channels on both sides; these go from few to many and back, for which its matrix
+products are faster. At the first convolution, each pixel's 3x3 surroundings are laid side by side, with those of the
+border channel and a 1 for the bias, and one product gives the answer. At the last one, each pixel first computes what
+it adds to each of its nine neighbours, one product, and the ninths are then added up. What is made on the way is as
+small as the few channels are.
+
+Small operations take a GPU less time than it waits for them: weights are scaled, and laid out, for all K steps of a
+level at once.
+
+Images are (B, H, W, C) here, the order in which the numbers of a channels_last tensor lie.
+"""
+
+# pyright: reportPrivateImportUsage=false
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from glow_app.flows.fast.convolutions import LOGS_FACTOR, Layer, channels_first, frame, pixels
+from glow_app.flows.fast.device import kernels_for
+
+ALIGNED = 8
+"""Tensor cores read this many bfloat16 numbers at once: rows of matrices are a multiple of it."""
+
+
+class Matrices(NamedTuple):
+    """What the products of a conditioner are taken with; or, with a leading dimension, of each of K conditioners.
+
+    A tap is one of the nine places of a 3x3 kernel. Where taps are mirrored, a kernel is turned by half a turn, as it
+    is in the gradient of a convolution.
+
+    Attributes:
+        first: (width, 9 n_in + 9 + 1 and more), taps of the channels, of the border channel, the bias, zeros.
+        first_bias: (width,), zeros: what a product with a ReLU in it has to add.
+        first_mirrored: (width, 9 n_in and more), its mirrored taps; without a gradient of its own.
+        second: (width, width).
+        second_bias: (width,).
+        last: (9 n_out and more, width), the channels of each tap, zeros; without a gradient of its own.
+        last_mirrored: the same, mirrored.
+        last_bias: (H * W, n_out), bias and border channel of the last convolution at each pixel; (1, n_out) without a
+            border channel. In the parameters' dtype; all others are in that of the products.
+    """
+
+    first: Tensor
+    first_bias: Tensor
+    first_mirrored: Tensor
+    second: Tensor
+    second_bias: Tensor
+    last: Tensor
+    last_mirrored: Tensor
+    last_bias: Tensor
+
+    def unbind(self) -> "list[Matrices]":
+        """Those of the single conditioners."""
+        return [Matrices(*of_one) for of_one in zip(*(tensor.unbind() for tensor in self), strict=True)]
+
+
+def suit(x: Tensor) -> bool:
+    """Whether they are the way to compute on the device of ``x``."""
+    return x.is_cuda
+
+
+def answer(x: Tensor, matrices: Matrices) -> Tensor:
+    """The conditioner's answer to ``x`` (B, n_in, H, W), with products in the dtype of the matrices.
+
+    Returns:
+        (B, n_out, H, W), in the dtype of ``matrices.last_bias``, laid out channels_last.
+    """
+    return cast(Tensor, _Answer.apply(x, *matrices))
+
+
+def joint_matrices(conditioners: Sequence[Sequence[Layer]], height: int, width: int, dtype: torch.dtype) -> Matrices:
+    """Those of K conditioners, each of three layers, for images of one size, with products in ``dtype``."""
+    parameters = [parameter for layers in conditioners for layer in layers for parameter in layer]
+    first, second, second_bias, last_mirrored, last_bias = cast(
+        tuple[Tensor, ...], _Joint.apply(len(conditioners), height, width, dtype, *parameters)
+    )
+    n_in, n_out = conditioners[0][0].weight.shape[1], last_bias.shape[-1]
+    first_mirrored = _mirrored(first.detach()[..., : 9 * n_in], n_in, 2)
+    last = _mirrored(last_mirrored.detach()[:, : 9 * n_out], n_out, 1)
+    first_bias = torch.zeros_like(second_bias)
+    return Matrices(
+        *(first, first_bias, _aligned(first_mirrored), second, second_bias),
+        *(_aligned_rows(last), last_mirrored, last_bias),
+    )
+
+
+class _Answer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parts: Tensor) -> Tensor:
+        matrices = Matrices(*parts)
+        x = pixels(x).to(matrices.first.dtype)
+        h1 = torch._addmm_activation(matrices.first_bias, columns(x, matrices.first.shape[-1]), matrices.first.T)
+        h2 = torch._addmm_activation(matrices.second_bias, h1, matrices.second.T)
+        ctx.save_for_backward(x, h1, h2, *parts)
+        shape = (*x.shape[:3], matrices.last_bias.shape[-1])
+        return channels_first(added_up(_product(h2, matrices.last.T), shape, matrices.last_bias))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, h1, h2, *parts = ctx.saved_tensors
+        matrices = Matrices(*parts)
+        grad = pixels(grad)
+        of_last_bias = grad[0] if len(grad) == 1 else grad.sum(0)
+        of_last_bias = of_last_bias.flatten(0, 1).sum_to_size(matrices.last_bias.shape)
+        # The gradient of what a pixel adds to a neighbour is that of the neighbour.
+        around = taps(grad.to(h2.dtype), len(matrices.last))
+        grad_2 = _through_relu(around @ matrices.last_mirrored, h2)
+        of_last_mirrored = around.T @ h2
+        of_second_bias = _sum_of_rows(grad_2)
+        of_second = grad_2.T @ h1
+        grad_1 = _through_relu(grad_2 @ matrices.second, h1)
+        of_first = grad_1.T @ columns(x, matrices.first.shape[-1])
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = channels_first(added_up(_product(grad_1, matrices.first_mirrored), x.shape))
+        return grad_x, of_first, None, None, of_second, of_second_bias, None, of_last_mirrored, of_last_bias
+
+
+def taps(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
+    """Each pixel's 3x3 surroundings side by side, all channels of one tap after those of another, then ``constant``.
+
+    Args:
+        x: (B, H, W, C).
+        n: columns of the answer.
+        constant: (1, H, W, n - 9 C), the last columns, the same for all images; zeros if None.
+
+    Returns:
+        (B H W, n).
+    """
+    if (kernels := kernels_for(x)) is not None:
+        return kernels.taps(x, n, constant)
+    n_images, height, width, n_channels = x.shape
+    framed = F.pad(x, (0, 0, 1, 1, 1, 1))
+    if torch.compiler.is_compiling():  # which makes one loop of it
+        parts = [framed.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).flatten(3)]
+    else:
+        # Three neighbours in a row lie beside each other.
+        of_rows = framed.flatten(2).unfold(2, 3 * n_channels, n_channels)
+        parts = [of_rows[:, row : row + height] for row in range(3)]
+    if missing := n - 9 * n_channels:
+        constant = x.new_zeros(1, 1, 1, 1) if constant is None else constant
+        parts.append(constant.expand(n_images, height, width, missing))
+    return torch.cat(parts, -1).flatten(0, 2)
+
+
+def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> Tensor:
+    """``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``, and ``bias``.
+
+    Args:
+        parts: (B H W, 9 C and more), as :func:`taps` has them.
+        shape: (B, H, W, C), of the answer.
+        bias: (H * W, C), for each pixel, or (1, C).
+    """
+    if (kernels := kernels_for(parts)) is not None:
+        return kernels.added_up(parts, shape, bias)
+    *_, height, width, n_channels = shape
+    framed = F.pad(parts.unflatten(0, tuple(shape[:3])), (0, 0, 1, 1, 1, 1))[..., : 9 * n_channels]
+    windows = framed.unflatten(3, (3, 3, n_channels)).unfold(1, 3, 1).unfold(2, 3, 1)
+    y = windows.diagonal(0, 3, 6).diagonal(0, 3, 5).sum((4, 5))
+    if bias is None:
+        return y
+    return y + (bias if len(bias) == 1 else bias.view(1, height, width, n_channels))
+
+
+def columns(x: Tensor, n: int) -> Tensor:
+    """What ``first``, if it has ``n`` columns, is multiplied by at each pixel of ``x`` (B, H, W, C): (B H W, n)."""
+    _, height, width, n_channels = x.shape
+    return taps(x, n, _constant(height, width, n - 9 * n_channels, x))
+
+
+_CONSTANTS: dict[tuple[int, int, int, torch.dtype, torch.device], Tensor] = {}
+
+
+def _constant(height: int, width: int, n: int, like: Tensor) -> Tensor:
+    """The last ``n`` columns, equal for all images: surroundings in the border channel, a 1, zeros: (1, H, W, n)."""
+    key = height, width, n, like.dtype, like.device
+    if torch.compiler.is_compiling():
+        return _make_constant(*key)  # what is being traced is not to be kept
+    if key not in _CONSTANTS:
+        with torch.inference_mode(False):  # kept for training, whoever asks first
+            _CONSTANTS[key] = _make_constant(*key)
+    return _CONSTANTS[key]
+
+
+def _make_constant(height: int, width: int, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    inside = torch.zeros(1, height, width, 1, dtype=dtype, device=device)
+    around = frame(height, width, inside).around.view(1, height, width, 9)
+    return torch.cat([around, torch.ones_like(inside), inside.expand(-1, -1, -1, n - 10)], -1)
+
+
+def _sum_of_rows(matrix: Tensor) -> Tensor:
+    """(n, m) -> (m,), as a product: a GPU is faster at it than at a sum, unless the sum is compiled."""
+    if torch.compiler.is_compiling():
+        return matrix.sum(0)
+    return matrix.new_ones(ALIGNED, len(matrix)).matmul(matrix)[0]
+
+
+def _through_relu(grad: Tensor, positive: Tensor) -> Tensor:
+    """The gradient where the ReLU's answer is positive; overwrites the one that came in, which is nobody else's."""
+    if torch.compiler.is_compiling():
+        return torch.where(positive > 0, grad, 0.0)
+    return torch.ops.aten.threshold_backward.grad_input(grad, positive, 0, grad_input=grad)
+
+
+def _mirrored(taps: Tensor, n_channels: int, dim: int) -> Tensor:
+    """``taps``, (9 C) of them along ``dim``, each kernel turned by half a turn."""
+    return taps.unflatten(dim, (9, n_channels)).flip(dim).flatten(dim, dim + 1)
+
+
+class _Joint(torch.autograd.Function):
+    """The parameters of K conditioners -> their :class:`Matrices`, stacked, and back.
+
+    Kept are the matrices alone. With ``matrix = scale * weight`` a log-scale's gradient is the sum over its row of the
+    matrix times its gradient, and the weights are not needed.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, n: int, height: int, width: int, dtype: torch.dtype, *parameters: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        w1, border1, b1, logs1, w2, _, b2, logs2, w3, border3, b3, logs3 = _stacked(n, parameters)
+        scale1, scale2, scale3 = (torch.exp(LOGS_FACTOR * logs) for logs in (logs1, logs2, logs3))
+        n_width, n_in = w1.shape[1], w1.shape[2]
+        taps1 = w1.permute(0, 1, 3, 4, 2)
+        columns = [taps1.flatten(2), _or_zeros(border1, taps1), b1[..., None]]
+        first = _aligned(_as(torch.cat(columns, -1) * scale1[..., None], dtype))
+        second = _as(w2.flatten(2) * scale2[..., None], dtype)
+        second_bias = _as(b2 * scale2, dtype)
+        taps3 = _as(w3.permute(0, 3, 4, 1, 2).flatten(1, 2) * scale3.view(n, 1, -1, 1), dtype)
+        last_mirrored = _aligned_rows(taps3.flip(1).flatten(1, 2))
+        last_bias = b3[:, None]
+        if border3 is not None:
+            last_bias = last_bias + frame(height, width, b3).around @ border3.flatten(2).transpose(1, 2)
+        last_bias = last_bias * scale3[:, None]
+        ctx.save_for_backward(first, second, second_bias, last_mirrored, last_bias, scale1, scale2, scale3)
+        ctx.size = n, n_width, n_in, height, width
+        ctx.borders = border1 is not None, border3 is not None
+        return first, second, second_bias, last_mirrored, last_bias
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        of_first, of_second, of_second_bias, of_last_mirrored, of_last_bias = grads
+        first, second, second_bias, last_mirrored, last_bias, scale1, scale2, scale3 = ctx.saved_tensors
+        n, n_width, n_in, height, width = ctx.size
+        with_border1, with_border3 = ctx.borders
+        n_out, dtype = scale3.shape[1], scale1.dtype
+
+        taps, rest = of_first[..., : 9 * n_in], of_first[..., 9 * n_in :] * scale1[..., None]
+        of_w1 = _kernels(taps * scale1[..., None], n_in)
+        of_border1 = _kernels(rest[..., :9].contiguous(), 1) if with_border1 else None
+        of_b1 = rest[..., 9].contiguous()
+        of_logs1 = (of_first * first).sum(-1, dtype=dtype)
+
+        of_w2 = (of_second * scale2[..., None])[:, :, None, None].permute(0, 1, 4, 2, 3)
+        of_b2 = of_second_bias * scale2
+        of_logs2 = (of_second * second).sum(-1, dtype=dtype) + of_second_bias * second_bias
+
+        of_taps = of_last_mirrored[:, : 9 * n_out].unflatten(1, (9, n_out))
+        of_w3 = _kernels(of_taps.flip(1).transpose(1, 2).flatten(2) * scale3[..., None], n_width)
+        of_logs3 = (of_taps * last_mirrored[:, : 9 * n_out].unflatten(1, (9, n_out))).sum((1, 3), dtype=dtype)
+        of_logs3 = of_logs3 + (of_last_bias * last_bias).sum(1)
+        scaled = of_last_bias * scale3[:, None]
+        of_b3 = scaled.sum(1)
+        of_border3 = None
+        if with_border3:
+            of_border3 = _kernels(scaled.transpose(1, 2) @ frame(height, width, scaled).around, 1)
+        of_logs1, of_logs2, of_logs3 = (LOGS_FACTOR * of_one for of_one in (of_logs1, of_logs2, of_logs3))
+        kinds = (
+            *(of_w1, of_border1, of_b1, of_logs1),
+            *(of_w2, None, of_b2, of_logs2),
+            *(of_w3, of_border3, of_b3, of_logs3),
+        )
+        apart = zip(*(([None] * n if kind is None else kind.unbind()) for kind in kinds), strict=True)
+        return None, None, None, None, *(gradient for of_one in apart for gradient in of_one)
+
+
+def _stacked(n: int, parameters: Sequence[Tensor | None]) -> list[Any]:
+    """Those of one kind of all ``n`` conditioners in one tensor; None for a kind that there is not."""
+    n_kinds = len(parameters) // n
+    kinds = [parameters[kind::n_kinds] for kind in range(n_kinds)]
+    return [None if of_all[0] is None else torch.stack(cast(list[Tensor], list(of_all))) for of_all in kinds]
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x`` in ``dtype``."""
+    # Compiled by torch 2.11, a function whose answer is a conversion that changes nothing has no gradients.
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def _kernels(by_tap: Tensor, n_in: int) -> Tensor:
+    """(K, out, 9 in) as (K, out, in, 3, 3), laid out as weights are: an optimizer would have to copy any other."""
+    return by_tap.unflatten(2, (3, 3, n_in)).permute(0, 1, 4, 2, 3)
+
+
+def _or_zeros(border: Tensor | None, taps: Tensor) -> Tensor:
+    return taps.new_zeros(*taps.shape[:2], 9) if border is None else border.flatten(2)
+
+
+def _aligned(matrix: Tensor) -> Tensor:
+    """``matrix`` with zeros at the end of its rows."""
+    missing = -matrix.shape[-1] % ALIGNED
+    return F.pad(matrix, (0, missing)) if missing else matrix
+
+
+def _aligned_rows(matrix: Tensor) -> Tensor:
+    """``matrix`` with rows of zeros at its end."""
+    missing = -matrix.shape[-2] % ALIGNED
+    return F.pad(matrix, (0, 0, 0, missing)) if missing else matrix
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b``; of bfloat16 numbers in float32, as they are added up."""
+    if a.dtype != torch.bfloat16:
+        return a @ b
+    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()

@@ -1,0 +1,1 @@
+"""What one does with latents: sample, temper, interpolate, edit."""

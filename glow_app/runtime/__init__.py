@@ -1,0 +1,1 @@
+"""Processes, ranks, files, memory and the console."""

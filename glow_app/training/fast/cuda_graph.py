@@ -1,0 +1,260 @@
+"""``trainer.cuda_graph``: forward, backward and Adam's update of a training step, recorded once, then a launch each.
+
+A step of a deep Glow is thousands of small kernels, and a GPU may wait longer for their launches than for their work. A
+CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the batch
+and the learning rate, is copied to where they read it. Torch counts no changes of parameters by a recorded update: what
+is computed from them and kept (``flows.cache``) must not outlive the evaluation that needed it, and does not.
+"""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_* is how torch's own optimizers handle all parameters in a few launches; it has no public name.
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.optim.adam import adam
+
+from glow_app.data.stream import Batch
+from glow_app.errors import UserError
+from glow_app.flows.fast.convolutions import laid_out
+
+T = TypeVar("T")
+
+WARM_UP = 3
+"""Runs before the recording, in which libraries choose algorithms and constants are made."""
+
+
+class _Recording(NamedTuple):
+    """Of a loss and its gradients.
+
+    Attributes:
+        place: where the loss reads its batch.
+        forward: computes ``loss`` again.
+        loss: a scalar.
+        factor: a scalar, that by which the loss is multiplied before it is differentiated.
+        backward: computes ``gradients`` again.
+        gradients: of the parameters.
+        sums: of the gradients of several batches; none until they are needed.
+    """
+
+    place: Batch
+    forward: Callable[[], None]
+    loss: Tensor
+    factor: Tensor
+    backward: Callable[[], None]
+    gradients: Sequence[Tensor]
+    sums: list[Tensor]
+
+
+class RecordedLoss:
+    """A loss whose gradients with respect to parameters are those of a recording, made with the first batch.
+
+    ``backward()`` adds them to the parameters' ``grad``; ``torch.autograd.grad`` knows nothing of them. Everything in
+    between is recorded with them, so it must not look at a value, and all batches are of one size. A ``grad`` that was
+    None lies in the same place after each ``backward()``: :class:`RecordedAdam` asks for that.
+
+    Args:
+        loss: the scalar to record, in training mode.
+        parameters: what it is differentiated by; all of them count in it.
+    """
+
+    def __init__(self, loss: Callable[[Batch], Tensor], parameters: Iterable[nn.Parameter]) -> None:
+        self._loss = loss
+        self._parameters = list(parameters)
+        self._recording: _Recording | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The loss of a batch. To be differentiated before that of the next one is asked for.
+
+        Raises:
+            UserError: the step does something that cannot be recorded.
+        """
+        if self._recording is None:
+            self._recording = self._record(batch)
+        recording = self._recording
+        for mine, given in zip(recording.place, batch, strict=True):
+            if mine is not None and given is not None:
+                assert mine.shape == given.shape, "a recorded step takes batches of one size"
+                mine.copy_(given)
+        recording.forward()
+        start = torch.zeros((), device=recording.loss.device, requires_grad=True)
+        return cast(Tensor, _Replayed.apply(start, recording, self._parameters))
+
+    def drop(self) -> None:
+        """Frees the recording, with the memory of all activations and gradients."""
+        self._recording = None
+        _give(self._parameters, [None] * len(self._parameters))
+
+    def _record(self, batch: Batch) -> _Recording:
+        place = Batch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
+        factor = torch.ones((), device=self._parameters[0].device)
+        live: list[Tensor] = []
+
+        def forward() -> tuple[Tensor, ...]:
+            live[:] = [self._loss(place)]
+            return (live[0].detach(),)
+
+        def backward() -> tuple[Tensor, ...]:
+            gradients = torch.autograd.grad(live.pop(), self._parameters, factor)
+            # As autograd does where it keeps them: an optimizer takes what lies in one place for one weight's.
+            return tuple(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
+
+        (replay_forward, (loss,)), (replay_backward, gradients) = record([forward, backward], WARM_UP)
+        return _Recording(place, replay_forward, loss, factor, replay_backward, gradients, sums=[])
+
+
+class _Replayed(torch.autograd.Function):
+    """A loss whose gradients are added all at once.
+
+    As inputs of the graph, a thousand parameters would be a thousand nodes of it, for which a GPU that has its whole
+    step in two launches would wait.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, recording: _Recording, parameters: list[nn.Parameter]) -> Tensor:
+        ctx.recording, ctx.parameters = recording, parameters
+        return recording.loss.clone()  # the next replay overwrites it
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:  # type: ignore[override]
+        recording, parameters = ctx.recording, ctx.parameters
+        if parameters[0].grad is recording.gradients[0]:
+            # Those of an earlier batch of the same update, which the replay is about to overwrite.
+            recording.sums[:] = recording.sums or [torch.empty_like(gradient) for gradient in recording.gradients]
+            torch._foreach_copy_(recording.sums, recording.gradients)
+            _give(parameters, recording.sums)
+        recording.factor.copy_(grad)
+        recording.backward()
+        if parameters[0].grad is None:
+            _give(parameters, recording.gradients)
+        else:
+            torch._foreach_add_([parameter.grad for parameter in parameters], recording.gradients)
+        return None, None, None
+
+
+class RecordedAdam(torch.optim.Adam):
+    """Adam whose update is recorded as soon as gradients lie twice in the same places, and from then on is one launch.
+
+    The same operations as of ``torch.optim.Adam(fused=True)``, with the learning rate as a number on the device, in
+    float32. All other options are those of the recording.
+
+    Args:
+        params: parameters, which get gradients all or none; without gradients nothing is updated.
+        lr: learning rate.
+        betas: (beta1, beta2).
+
+    Attributes:
+        found_inf: a number on the device, torch's name for it: where it is 1, ``step`` changes nothing.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> None:
+        params = list(params)
+        super().__init__(params, lr=lr, betas=betas, fused=True)
+        self.found_inf = torch.zeros((), device=params[0].device)
+        self._gradients: list[Tensor | None] = []
+        self._replay: Callable[[], None] | None = None
+        self._rate: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        parameters = self.param_groups[0]["params"]
+        if parameters[0].grad is None:
+            return loss
+        if not self.state:
+            super().step()  # makes the averages, too
+            return loss
+        gradients = [parameter.grad for parameter in parameters]
+        in_place = len(gradients) == len(self._gradients) and all(map(operator.is_, gradients, self._gradients))
+        if self._rate is None:
+            self._rate = torch.empty((), device=parameters[0].device)
+        self._rate.fill_(self.param_groups[0]["lr"])
+        if in_place and self._replay is not None:
+            self._replay()
+            return loss
+        self._update(self._rate)
+        self._gradients, self._replay = gradients, None
+        if in_place:
+            rate = self._rate
+            ((self._replay, _),) = record([lambda: self._update(rate)], warm_up=0)  # just done
+        return loss
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.drop()
+        super().load_state_dict(state_dict)
+
+    def drop(self) -> None:
+        """Frees the recording."""
+        self._gradients, self._replay = [], None
+
+    def _update(self, rate: Tensor) -> None:
+        group = self.param_groups[0]
+        parameters: Sequence[nn.Parameter] = group["params"]
+        of_all = [self.state[parameter] for parameter in parameters]
+        adam(
+            cast(list[Tensor], parameters),
+            [cast(Tensor, parameter.grad) for parameter in parameters],
+            *([state[name] for state in of_all] for name in ("exp_avg", "exp_avg_sq")),
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in of_all],
+            fused=True,
+            capturable=True,
+            found_inf=self.found_inf,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def _give(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def record(computes: Sequence[Callable[[], T]], warm_up: int) -> list[tuple[Callable[[], None], T]]:
+    """Records what ``computes`` launch on the GPU.
+
+    Args:
+        computes: what to record, in the order in which it is going to be launched.
+        warm_up: how often all of it is to run before.
+
+    Returns:
+        for each, a function that launches it again, and the tensors that then hold the results.
+
+    Raises:
+        UserError: something cannot be recorded, such as to wait for a value.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(warm_up):
+            for compute in computes:
+                compute()
+    torch.cuda.current_stream().wait_stream(stream)
+    pool = torch.cuda.graph_pool_handle()  # of the memory that they hand to each other
+    recorded = []
+    try:
+        for compute in computes:
+            graph = torch.cuda.CUDAGraph()
+            # Only this thread is held to the rules of a recording: the loader's own may pin memory meanwhile.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                results = compute()
+            recorded.append((graph.replay, results))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"trainer.cuda_graph: the step cannot be recorded ({reason}); set it to false") from error
+    return recorded

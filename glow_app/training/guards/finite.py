@@ -1,0 +1,225 @@
+"""What stops a run before it poisons itself, and what tells that it is about to."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.optim import Optimizer
+
+from glow_app.data.stream import Batch
+from glow_app.errors import UserError
+from glow_app.runtime import distributed
+from glow_app.runtime.console import say
+from glow_app.training.after_update import figures_are_due
+from glow_app.training.checkpoints.format import checkpoints_of
+from glow_app.training.fast.cuda_graph import RecordedAdam
+from glow_app.training.guards.diagnose import examine, smallest_scale
+from glow_app.training.module import GlowModule
+
+HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, model.scale=bounded"
+
+
+class FiniteGuard(pl.Callback):
+    """Nothing is updated with a loss or a gradient that is not finite, of whichever process and accumulated batch.
+
+    All processes come to the same decision at the same step: to stop, or, with ``nonfinite="skip"``, to leave the
+    update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of the
+    last update that was made, and the gradient's norm; with ``skip`` also how many updates were left out so far.
+
+    Recorded updates are left out by the device itself, and looked at when the next one is about to be made: the device
+    need not wait until it has been heard. No checkpoint is written and nothing is validated in between.
+
+    Args:
+        run_folder: folder of the run.
+        nonfinite: ``stop`` or ``skip``.
+        limit: updates left out in a row that end the run all the same.
+        console: where to say that an update was left out.
+    """
+
+    def __init__(self, run_folder: Path, nonfinite: str, limit: int, console: Console) -> None:
+        super().__init__()
+        self.run_folder = run_folder
+        self.nonfinite = nonfinite
+        self.limit = limit
+        self.console = console
+        self.skipped = 0
+        self.in_a_row = 0
+        self._batches: list[Batch] = []
+        self._losses: list[Tensor] = []
+        self._norm = torch.tensor(math.nan)  # that of the update of the module's last loss
+        self._asked: _Question | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._batches.append(batch)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self._losses.append(loss.detach())  # divided by the number of batches behind the update
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, GlowModule)
+        self._settle()
+        loss = distributed.mean(torch.stack(self._losses).sum())
+        gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+        norm = pl_module.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        due = figures_are_due(trainer, trainer.global_step + 1)
+        good = torch.isfinite(norm + loss)
+        batches = self._batches
+        self._batches, self._losses = [], []
+        if isinstance(optimizer, RecordedAdam):
+            optimizer.found_inf.copy_(~good)
+            if pl_module.last_loss is not None and not due:
+                pl_module.last_loss = torch.where(good, loss, pl_module.last_loss)
+                self._norm = torch.where(good, norm, self._norm)
+                self._asked = _Question.about(trainer.global_step, loss, norm, pl_module, batches)
+                return
+        if good:  # the one place of a step where the device is waited for
+            self.in_a_row = 0
+            pl_module.last_loss, self._norm = loss, norm
+        else:
+            self._refuse(trainer.global_step, loss, norm, pl_module, batches)
+            for parameter in pl_module.flow.parameters():
+                parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
+        if due and pl_module.last_loss is not None:
+            pl_module.log("train/bits_per_dim", pl_module.last_loss)
+            pl_module.log("train/gradient_norm", self._norm)
+        if due and self.nonfinite == "skip":
+            pl_module.log("train/skipped", float(self.skipped))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settle()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._settle()
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+    def _settle(self) -> None:
+        """Looks at the update that has not been looked at yet."""
+        if self._asked is None:
+            return
+        question, self._asked = self._asked, None
+        loss, norm = question.answer()
+        if torch.isfinite(norm + loss):
+            self.in_a_row = 0
+        else:
+            self._refuse(question.step, loss, norm, question.module, question.batches)
+
+    def _refuse(self, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> None:
+        # Every process examines its own batches; all know what all have found.
+        found = distributed.gathered([line for batch in batches for line in examine(module, batch)])
+        several = len(found) > 1
+        lines = [f"process {rank}: {line}" if several else line for rank, own in enumerate(found) for line in own]
+        where = "; ".join(lines) or "computed again, the same images give finite values: suspect the device"
+        what = f"step {step}: loss {loss.item():.4g}, gradient norm {norm.item():.4g}: not finite"
+        self.in_a_row += 1
+        if self.nonfinite == "skip" and self.in_a_row < self.limit:
+            self.skipped += 1
+            say(self.console, f"{what}; this update is left out ({where})")
+            return
+        kept = checkpoints_of(self.run_folder)
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
+        row = f" after {self.in_a_row} in a row" if self.nonfinite == "skip" else ""
+        raise UserError(f"{what}; stopped before the update{row}, {last}; {where}; {HELP}")
+
+
+class _Question(NamedTuple):
+    """Whether an update is finite, asked of the device without waiting for it.
+
+    Attributes:
+        step: before the update.
+        figures: loss and gradient norm, on the CPU once ``arrived``.
+        arrived: when they are; None if they are already.
+        module: that is trained.
+        batches: behind the update.
+    """
+
+    step: int
+    figures: Tensor
+    arrived: torch.cuda.Event | None
+    module: GlowModule
+    batches: list[Batch]
+
+    @classmethod
+    def about(cls, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> "_Question":
+        figures = torch.stack([loss, norm]).to("cpu", non_blocking=True)
+        arrived = None
+        if loss.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return cls(step, figures, arrived, module, batches)
+
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """Loss and gradient norm, waited for."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.figures[0], self.figures[1]
+
+
+class Monitors(pl.Callback):
+    """Figures that move before a run goes wrong: taken when figures are logged, of no influence on the run.
+
+    ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss lies
+    above the median of the last ``WINDOW`` updates. ``train/min_scale``: the smallest scale of any affine coupling on a
+    few images of the batch; inverses magnify errors by its reciprocal.
+    """
+
+    WINDOW = 200
+    FEWEST = 5
+    IMAGES = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._n = 0
+        self._losses = torch.zeros(self.WINDOW)
+        self._batch: Batch | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._losses = self._losses.to(pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._batch = batch
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, GlowModule)
+        loss = pl_module.last_loss
+        if loss is None:
+            return  # the first update was left out
+        if figures_are_due(trainer, trainer.global_step + 1):
+            self._log(pl_module, loss)
+        # On the device, without waiting for it.
+        self._losses[self._n % self.WINDOW] = loss
+        self._n += 1
+
+    def _log(self, module: GlowModule, loss: Tensor) -> None:
+        before = self._losses[: min(self._n, self.WINDOW)]
+        if len(before) >= self.FEWEST:
+            median = before.median()
+            deviation = 1.4826 * (before - median).abs().median()
+            module.log("train/loss_spike", (loss - median) / deviation.clamp_min(1e-6))
+        assert self._batch is not None
+        scale = smallest_scale(module, self._batch, self.IMAGES)
+        if scale is not None:
+            module.log("train/min_scale", scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": self._n, "losses": self._losses.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._n, self._losses = state_dict["n"], state_dict["losses"]

@@ -1,0 +1,1 @@
+"""Where figures and pictures of a run go."""

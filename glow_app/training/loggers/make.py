@@ -1,0 +1,58 @@
+"""Where a run's figures go: metrics.csv always, and what ``logger=`` names besides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL.Image import Image as Picture
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from glow_app.config.train import TrainConfig
+from glow_app.training.loggers.metrics import MetricsCSV
+from glow_app.training.loggers.tensorboard import TensorBoard
+from glow_app.training.loggers.tracker import TrackerLogger
+from glow_app.training.loggers.wandb import Wandb
+
+
+def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, console: Console) -> list[Logger]:
+    """metrics.csv, and the tracker that the configuration names.
+
+    Args:
+        config: options of the run.
+        run_folder: folder of the run, into which all of them write.
+        resumed_step: step from which the run goes on; 0 for a new one.
+        console: where to write.
+    """
+    loggers: list[Logger] = [MetricsCSV(run_folder / "metrics.csv", resumed_step)]
+    match config.logger.name:
+        case "tensorboard":
+            start = lambda: TensorBoard(config, run_folder, resumed_step)  # noqa: E731
+            loggers.append(TrackerLogger("TensorBoard", start, console))
+        case "wandb":
+            start = lambda: Wandb(config, run_folder, resumed_step, console)  # noqa: E731
+            loggers.append(TrackerLogger("wandb", start, console))
+    return loggers
+
+
+def log_picture(loggers: Sequence[Logger], name: str, picture: Picture, step: int, caption: str = "") -> None:
+    """Gives a picture, such as ``samples/T0.70``, to those that take pictures."""
+    for logger in loggers:
+        if isinstance(logger, TrackerLogger):
+            logger.log_picture(name, picture, step, caption)
+
+
+def conclude(loggers: Sequence[Logger], figures: dict[str, float], step: int, model: Path) -> None:
+    """The end of a run that was completed.
+
+    Args:
+        loggers: of the run.
+        figures: of the test images; none if there was no test.
+        step: the last one.
+        model: folder of the exported model.
+    """
+    for logger in loggers:
+        if figures:
+            logger.log_metrics(figures, step)
+        if isinstance(logger, TrackerLogger):
+            logger.log_model(model)
+            logger.close()

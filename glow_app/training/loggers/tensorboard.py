@@ -1,0 +1,77 @@
+"""TensorBoard: the figures, sample grids, configuration and hyperparameters of a run, in its folder."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+from PIL.Image import Image as Picture
+
+from glow_app.config.train import TrainConfig
+from glow_app.training.loggers.metrics import read
+from glow_app.training.loggers.tracker import Tracker
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard(Tracker):
+    """Writes ``tensorboard/`` in the folder of a run, which ``tensorboard --logdir runs`` shows.
+
+    What a run wrote after the step from which it is resumed is hidden: the resumed run writes it again.
+
+    Args:
+        config: all options.
+        run_folder: folder of the run.
+        resumed_step: step from which the run goes on; 0 for a new one.
+    """
+
+    def __init__(self, config: TrainConfig, run_folder: Path, resumed_step: int) -> None:
+        from torch.utils.tensorboard.summary import hparams  # slow to import, and seldom asked for
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        purge = resumed_step + 1 if resumed_step else None
+        self._there = set() if purge is None else _measured_at(resumed_step, run_folder)
+        self._folder = run_folder / FOLDER
+        self._writer = SummaryWriter(str(self._folder), purge_step=purge)
+        options = dataclasses.asdict(config)
+        text = OmegaConf.to_yaml(OmegaConf.create(options))
+        self._writer.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()), resumed_step)
+        if not resumed_step:
+            writer = self._writer._get_file_writer()
+            assert writer is not None
+            for summary in hparams(flat(options), {"val/bits_per_dim": None, "test/bits_per_dim": None}):
+                writer.add_summary(summary)
+
+    def metrics(self, metrics: dict[str, float], step: int) -> None:
+        for key, value in metrics.items():
+            if (key, step) in self._there:  # a validation repeated at the end of a run that had ended
+                continue
+            self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
+        """TensorBoard shows no captions: the name has to do."""
+        self._writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
+        self._writer.flush()
+
+    def model(self, folder: Path) -> None:
+        """Nothing: TensorBoard keeps no models."""
+
+    def close(self, completed: bool) -> str:
+        self._writer.close()
+        return f"to look at with\n  tensorboard --logdir {self._folder.parent}"
+
+
+def _measured_at(step: int, run_folder: Path) -> set[tuple[str, int]]:
+    return {(key, step) for row in read(run_folder / "metrics.csv") if row["step"] == step for key in row}
+
+
+def flat(options: dict[str, object], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Options as TensorBoard takes them: ``{"optim": {"lr": 1}}`` as ``{"optim.lr": 1}``, all but numbers as text."""
+    found: dict[str, bool | int | float | str] = {}
+    for key, value in options.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, bool | int | float) else str(value)
+    return found

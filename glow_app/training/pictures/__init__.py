@@ -1,0 +1,1 @@
+"""What is drawn while a model trains."""

@@ -1,0 +1,36 @@
+"""Where the pictures of a run go: into its folder, and to the loggers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL.Image import Image as Picture
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from glow_app import figures
+from glow_app.runtime.atomic import CannotWrite
+from glow_app.runtime.console import say
+from glow_app.training.loggers.make import log_picture
+
+
+class Album:
+    """Keeps pictures as ``samples/step_<step>_<suffix>.png``, and gives them to the loggers that take pictures.
+
+    Args:
+        run_folder: folder of the run.
+        console: where to say that a file cannot be written, which is no reason to stop training.
+    """
+
+    def __init__(self, run_folder: Path, console: Console) -> None:
+        self.run_folder = run_folder
+        self.console = console
+
+    def keep(
+        self, picture: Picture, step: int, suffix: str, loggers: Sequence[Logger], name: str, caption: str = ""
+    ) -> None:
+        """One picture of a step; ``name``, such as ``samples/T0.70``, and ``caption`` are for the loggers."""
+        log_picture(loggers, name, picture, step, caption)
+        try:
+            figures.save_png(picture, self.run_folder / "samples" / f"step_{step:08d}_{suffix}.png")
+        except CannotWrite as error:
+            say(self.console, f"step {step:>7,}   {error}")

@@ -1,0 +1,53 @@
+"""Pictures of a flow in the plane while it trains."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytorch_lightning as pl
+
+from glow_app.data.sets.points import Points
+from glow_app.evaluation import density_figures
+from glow_app.evaluation.density import Square, portrait
+from glow_app.training.after_update import AfterUpdate, is_last_step
+from glow_app.training.module import GlowModule
+from glow_app.training.pictures.album import Album
+
+SQUARE = Square(side=10.0, cells=200)
+N_POINTS = 5_000
+
+
+class Portraits(AfterUpdate):
+    """Draws ``samples/step_*_plane.png``: data, samples, log-density and warped grid, as ``glow-plot2d`` does.
+
+    Args:
+        album: where the pictures go.
+        every: steps between two; the last step is always drawn.
+        data: points to show beside the flow's.
+        seed: of the latents.
+        weights: inside of what it gives, the flow has the weights to draw with.
+    """
+
+    def __init__(
+        self,
+        album: Album,
+        every: int,
+        data: Points,
+        seed: int,
+        weights: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__()
+        self.album = album
+        self.every = every
+        self.data = data
+        self.seed = seed
+        self.weights = weights
+
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
+            return
+        assert isinstance(pl_module, GlowModule)
+        with self.weights(), pl_module.float32_evaluation():
+            shown = portrait(pl_module.flow, self.data.points, SQUARE, N_POINTS, seed=self.seed)
+        picture = density_figures.portrait(shown, "log", f"samples, step {step:,}")
+        self.album.keep(picture, step, "plane", trainer.loggers, "samples/plane")

@@ -1,0 +1,173 @@
+"""Strips while a model trains: from one validation image to another, and along the direction of an attribute."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from glow_app import figures
+from glow_app.data.source import ImageSource
+from glow_app.data.stream import Batch, InOrder
+from glow_app.latents.interpolation import between
+from glow_app.latents.moments import flat, unflat
+from glow_app.likelihood import dequantize, encoding_noise, quantize
+from glow_app.runtime.console import say
+from glow_app.training.after_update import AfterUpdate, is_last_step
+from glow_app.training.module import GlowModule
+from glow_app.training.pictures.album import Album
+
+STEPS = 9
+"""Images from one to the other, both included."""
+
+N_FACES = 4
+"""Images that are edited."""
+
+AMOUNTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+
+N_ENCODED = 512
+"""Training images, from all over the split, from which a direction is found: rough, and a matter of seconds."""
+
+FEWEST = 5
+"""Images with, and without, an attribute that it takes to show it."""
+
+SHOWN_FIRST = "Smiling"
+
+
+class Strips(AfterUpdate):
+    """Draws ``samples/step_*_interpolation.png`` and, of data with attributes, ``samples/step_*_edit_<name>.png``.
+
+    Always the same images, and noise that is a function of the seed: one sees the same strips improve, and a resumed
+    run draws what the uninterrupted one would have drawn. The direction is the difference of the means of
+    ``N_ENCODED`` training images with and without the attribute, not measured in images as glow-directions does.
+
+    Args:
+        album: where the strips go.
+        every: steps between two; the last step is always drawn.
+        train: training images.
+        val: validation images.
+        batch_size: images that are encoded together.
+        weights: inside of what it gives, the flow has the weights to draw with.
+        console: where to say that a strip is not finite, and so not drawn.
+    """
+
+    def __init__(
+        self,
+        album: Album,
+        every: int,
+        train: ImageSource,
+        val: ImageSource,
+        batch_size: int,
+        weights: Callable[[], AbstractContextManager[None]],
+        console: Console,
+    ) -> None:
+        super().__init__()
+        self.album = album
+        self.every = every
+        self.train = train
+        self.val = val
+        self.batch_size = batch_size
+        self.weights = weights
+        self.console = console
+        self.chosen = torch.linspace(0, len(train) - 1, min(N_ENCODED, len(train))).long().tolist()
+        self.attribute = shown_attribute(train, self.chosen)
+
+    @torch.no_grad()
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
+            return
+        assert isinstance(pl_module, GlowModule)
+        # Other batch sizes than in training: each would be compiled anew.
+        with self.weights(), pl_module.float32_evaluation(), torch.compiler.set_stance("force_eager"):
+            self._interpolation(pl_module, trainer, step)
+            if self.attribute is not None:
+                self._edit(pl_module, trainer, step, self.attribute)
+
+    def _interpolation(self, module: GlowModule, trainer: pl.Trainer, step: int) -> None:
+        ends = _pair(self.val)
+        if ends is None:
+            return
+        images = self._images(self.val, module, ends)
+        latents = self._encode(module, images)
+        moved = between([z[:1] for z in latents], [z[1:] for z in latents], STEPS, "linear")
+        strip = self._decode(module, moved, images.labels)
+        name, caption = "val_{}-val_{}".format(*ends), "from one validation image to another"
+        self._draw(trainer, strip, "interpolation", name, caption, step, [])
+
+    def _edit(self, module: GlowModule, trainer: pl.Trainer, step: int, name: str) -> None:
+        images = self._images(self.val, module, list(range(min(N_FACES, len(self.val)))))
+        latents = self._encode(module, images)
+        direction = self._direction(module, name)
+        shapes = [(int(z.shape[1]), int(z.shape[2]), int(z.shape[3])) for z in latents]
+        rows: list[Tensor] = []
+        for number in range(len(images.images)):
+            steps = unflat(torch.tensor(AMOUNTS).to(direction)[:, None] * direction, shapes)
+            moved = [z[number : number + 1] + step.to(z) for z, step in zip(latents, steps, strict=True)]
+            labels = None if images.labels is None else images.labels[number : number + 1]
+            rows.append(self._decode(module, moved, labels))
+        caption = f"{name}, {AMOUNTS[0]:+g} to {AMOUNTS[-1]:+g}"
+        self._draw(trainer, torch.cat(rows), "edit", name, caption, step, [f"{amount:+g}" for amount in AMOUNTS])
+
+    def _direction(self, module: GlowModule, name: str) -> Tensor:
+        """Mean latents of training images with the attribute, minus those of images without: float64 (D,)."""
+        assert self.train.attributes is not None
+        has = self.train.attributes[self.chosen, self.train.attribute_names.index(name)].bool()
+        sums = torch.zeros(2, module.flow.n_dims, dtype=torch.float64, device=module.device)
+        for start in range(0, len(self.chosen), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            z = flat(self._encode(module, self._images(self.train, module, self.chosen[part]))).double()
+            sums.index_add_(0, has[part].long().to(z.device), z)
+        return sums[1] / has.sum() - sums[0] / (~has).sum()
+
+    def _images(self, source: ImageSource, module: GlowModule, indices: list[int]) -> Batch:
+        batch = InOrder(source, module.seed).__getitems__(indices)
+        labels = module.cond(batch.labels)
+        return Batch(
+            batch.images.to(module.device),
+            batch.positions.to(module.device),
+            None if labels is None else labels.to(module.device),
+        )
+
+    def _encode(self, module: GlowModule, batch: Batch) -> list[Tensor]:
+        u = encoding_noise(batch.images, module.seed, batch.positions)
+        x = dequantize(batch.images, u.to(next(module.parameters()).dtype), module.n_bits)
+        return module.flow(x, batch.labels)[0]
+
+    def _decode(self, module: GlowModule, latents: Sequence[Tensor], labels: Tensor | None) -> Tensor:
+        """``x`` of one strip, whose images are all of the first label."""
+        cond = None if labels is None else labels[:1].expand(len(latents[0]))
+        return module.flow.inverse(list(latents), cond)
+
+    def _draw(
+        self, trainer: pl.Trainer, x: Tensor, what: str, name: str, caption: str, step: int, labels: list[str]
+    ) -> None:
+        """A picture; nothing but a line if it is not finite (a young model's may overflow)."""
+        if not torch.isfinite(x).all():
+            say(self.console, f"step {step:>7,}   {what} {name} is not finite: not drawn")
+            return
+        assert isinstance(trainer.lightning_module, GlowModule)
+        images = quantize(x, trainer.lightning_module.n_bits)
+        grid = figures.grid(images, len(labels) or STEPS, column_labels=labels)
+        suffix = what if what == "interpolation" else f"{what}_{name}"
+        self.album.keep(grid, step, suffix, trainer.loggers, f"{what}/{name}", caption)
+
+
+def shown_attribute(source: ImageSource, indices: list[int]) -> str | None:
+    """A smile, if the data have smiles, else their first attribute of which there is enough; None if there is none."""
+    if source.attributes is None:
+        return None
+    count = (source.attributes[indices] == 1).sum(0).tolist()
+    enough = [
+        name for name, n in zip(source.attribute_names, count, strict=True) if FEWEST <= n <= len(indices) - FEWEST
+    ]
+    return SHOWN_FIRST if SHOWN_FIRST in enough else next(iter(enough), None)
+
+
+def _pair(source: ImageSource) -> list[int] | None:
+    """The first image and the next one of its class; None if there is no other."""
+    labels = torch.zeros(len(source)) if source.classes is None else source.classes
+    others = (labels[1:] == labels[0]).nonzero().flatten()
+    return [0, 1 + int(others[0])] if len(others) else None

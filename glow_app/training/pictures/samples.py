@@ -1,0 +1,70 @@
+"""Sample grids while a model trains."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from glow_app import figures
+from glow_app.likelihood import quantize
+from glow_app.runtime.console import say
+from glow_app.training.after_update import AfterUpdate, is_last_step
+from glow_app.training.module import GlowModule
+from glow_app.training.pictures.album import Album
+
+
+class SampleGrids(AfterUpdate):
+    """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
+
+    The loggers are given the same pictures.
+
+    Args:
+        album: where the grids go.
+        every: steps between two; the last step is always drawn.
+        temperatures: one grid for each.
+        n: images in a grid.
+        seed: of the latents.
+        weights: inside of what it gives, the flow has the weights to draw with.
+        console: where to say that samples are not finite, and so not drawn.
+    """
+
+    def __init__(
+        self,
+        album: Album,
+        every: int,
+        temperatures: list[float],
+        n: int,
+        seed: int,
+        weights: Callable[[], AbstractContextManager[None]],
+        console: Console,
+    ) -> None:
+        super().__init__()
+        self.album = album
+        self.every = every
+        self.temperatures = temperatures
+        self.n = n
+        self.seed = seed
+        self.weights = weights
+        self.console = console
+
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        if trainer.is_global_zero and (step % self.every == 0 or is_last_step(trainer)):
+            assert isinstance(pl_module, GlowModule)
+            with self.weights(), pl_module.float32_evaluation():
+                for temperature in self.temperatures:
+                    self.draw(pl_module, step, temperature, trainer.loggers)
+
+    def draw(self, module: GlowModule, step: int, temperature: float, loggers: Sequence[Logger]) -> None:
+        """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""
+        flow = module.flow
+        cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
+        x = flow.sample(self.n, temperature, self.seed, cond)
+        if not torch.isfinite(x).all():
+            say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
+            return
+        grid = figures.grid(quantize(x, module.n_bits), columns=8)
+        self.album.keep(grid, step, f"T{temperature:.2f}", loggers, f"samples/T{temperature:.2f}")

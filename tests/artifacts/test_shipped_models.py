@@ -1,0 +1,89 @@
+"""Every model in ``checkpoints/``: it loads, it is as good as its card says, and its directions point the right way."""
+
+import re
+
+import pytest
+import torch
+
+import glow_app
+from glow_app.artifacts import shipped
+from glow_app.build import open_source
+from glow_app.config.data import DrawnFacesConfig
+from glow_app.data.source import ImageSource
+from glow_app.evaluation.likelihood import Likelihood
+from glow_app.model import Model
+from tests.guards.command_lines import composed
+
+N = 32
+"""Test images: the first ones."""
+
+MOST_BYTES = 8_000_000
+
+NAMES = sorted(path.name for path in shipped.folder("checkpoints").iterdir() if path.is_dir())
+
+
+def test_there_is_the_one_that_commands_use() -> None:
+    assert set(NAMES) == set(shipped.models())
+    assert "faces64" in NAMES
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request: pytest.FixtureRequest) -> Model:
+    return glow_app.load(request.param)
+
+
+@pytest.fixture(scope="module")
+def faces(model: Model) -> ImageSource:
+    return open_source(DrawnFacesConfig(**model.card.data), "test")
+
+
+def test_it_is_as_good_as_its_card_says(model: Model, faces: ImageSource) -> None:
+    told = {key: model.card.metrics[f"test/{key}"] for key in ("bits_per_dim", "standard_error", "images")}
+    assert f"| bits/dim, test | {told['bits_per_dim']:.4f} ± {told['standard_error']:.4f} " in card(model)
+    images = faces.fetch(list(range(N)))
+    reached = Likelihood(model.bits_per_dim(images).double())
+    # Three standard errors of the mean of N images, with the spread that the card's own error implies.
+    error = told["standard_error"] * (told["images"] / N) ** 0.5
+    assert abs(reached.mean - told["bits_per_dim"]) < 3 * error
+    assert error / 2 < reached.standard_error < 2 * error
+    assert torch.equal(model.decode(model.encode(images)), images)
+
+
+def test_its_card_says_what_it_is(model: Model) -> None:
+    text, options = card(model), model.card.model
+    for part in (
+        f"# {model.folder.name}\n",
+        "\nlicense: mit\n",
+        f"`{model.card.data['name']}`: {model.card.preprocessing}",
+        f"| levels L, steps K, width | {options.n_levels}, {options.n_steps}, {options.width} |",
+        "](samples.png)",
+    ):
+        assert part in text
+    assert (model.folder / "samples.png").read_bytes().startswith(b"\x89PNG")
+    commands = re.findall(r"```sh\n(glow-train .*)\n```", text)
+    assert commands == [model.card.command]
+    config, _ = composed(commands[0])
+    shape = {key: config.model[key] for key in ("n_levels", "n_steps", "width", "coupling", "permutation", "scale")}
+    assert shape == {key: getattr(options, key) for key in shape}
+    assert (config.data.name, config.data.image_size) == (model.card.data["name"], model.image_shape[1])
+    assert config.max_steps == model.card.step
+    assert sum(path.stat().st_size for path in model.folder.rglob("*")) < MOST_BYTES
+
+
+def test_its_directions_point_the_right_way(model: Model, faces: ImageSource) -> None:
+    assert faces.attributes is not None
+    latents = model.encode(faces.fetch(list(range(N))), positions=torch.arange(N))
+    for method in ("mean_difference", "balanced", "discriminant"):
+        directions = glow_app.load_directions(model.folder.name, method)
+        directions.require(model.digest)
+        assert set(directions.names) == set(faces.attribute_names)
+        measured = directions.measure(latents)
+        for name in ("Smiling", "Eyeglasses", "Male", "Young"):
+            has = faces.attributes[:N, faces.attribute_names.index(name)].bool()
+            amounts = measured[:, directions.column(name)]
+            assert amounts[has].mean() > amounts[~has].mean() + 0.5, (method, name)
+            assert f"| {name} | " in card(model)
+
+
+def card(model: Model) -> str:
+    return (model.folder / "README.md").read_text()

@@ -1,0 +1,220 @@
+"""Any folder of images: listing, splits, pixels, attributes, and what goes wrong."""
+
+import itertools
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.data.image import CorruptImage
+from glow_app.data.sets.folder import Folder
+from glow_app.errors import UserError
+from tests.data.layouts import picture, real_data
+
+
+def write_images(root: Path, names: list[str]) -> None:
+    for k, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 12), (k % 256, 2 * k % 256, 90)).save(path)
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    write_images(tmp_path, [f"{k:03d}.png" for k in range(100)])
+    return tmp_path
+
+
+def test_images_are_found_in_order_and_hidden_files_are_not(tmp_path: Path) -> None:
+    names = ["a.png", "b/2.JPG", "b/c/x.webp", "train/z.bmp"]
+    write_images(tmp_path / "train", names)
+    write_images(tmp_path / "train", [".hidden.png", ".git/x.png"])
+    (tmp_path / "train" / "notes.txt").write_text("no image")
+    write_images(tmp_path / "val", ["v.png"])
+    source = Folder(tmp_path, "train", 8)
+    assert [source.item_name(i) for i in range(len(source))] == [f"train/{name}" for name in names]
+
+
+def test_pixels_are_the_central_part_resized(tmp_path: Path) -> None:
+    y, x = np.mgrid[:40, :60]
+    (tmp_path / "train").mkdir()
+    Image.fromarray(np.stack([y, x, y * 0], axis=-1).astype(np.uint8)).save(tmp_path / "train" / "a.png")
+    write_images(tmp_path / "val", ["v.png"])
+    pixels = Folder(tmp_path, "train", 40)[0]
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels[1], torch.arange(10, 50, dtype=torch.uint8).expand(40, 40))
+    assert Folder(tmp_path, "train", (20, 10))[0].shape == (3, 20, 10)
+    assert Folder(tmp_path, "train", (20, 10)).image_shape == (3, 20, 10)
+    grey = Folder(tmp_path, "train", 20, channels=1)
+    assert grey[0].shape == grey.image_shape == (1, 20, 20)
+
+
+def test_split_folders_are_respected_under_their_usual_names(tmp_path: Path) -> None:
+    for name in ("validation", "valid", "val"):
+        root = tmp_path / name
+        write_images(root, ["train/a.png", "train/b.png", f"{name}/c.png", "test/d.png", "elsewhere/e.png"])
+        assert [Folder(root, split, 8).files for split in ("train", "val", "test")] == [
+            ["train/a.png", "train/b.png"],
+            [f"{name}/c.png"],
+            ["test/d.png"],
+        ]
+
+
+def test_a_missing_val_folder_is_held_out_of_train(tmp_path: Path) -> None:
+    write_images(tmp_path, [f"train/{k}.png" for k in range(60)] + ["test/t.png"])
+    train, val = Folder(tmp_path, "train", 8), Folder(tmp_path, "val", 8)
+    assert len(train) + len(val) == 60
+    assert 1 <= len(val) <= 15
+    assert set(train.files).isdisjoint(val.files)
+    assert Folder(tmp_path, "test", 8).files == ["test/t.png"]
+
+
+def test_the_hash_split_is_a_partition_that_never_moves(flat: Path) -> None:
+    before = {split: Folder(flat, split, 8).files for split in ("train", "val", "test")}
+    assert sorted(itertools.chain(*before.values())) == [f"{k:03d}.png" for k in range(100)]
+    assert [len(files) for files in before.values()] == [83, 9, 8]
+    assert before["val"][:3] == ["002.png", "004.png", "019.png"]
+    write_images(flat, [f"new_{k}.png" for k in range(50)])
+    for split, files in before.items():
+        assert set(files) <= set(Folder(flat, split, 8).files)
+
+
+def test_a_source_travels_and_repeats_itself(flat: Path) -> None:
+    source = Folder(flat, "test", 8)
+    copy = pickle.loads(pickle.dumps(source))
+    assert torch.equal(copy[3], source[3])
+    assert copy.fingerprint() == source.fingerprint()
+
+
+def test_the_fingerprint_follows_whatever_changes_pixels(flat: Path) -> None:
+    first = Folder(flat, "train", 8).fingerprint()
+    assert first == Folder(flat, "train", 8).fingerprint()
+    assert first != Folder(flat, "train", 9).fingerprint()
+    assert first != Folder(flat, "train", 8, channels=1).fingerprint()
+    assert first != Folder(flat, "val", 8).fingerprint()
+    os.utime(flat / Folder(flat, "train", 8).files[0], (1, 1))
+    assert first != Folder(flat, "train", 8).fingerprint()
+
+
+def test_wrong_roots_say_what_to_do(tmp_path: Path) -> None:
+    write_images(tmp_path / "faces", ["a.png"])
+    with pytest.raises(UserError, match=r"facse does not exist; did you mean .*faces\?"):
+        Folder(tmp_path / "facse", "train", 8)
+    with pytest.raises(UserError, match=r"is a file, not a folder; set data.root to .*faces"):
+        Folder(tmp_path / "faces" / "a.png", "train", 8)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / ".hidden.png").write_bytes(b"")
+    with pytest.raises(UserError, match="no images in"):
+        Folder(tmp_path / "none", "train", 8)
+    write_images(tmp_path / "half", ["train/a.png", "val/b.png"])
+    with pytest.raises(UserError, match=r"split test of .* is empty \(train 1, val 1, test 0\)"):
+        Folder(tmp_path / "half", "test", 8)
+    with pytest.raises(UserError, match="did you mean train"):
+        Folder(tmp_path / "half", "trian", 8)
+    with pytest.raises(UserError, match="image_size=0"):
+        Folder(tmp_path / "half", "train", 0)
+
+
+def test_a_corrupt_file_is_named_and_the_others_are_not_lost(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a.png", "train/c.png"])
+    (tmp_path / "train" / "b.jpg").write_bytes(b"<html>refused</html>")
+    source = Folder(tmp_path, "train", 8, on_corrupt="skip")
+    assert source.on_corrupt == "skip"
+    with pytest.raises(CorruptImage, match=r"b\.jpg: a web page.*data\.on_corrupt=skip"):
+        source[1]
+    assert source[0].shape == source[2].shape == (3, 8, 8)
+
+
+def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
+    write_images(tmp_path / "real", ["train/a.png"])
+    (tmp_path / "real" / "train" / "again").symlink_to(tmp_path / "real" / "train", target_is_directory=True)
+    assert Folder(tmp_path / "real", "train", 8).files == ["train/a.png"]
+
+
+def attributes(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_attributes_by_any_name_of_the_file_that_is_unique(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a.png", "train/deep/b.png", "val/a.png"])
+    text = "file,Smiling,Young\ntrain/a.png,1,0\nb.png,-1,1\nval/a.png, 0 ,1\n"
+    source = Folder(tmp_path, "train", 8, attributes=attributes(tmp_path / "t.csv", text))
+    assert source.attribute_names == ("Smiling", "Young")
+    assert source.attributes is not None
+    assert source.attributes.dtype == torch.uint8
+    assert source.attributes.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("file,Smiling\ntrain/a.png,1\n", "2 images have no row, the first is "),
+        ("file,S\ntrain/a.png,1\nb.png,0\nval/a.png,0\nz.png,1\n", "1 rows have no image, the first is z.png"),
+        ("file,S\na.png,1\nb.png,0\n", "a.png fits train/a.png and val/a.png"),
+        ("file,S\nb.png,1\ndeep/b.png,0\n", "two rows"),
+        ("file,S\nb.png,2\ntrain/a.png,1\nval/a.png,0\n", "b.png, column S: 2"),
+        ("file,S\nb.png,yes\n", "line 2"),
+        ("file,S\nb.png,1,1\n", "line 2"),
+        ("b.png,1\nc.png,1\n", "first line must name the columns"),
+        ("<!doctype html><html>", "is a web page"),
+        ("", "is empty"),
+    ],
+)
+def test_attribute_tables_that_do_not_fit(tmp_path: Path, text: str, says: str) -> None:
+    write_images(tmp_path, ["train/a.png", "train/deep/b.png", "val/a.png"])
+    with pytest.raises(UserError, match=says) as caught:
+        Folder(tmp_path, "train", 8, attributes=attributes(tmp_path / "t.csv", text))
+    assert "t.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_attribute_table(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a.png"])
+    with pytest.raises(UserError, match=r"annotation file .*none\.csv does not exist"):
+        Folder(tmp_path, "train", 8, attributes=tmp_path / "none.csv")
+
+
+@pytest.mark.slow
+def test_the_real_smiles(tmp_path: Path) -> None:
+    with tarfile.open(real_data("smiles_lfw64.tar")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    sources = [Folder(tmp_path, split, 64, channels=1) for split in ("train", "val", "test")]
+    assert sum(len(source) for source in sources) == 13_165
+    for source, share in zip(sources, (0.8, 0.1, 0.1), strict=True):
+        assert abs(len(source) / 13_165 - share) < 0.01
+        assert all(source[i].shape == (1, 64, 64) for i in range(len(source)))
+
+
+def test_capitals_of_split_folders_do_not_matter_and_likenesses_are_asked_about(tmp_path: Path) -> None:
+    for folder in ("Train", "VALID", "Test"):
+        (tmp_path / folder).mkdir()
+        picture(0, 20, 20).save(tmp_path / folder / f"{folder}.png")
+    assert [Folder(tmp_path, split, 8).files for split in ("train", "val", "test")] == [
+        ["Train/Train.png"],
+        ["VALID/VALID.png"],
+        ["Test/Test.png"],
+    ]
+    (tmp_path / "validation").mkdir()
+    with pytest.raises(UserError, match="holds VALID and validation, both for val; keep one"):
+        Folder(tmp_path, "train", 8)
+    (tmp_path / "validation").rmdir()
+    (tmp_path / "testing").mkdir()
+    with pytest.raises(UserError, match=r"testing a split\? rename it"):
+        Folder(tmp_path, "train", 8)
+
+
+@pytest.mark.parametrize("value", ["--1", "\u00b2", "1" * 25, '"' + "9" * 200_000 + '"'], ids=range(4))
+def test_values_that_are_no_small_integers_are_told(tmp_path: Path, value: str) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        picture(0, 20, 20).save(tmp_path / split / "a.png")
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,Smiling\ntrain/a.png,{value}\nval/a.png,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"table\.csv"):
+        Folder(tmp_path, "train", 8, attributes=table)
