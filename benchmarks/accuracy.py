@@ -21,6 +21,7 @@ from benchmarks import report
 from benchmarks.shapes import faces
 from benchmarks.timing import Requirement
 from glow_app.flows import Chain, Glow, initialize
+from glow_app.flows.fast import accelerate
 from glow_app.flows.memory import MEMORY_MODES
 
 STEPS, BATCH, NEW = 300, 32, 256
@@ -41,7 +42,7 @@ def train(device: torch.device) -> Trained:
     torch.manual_seed(0)
     images = faces(BATCH * 32 + NEW, SIZE, device)
     seen, new = images[:-NEW], images[-NEW:]
-    flow = Glow((3, SIZE, SIZE), N_LEVELS, N_STEPS, WIDTH).to(device)
+    flow = accelerate(Glow((3, SIZE, SIZE), N_LEVELS, N_STEPS, WIDTH)).to(device)
     initialize(flow, seen[:64])
     optimizer = torch.optim.Adam(flow.parameters(), lr=LEARNING_RATE)
     for step in range(STEPS):

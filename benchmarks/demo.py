@@ -27,6 +27,7 @@ from glow_app.config.model import GlowConfig
 from glow_app.demo import show
 from glow_app.demo.studio import Moves, Studio
 from glow_app.flows import Glow, initialize
+from glow_app.flows.fast import accelerate
 from glow_app.latents.directions import Directions
 from glow_app.model import Model, load
 
@@ -45,7 +46,7 @@ MOST_AT_64 = 0.5
 def model_of(size: int, n_levels: int, n_steps: int, width: int, folder: Path) -> Model:
     """An initialised model, exported and loaded as a trained one is."""
     torch.manual_seed(0)
-    flow = Glow((3, size, size), n_levels, n_steps, width)
+    flow = accelerate(Glow((3, size, size), n_levels, n_steps, width))
     images = faces(16, size, torch.device("cpu"))
     initialize(flow, images)
     options = GlowConfig("glow", False, "plain", 32, n_levels, n_steps, width, "affine", "lu", "bounded", True)

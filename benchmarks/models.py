@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.shapes import Shape
 from glow_app.flows import Glow, initialize
+from glow_app.flows.fast import accelerate
 
 
 class Model(nn.Module):
@@ -46,8 +47,8 @@ class OurGlow(Model):
 
     def __init__(self, shape: Shape, dtype: torch.dtype | None, memory: str) -> None:
         super().__init__(shape)
-        self.flow = Glow(
-            shape.image_shape, shape.n_levels, shape.n_steps, shape.width, coupling=shape.coupling, memory=memory
+        self.flow = accelerate(
+            Glow(shape.image_shape, shape.n_levels, shape.n_steps, shape.width, coupling=shape.coupling, memory=memory)
         )
         self.flow.set_conditioner_dtype(dtype)
 

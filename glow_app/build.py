@@ -34,6 +34,7 @@ from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Flow, Glow, Nice, Plane, RealNVP
+from glow_app.flows.fast import accelerate
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """``trainer.precision`` -> the dtype of the conditioners."""
@@ -46,7 +47,11 @@ def forbid_tf32() -> None:
 
 
 def build_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Flow:
-    """A new flow of images of ``image_shape``; ``n_classes`` counts only if the model is conditional."""
+    """A new flow of images of ``image_shape``, accelerated; ``n_classes`` counts only if the model is conditional."""
+    return accelerate(_plain_flow(model, image_shape, n_classes))
+
+
+def _plain_flow(model: ModelConfig, image_shape: tuple[int, int, int], n_classes: int) -> Flow:
     n_classes = n_classes if model.class_conditional else 0
     match model:
         case GlowConfig():

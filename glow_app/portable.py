@@ -13,6 +13,7 @@ from torch import Tensor
 from glow_app.artifacts.decoder import Decoder
 from glow_app.errors import UserError
 from glow_app.flows import Flow
+from glow_app.flows.fast import reference
 from glow_app.runtime.atomic import write_durably
 
 CHECKED_IMAGES = (1, 3)
@@ -67,8 +68,8 @@ def save_onnx(flow: Flow, path: Path) -> float:
 
 
 def _program(flow: Flow) -> torch.export.ExportedProgram:
-    # A copy in the plain layout of memory: the file should not depend on what is fast here.
-    decoder = Decoder(copy.deepcopy(flow).cpu()).to(memory_format=torch.contiguous_format).eval()
+    # A copy, of plain layers in the plain memory format: the file should not depend on what is fast here.
+    decoder = Decoder(reference(copy.deepcopy(flow)).cpu()).to(memory_format=torch.contiguous_format).eval()
     for parameter in decoder.parameters():
         parameter.requires_grad_(False)
     batch = torch.export.Dim("batch")

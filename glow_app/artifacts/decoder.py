@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows import Bijection, Flow
+from glow_app.flows.fast.pixel_affine import inverse_map
 from glow_app.flows.glow import FlowStep, Level
 
 
@@ -23,9 +24,9 @@ class _StepBack(nn.Module):
 
     def __init__(self, step: FlowStep) -> None:
         super().__init__()
-        inverse = step.permutation.inverse_map().then(step.actnorm.inverse_map()).to(torch.float32)
-        self.register_buffer("matrix", inverse.matrix.detach().clone(memory_format=torch.contiguous_format))
-        self.register_buffer("bias", inverse.bias.detach().clone())
+        matrix, bias = inverse_map(step.actnorm, step.permutation, torch.float32)
+        self.register_buffer("matrix", matrix.detach().clone(memory_format=torch.contiguous_format))
+        self.register_buffer("bias", bias.detach().clone())
         self.coupling = step.coupling
 
     def forward(self, z: Tensor) -> Tensor:

@@ -74,8 +74,8 @@ def conditioning(flow: Flow) -> list[Conditioning]:
     found: list[Conditioning] = []
     for name, layer in flow.named_modules():
         if isinstance(layer, InvConv1x1 | FullInvConv1x1):
-            matrix = layer.pixel_map().matrix
-            inverse = layer.inverse_map().matrix
+            matrix, _ = layer.matrix()
+            inverse = layer.inverse_matrix()
             values = torch.linalg.svdvals(matrix.double())
             off = inverse.to(matrix.dtype) @ matrix - torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
             found.append(Conditioning(name, (values.max() / values.min()).item(), off.abs().max().item()))

@@ -1,10 +1,10 @@
 """Normalising flows of images. Nothing here knows of files, data sets or training."""
 
 from glow_app.flows.base import Base
-from glow_app.flows.batchnorm import BatchNorm
 from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.family.batchnorm import BatchNorm
 from glow_app.flows.family.logit import Logit
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
@@ -15,7 +15,7 @@ from glow_app.flows.family.vector import MLP, Reordered, vector_coupling
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow, Level
 from glow_app.flows.initialize import initialize
-from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelAffine
+from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelLinear
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -42,7 +42,7 @@ __all__ = [
     "Logit",
     "MaskedCoupling",
     "Nice",
-    "PixelAffine",
+    "PixelLinear",
     "Plane",
     "RealNVP",
     "Reordered",

@@ -1,13 +1,13 @@
 """The contract that every layer of a flow keeps, and the chain of several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from glow_app.flows.memory import CHECK_EVERY, MEMORY_MODES, Step, run, run_reversible
+from glow_app.flows.memory import CHECK_EVERY, MEMORY_MODES, run, run_reversible
 
 
 class Bijection(nn.Module, ABC):
@@ -36,7 +36,7 @@ class Bijection(nn.Module, ABC):
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """What the backward pass needs when only the output was kept: see ``reversible`` in ``flows.memory``.
+        """Input and gradients, from the output alone: see ``reversible`` in :mod:`glow_app.flows.memory`.
 
         A layer overrides it if it can save work that ``inverse`` and ``forward`` have in common.
 
@@ -56,9 +56,14 @@ class Bijection(nn.Module, ABC):
         return x, *gradients(lambda x: self(x, cond), x, grad_z, grad_logdet, others)
 
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """``z``, and the log-determinant (B,) of each kind of layer inside, by class name; their sum is ``logdet``."""
+        """``z``, and the log-determinant (B,) of each kind of layer inside, by its name; their sum is ``logdet``."""
         z, logdet = self(x, cond)
-        return z, {type(self).__name__: logdet}
+        return z, {self.kind: logdet}
+
+    @property
+    def kind(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
 
 
 class Chain(Bijection):
@@ -87,17 +92,10 @@ class Chain(Bijection):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.memory != "reversible" or not torch.is_grad_enabled():
-            steps, logdet = self.prepared(x)
-            return run(steps, x, logdet, cond, self.memory)
+            return run(self.steps, x, cond, self.memory)
         check = self._passes % CHECK_EVERY == 0
         self._passes += 1
         return run_reversible(self.steps, x, cond, self.anchor_every, check)
-
-    def prepared(self, x: Tensor) -> tuple[Sequence[Step], Tensor]:
-        """The steps, with whatever can be computed for all of them at once, and the log-determinant (B,) that of this
-        does not depend on the data: the steps leave it out.
-        """
-        return self.steps, zero_logdet(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in reversed(self.steps):
@@ -147,20 +145,10 @@ def gradients(
     return found[0], dict(zip(wanted, found[1:], strict=True))
 
 
-def deinterleave(answer: Tensor) -> tuple[Tensor, Tensor]:
+def deinterleave(output: Tensor) -> tuple[Tensor, Tensor]:
     """The even and the odd channels of (B, 2C, H, W), as views: two times (B, C, H, W)."""
-    even, odd = answer.unflatten(1, (-1, 2)).unbind(2)
+    even, odd = output.unflatten(1, (-1, 2)).unbind(2)
     return even, odd
-
-
-def interleave(even: Tensor, odd: Tensor) -> Tensor:
-    """The reverse of :func:`deinterleave`: twice (B, C, H, W) -> (B, 2C, H, W), laid out channels_last."""
-    n_images, n_channels, height, width = even.shape
-    both = even.new_empty(n_images, height, width, 2 * n_channels).permute(0, 3, 1, 2)
-    # torch.stack would copy number by number, which takes longer.
-    for place, part in zip(deinterleave(both), (even, odd), strict=True):
-        place.copy_(part)
-    return both
 
 
 def sum_per_sample(values: Tensor) -> Tensor:

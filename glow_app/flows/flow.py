@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.flows.base import base_distribution
-from glow_app.flows.batchnorm import BatchNorm
 from glow_app.flows.bijection import Bijection
 from glow_app.flows.conditioner import Network
-
-DRAWN_AT_ONCE = 2**16
-"""Latent numbers that a CPU draws at once, in whole images: what is made on the way to them then stays in its cache."""
 
 
 class Flow(nn.Module):
@@ -53,7 +49,6 @@ class Flow(nn.Module):
         # uint8: some communication backends refuse bool.
         self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
         self._known_to_be_initialized = False
-        self._norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -68,13 +63,11 @@ class Flow(nn.Module):
                 module.compute_dtype = dtype
 
     def update_statistics(self) -> None:
-        """Takes over what batch normalisation has found in the last training batch, once its gradient is there."""
-        for norm in self._norms:
-            norm.update()
+        """Takes over what a layer has found in the last training batch, once its gradient is there: nothing here."""
 
     def learned(self) -> list[Tensor]:
-        """What training moves, and what an average of the weights averages: parameters, then running statistics."""
-        return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]
+        """What training moves, and what an average of the weights averages."""
+        return list(self.parameters())
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Latents, finest first, and the log-determinant (B,) in nats.
@@ -164,14 +157,10 @@ class Flow(nn.Module):
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())
         positions = torch.arange(first, first + n, device=parameter.device)
-        latents = [parameter.new_empty(n, h, w, c) for c, h, w in self.latent_shapes]
         sizes = [math.prod(shape) for shape in self.latent_shapes]
-        at_once = max(1, n if parameter.is_cuda else DRAWN_AT_ONCE // self.n_dims)
-        for group, *parts in zip(positions.split(at_once), *(z.split(at_once) for z in latents), strict=True):
-            numbers = self.base.draw(seed, group, self.n_dims).split(sizes, 1)
-            for part, t, drawn in zip(parts, temperatures, numbers, strict=True):
-                part.copy_(drawn.mul_(t).view_as(part))
-        return [z.permute(0, 3, 1, 2) for z in latents]
+        drawn = self.base.draw(seed, positions, self.n_dims).split(sizes, 1)
+        scaled = ((t * numbers).to(parameter.dtype) for t, numbers in zip(temperatures, drawn, strict=True))
+        return [z.view(n, h, w, c).permute(0, 3, 1, 2) for z, (c, h, w) in zip(scaled, self.latent_shapes, strict=True)]
 
     def check_initialized(self) -> None:
         """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""

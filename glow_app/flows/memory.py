@@ -49,12 +49,12 @@ class ReversibleStep(Step, Protocol):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]: ...
 
 
-def run(steps: Sequence[Step], x: Tensor, logdet: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
+def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
     """Applies ``steps`` in order, ``plain`` or with ``checkpoint``; returns ``z`` and the sum of the log-determinants.
 
-    The sum is (B,), and begins with ``logdet``. What needs no gradient runs ``plain``.
+    What needs no gradient runs ``plain``.
     """
-    parts = [logdet]
+    parts = [torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)]
     for step in steps:
         if memory == "checkpoint" and torch.is_grad_enabled():
             # A step draws no random numbers, so there is no generator state to keep for the second run.

@@ -1,128 +1,24 @@
-"""Affine maps of a pixel's channels, y = A x + b, the same at every pixel: ActNorm, 1x1 convolutions, permutations.
-
-They form a group: two of them in a row are a third one. A step's ActNorm and 1x1 convolution therefore run as one
-matrix product, forward and back, and so do their inverses. What a factor is decides how it is multiplied: a diagonal
-scales rows or columns, a permutation reorders them, and only what is left costs a matrix product.
-"""
+"""Affine maps of a pixel's channels, the same at every pixel: ActNorm, 1x1 convolutions and permutations."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows.bijection import Bijection
-from glow_app.flows.fast.convolutions import LOGS_FACTOR
 
-
-class PixelMap(NamedTuple):
-    """``y = matrix @ x + bias`` at every pixel; or, with a leading dimension, one such map for each of K layers.
-
-    Attributes:
-        matrix: (C, C), or (K, C, C).
-        bias: (C,), or (K, C).
-        logdet: (), or (K,): log|det matrix|, what one pixel adds to the log-determinant, in nats.
-    """
-
-    matrix: Tensor
-    bias: Tensor
-    logdet: Tensor
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (B, C, H, W); returns the result and the log-determinant (B,)."""
-        return self.transform(x), log_determinant(self.logdet, x)
-
-    def transform(self, x: Tensor) -> Tensor:
-        """The result alone."""
-        # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
-        return F.linear(x.permute(0, 2, 3, 1), self.matrix, self.bias).permute(0, 3, 1, 2)
-
-    def then(self, other: "PixelScaling") -> "PixelMap":
-        """The one map that equals this one followed by ``other``."""
-        return PixelMap(
-            matrix=other.scale[..., None] * self.matrix,
-            bias=other.scale * self.bias + other.bias,
-            logdet=self.logdet + other.logdet,
-        )
-
-    def unbind(self) -> "list[PixelMap]":
-        """The single maps of K layers."""
-        parts = zip(self.matrix.unbind(), self.bias.unbind(), self.logdet.unbind(), strict=True)
-        return [PixelMap(*of_one) for of_one in parts]
-
-    def to(self, dtype: torch.dtype) -> "PixelMap":
-        """The same map in another dtype."""
-        return PixelMap(self.matrix.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
-
-
-class PixelScaling(NamedTuple):
-    """``y = scale * x + bias`` at every pixel: a :class:`PixelMap` whose matrix is diagonal.
-
-    Attributes:
-        scale: (C,), or (K, C).
-        bias: (C,), or (K, C).
-        logdet: (), or (K,): the sum of log|scale|, in nats.
-    """
-
-    scale: Tensor
-    bias: Tensor
-    logdet: Tensor
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (B, C, H, W); returns the result and the log-determinant (B,)."""
-        y = torch.addcmul(self.bias[:, None, None], x, self.scale[:, None, None])
-        return y, log_determinant(self.logdet, x)
-
-    def then(self, other: PixelMap) -> PixelMap:
-        """The one map that equals this one followed by ``other``."""
-        return PixelMap(
-            matrix=other.matrix * self.scale[..., None, :],
-            bias=(other.matrix @ self.bias[..., None])[..., 0] + other.bias,
-            logdet=self.logdet + other.logdet,
-        )
-
-    def to(self, dtype: torch.dtype) -> "PixelScaling":
-        """The same map in another dtype."""
-        return PixelScaling(self.scale.to(dtype), self.bias.to(dtype), self.logdet.to(dtype))
+LOGS_FACTOR = 3.0
+"""Log-scales are stored divided by this, as in the authors' code, which lets them learn three times faster."""
 
 
 def log_determinant(per_pixel: Tensor, x: Tensor) -> Tensor:
-    """That of a map which is the same at every pixel of ``x``, for each sample: (B,)."""
-    # Not expanded: torch 2.12 cannot go backward through a compiled step whose answer is one number for all samples.
+    """The log-determinant (B,) of a map that is the same at every pixel of ``x``, given one pixel's: ()."""
+    # Not expanded: torch 2.12 cannot go backward through a compiled step whose output is one number for all samples.
     return (x.shape[2] * x.shape[3] * per_pixel).repeat(x.shape[0])
 
 
-AnyMap = TypeVar("AnyMap", PixelMap, PixelScaling)
-
-
-class PixelAffine(Bijection, Generic[AnyMap]):
-    """A bijection that is a :class:`PixelMap` or a :class:`PixelScaling`."""
-
-    assemble: Callable[..., AnyMap]
-    """The map, differentiable, from :meth:`tensors`, or from those of K layers stacked: a static method."""
-
-    @abstractmethod
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What :meth:`assemble` makes the map from."""
-
-    def pixel_map(self) -> AnyMap:
-        """The map, in the parameters' dtype, differentiable."""
-        return self.assemble(*self.tensors())
-
-    @abstractmethod
-    def inverse_map(self) -> AnyMap:
-        """The inverse map, solved in float64 (a float32 solution would lose what the matrix' conditioning costs)."""
-
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.pixel_map()(x)
-
-    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.inverse_map().to(z.dtype)(z)[0]
-
-
-class ActNorm(PixelAffine[PixelScaling]):
+class ActNorm(Bijection):
     """Activation normalisation: ``y = (x + bias) * exp(3 * logs)`` per channel.
 
     Initialised from data such that the channels of ``y`` have mean 0 and standard deviation 1, then trained like any
@@ -137,18 +33,13 @@ class ActNorm(PixelAffine[PixelScaling]):
         self.bias = nn.Parameter(torch.zeros(n_channels))
         self.logs = nn.Parameter(torch.zeros(n_channels))
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.bias, self.logs
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_scale = LOGS_FACTOR * self.logs
+        y = (x + self.bias[:, None, None]) * torch.exp(log_scale)[:, None, None]
+        return y, log_determinant(log_scale.sum(), x)
 
-    @staticmethod
-    def assemble(bias: Tensor, logs: Tensor) -> PixelScaling:
-        log_scale = LOGS_FACTOR * logs
-        scale = log_scale.exp()
-        return PixelScaling(scale, bias * scale, log_scale.sum(-1))
-
-    def inverse_map(self) -> PixelScaling:
-        log_scale = LOGS_FACTOR * self.logs.double()
-        return PixelScaling(torch.exp(-log_scale), -self.bias.double(), -log_scale.sum())
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return z * torch.exp(-LOGS_FACTOR * self.logs)[:, None, None] - self.bias[:, None, None]
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         bias, logs = standardizing(x)
@@ -181,7 +72,32 @@ def standardizing(x: Tensor) -> tuple[Tensor, Tensor]:
     return (-mean).to(x.dtype), (-torch.log(std + 1e-6) / LOGS_FACTOR).to(x.dtype)
 
 
-class InvConv1x1(PixelAffine[PixelMap]):
+class PixelLinear(Bijection):
+    """``y = W x`` at every pixel, with an invertible (C, C) matrix W; log|det| per pixel is log|det W|."""
+
+    @abstractmethod
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """W (C, C) and log|det W| (), in the parameters' dtype, differentiable."""
+
+    @abstractmethod
+    def inverse_matrix(self) -> Tensor:
+        """The inverse of W, float64: a float32 solution would lose what the matrix' conditioning costs."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        matrix, logdet = self.matrix()
+        return multiply(matrix, x), log_determinant(logdet, x)
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return multiply(self.inverse_matrix().to(z.dtype), z)
+
+
+def multiply(matrix: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``matrix @ x + bias`` at every pixel of (B, C, H, W)."""
+    # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
+    return F.linear(x.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
+
+
+class InvConv1x1(PixelLinear):
     """Invertible 1x1 convolution in LU form: ``W = P L (U + diag(sign * exp(log_s)))``, ``y = W x`` at every pixel.
 
     Starts as a random rotation. ``P`` and ``sign`` stay fixed; ``L`` (unit lower triangular), ``U`` (strictly upper
@@ -205,31 +121,22 @@ class InvConv1x1(PixelAffine[PixelMap]):
         self.upper = nn.Parameter(upper.triu(1).float())
         self.log_s = nn.Parameter(diagonal.abs().log().float())
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.p, self.lower, self.upper, self.sign, self.log_s
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """L and U + diag(sign * exp(log_s))."""
+        identity = torch.eye(len(self.log_s), dtype=self.lower.dtype, device=self.lower.device)
+        return self.lower.tril(-1) + identity, self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
 
-    @staticmethod
-    def assemble(p: Tensor, lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> PixelMap:
-        lower, upper = _factors(lower, upper, sign, log_s)
-        # A product with P reorders rows: row i is the one in which row i of P has its 1.
-        matrix = torch.take_along_dim(lower @ upper, p.argmax(-1, keepdim=True), -2)
-        return PixelMap(matrix, torch.zeros_like(log_s), log_s.sum(-1))
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        lower, upper = self.factors()
+        return self.p @ lower @ upper, self.log_s.sum()
 
-    def inverse_map(self) -> PixelMap:
-        factors = _factors(self.lower, self.upper, self.sign, self.log_s)
-        lower, upper = (factor.double() for factor in factors)
+    def inverse_matrix(self) -> Tensor:
+        lower, upper = (factor.double() for factor in self.factors())
         p_lower_inverse = torch.linalg.solve_triangular(lower, self.p.double().T, upper=False, unitriangular=True)
-        matrix = torch.linalg.solve_triangular(upper, p_lower_inverse, upper=True)
-        return PixelMap(matrix, torch.zeros_like(self.log_s, dtype=torch.float64), -self.log_s.double().sum())
+        return torch.linalg.solve_triangular(upper, p_lower_inverse, upper=True)
 
 
-def _factors(lower: Tensor, upper: Tensor, sign: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
-    """L and U + diag(sign * exp(log_s))."""
-    identity = torch.eye(log_s.shape[-1], dtype=lower.dtype, device=lower.device)
-    return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(sign * log_s.exp())
-
-
-class FullInvConv1x1(PixelAffine[PixelMap]):
+class FullInvConv1x1(PixelLinear):
     """Invertible 1x1 convolution with a full matrix, ``y = W x``: the default of the authors' released code.
 
     Starts as a random rotation; log|det W| is computed from a factorisation, O(C^3). Kingma & Dhariwal 2018, sec. 3.2.
@@ -242,19 +149,14 @@ class FullInvConv1x1(PixelAffine[PixelMap]):
         super().__init__()
         self.weight = nn.Parameter(random_rotation(n_channels).float())
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.weight,)
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        return self.weight, torch.linalg.slogdet(self.weight).logabsdet
 
-    @staticmethod
-    def assemble(weight: Tensor) -> PixelMap:
-        return PixelMap(weight, torch.zeros_like(weight[..., 0]), torch.linalg.slogdet(weight).logabsdet)
-
-    def inverse_map(self) -> PixelMap:
-        matrix = torch.linalg.inv(self.weight.double())
-        return PixelMap(matrix, torch.zeros_like(matrix[0]), torch.linalg.slogdet(matrix).logabsdet)
+    def inverse_matrix(self) -> Tensor:
+        return torch.linalg.inv(self.weight.double())
 
 
-class ChannelPermutation(PixelAffine[PixelMap]):
+class ChannelPermutation(PixelLinear):
     """A fixed order of the channels, ``y[c] = x[index[c]]``: the paper's ablation of the 1x1 convolution (sec. 6.1).
 
     Args:
@@ -262,34 +164,19 @@ class ChannelPermutation(PixelAffine[PixelMap]):
     """
 
     index: Tensor
-    _zeros: Tensor
+    _identity: Tensor
 
     def __init__(self, index: Tensor) -> None:
         super().__init__()
         # A buffer, so that a reloaded model permutes as it was trained.
         self.register_buffer("index", index)
-        self.register_buffer("_zeros", torch.zeros(len(index)), persistent=False)
+        self.register_buffer("_identity", torch.eye(len(index)), persistent=False)
 
-    def _matrix(self) -> Tensor:
-        identity = torch.eye(len(self.index), dtype=self._zeros.dtype, device=self.index.device)
-        return identity[self.index]
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        return self._identity[self.index], self._identity.new_zeros(())
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self._matrix(), self._zeros
-
-    @staticmethod
-    def assemble(matrix: Tensor, zeros: Tensor) -> PixelMap:
-        return PixelMap(matrix, zeros, zeros.sum(-1))
-
-    def inverse_map(self) -> PixelMap:
-        zeros = self._zeros.double()
-        return PixelMap(self._matrix().double().T, zeros, zeros.sum())
-
-
-def joint_map(layers: Sequence[PixelAffine[AnyMap]]) -> AnyMap:
-    """The maps of K layers of one class and size, assembled together: a few large operations in place of many small."""
-    tensors = zip(*(layer.tensors() for layer in layers), strict=True)
-    return cast(AnyMap, type(layers[0]).assemble(*(torch.stack(of_all) for of_all in tensors)))
+    def inverse_matrix(self) -> Tensor:
+        return self._identity[self.index].T.double()
 
 
 def random_rotation(n_channels: int) -> Tensor:
@@ -297,8 +184,8 @@ def random_rotation(n_channels: int) -> Tensor:
     return torch.linalg.qr(torch.randn(n_channels, n_channels, dtype=torch.float64)).Q
 
 
-def channel_mixing(kind: str, n_channels: int) -> PixelAffine[PixelMap]:
-    """What stands between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
+def channel_mixing(kind: str, n_channels: int) -> PixelLinear:
+    """The layer between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
 
     Raises:
         ValueError: ``kind`` is none of these.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.flows.bijection import Bijection, deinterleave, sum_per_sample
-from glow_app.flows.conditioner import ZeroConv2d
-from glow_app.flows.fast.convolutions import LOGS_FACTOR, border_map
+from glow_app.flows.conditioner import ZeroConv2d, border_map
+from glow_app.flows.pixel_affine import LOGS_FACTOR
 
 
 def whiten(y: Tensor, mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,8 +40,7 @@ class Split(Bijection):
         self.conv = ZeroConv2d(n_channels // 2, n_channels, border)
 
     def _mean_and_log_std(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = deinterleave(self.conv(kept))
-        return mean, log_std.contiguous(memory_format=torch.channels_last)  # as in couplings: much is computed from it
+        return deinterleave(self.conv(kept))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, leaving = x.chunk(2, 1)
@@ -75,15 +74,15 @@ class TopPrior(Bijection):
         self.classes = nn.Parameter(torch.zeros(n_classes, 2 * n_channels)) if n_classes else None
 
     def _mean_and_log_std(self, like: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        answer = self.bias[None, :, None, None]
+        both = self.bias[None, :, None, None]
         if self.border is not None:
-            answer = answer + border_map(self.border, like.shape[2], like.shape[3])
-        answer = answer * torch.exp(LOGS_FACTOR * self.logs)[:, None, None]
+            both = both + border_map(self.border, like.shape[2], like.shape[3])
+        both = both * torch.exp(LOGS_FACTOR * self.logs)[:, None, None]
         if self.classes is not None:
             if cond is None:
                 raise ValueError(f"this model is conditional: it needs cond, a label in 0 ... {len(self.classes) - 1}")
-            answer = answer + self.classes[cond][:, :, None, None]
-        mean, log_std = answer.expand(like.shape[0], -1, *like.shape[2:]).chunk(2, 1)
+            both = both + self.classes[cond][:, :, None, None]
+        mean, log_std = both.expand(like.shape[0], -1, *like.shape[2:]).chunk(2, 1)
         return mean, log_std
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from jaxtyping import Float, jaxtyped
 from torch import Tensor
 
 from glow_app.flows import Bijection
+from glow_app.flows.fast import accelerate
+from glow_app.flows.fast.faster import Faster
 from tests.contracts.bijections import BIJECTIONS, perturb
 
 Case = tuple[Bijection, Tensor, Tensor | None]
@@ -20,11 +22,21 @@ def state(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=["plain", "fast"])
+def way(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(params=BIJECTIONS, ids=lambda name: name.replace(" ", "-"))
-def case(request: pytest.FixtureRequest, state: str) -> Case:
+def case(request: pytest.FixtureRequest, state: str, way: str) -> Case:
     torch.manual_seed(0)
     row = BIJECTIONS[request.param]
-    bijection = row.make().double().train(not row.evaluated)
+    bijection = row.make().double()
+    if way == "fast":
+        accelerate(bijection)
+        if not any(isinstance(module, Faster) for module in bijection.modules()):
+            pytest.skip("nothing in it has a faster class")
+    bijection.train(not row.evaluated)
     if state == "perturbed":
         perturb(bijection)
     x = torch.randn(B, *row.shape, dtype=torch.float64)
@@ -95,7 +107,10 @@ def test_state_dict_carries_everything(case: Case, request: pytest.FixtureReques
     bijection, x, cond = case
     name = request.node.callspec.params["case"]
     torch.manual_seed(1)  # another beginning, which loading has to overwrite
-    other = BIJECTIONS[name].make().double().train(bijection.training)
+    other = BIJECTIONS[name].make().double()
+    if request.node.callspec.params["way"] == "fast":
+        accelerate(other)
+    other.train(bijection.training)
     if not name.startswith("ChannelPermutation"):
         perturb(other)
     other.load_state_dict(bijection.state_dict())

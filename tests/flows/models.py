@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from glow_app.flows import Glow, initialize
+from glow_app.flows.fast import accelerate
 from tests.contracts.bijections import perturb
 
 
@@ -14,7 +15,10 @@ def small_glow(
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> Glow:
-    """An initialised Glow; ``trained`` moves its parameters away from where they start."""
+    """An initialised Glow, accelerated as all that are built or loaded.
+
+    ``trained`` moves its parameters away from where they start.
+    """
     torch.manual_seed(0)
     options = {"n_levels": 2, "n_steps": 2, "width": 8} | options
     glow = Glow(image_shape, **options).to(dtype)
@@ -22,4 +26,4 @@ def small_glow(
     initialize(glow, x, torch.arange(64) % glow.n_classes if glow.n_classes else None)
     if trained:
         perturb(glow, 0.03)
-    return glow
+    return accelerate(glow)

@@ -1,9 +1,10 @@
 """A flow of points in the plane: Glow's step where one coordinate decides what happens to the other."""
 
+from glow_app.flows.bijection import Chain
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.family.vector import MLP
 from glow_app.flows.flow import Flow
-from glow_app.flows.glow import FlowStep, FlowSteps
+from glow_app.flows.glow import FlowStep
 from glow_app.flows.pixel_affine import ActNorm, channel_mixing
 
 SHAPE = (2, 1, 1)
@@ -63,5 +64,5 @@ class Plane(Flow):
                     raise ValueError(f"coupling is {coupling!r}; choose affine or additive")
             return FlowStep(ActNorm(2), channel_mixing(permutation, 2), between)
 
-        steps = FlowSteps([step() for _ in range(n_steps)], memory, anchor_every)
+        steps = Chain([step() for _ in range(n_steps)], memory, anchor_every)
         super().__init__(SHAPE, [steps], [SHAPE], base)

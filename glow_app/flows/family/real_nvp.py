@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from glow_app.flows import batchnorm as norms
 from glow_app.flows.bijection import Bijection, Chain, zero_logdet
+from glow_app.flows.family import batchnorm as norms
 from glow_app.flows.family.logit import Logit
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.residual import ResidualNet
@@ -69,7 +69,7 @@ class RealNVP(Flow):
         n_blocks: residual blocks of each conditioner.
         width: hidden channels of the conditioners at the first scale.
         normalisation: ``batchnorm`` (published) or ``actnorm``, of the flow and in the conditioners.
-        momentum: of batch normalisation, see :class:`glow_app.flows.batchnorm.BatchNorm`.
+        momentum: of batch normalisation, see :class:`glow_app.flows.family.batchnorm.BatchNorm`.
         logit: alpha of the logit transform that comes first (0.05 as published); None: none.
         n_classes: classes of a learned Gaussian at the top; 0 for an unconditional model.
         memory: ``plain``, ``checkpoint``, or, without batch normalisation, ``reversible``.
@@ -129,3 +129,12 @@ class RealNVP(Flow):
             chain = Chain(inside, memory, anchor_every)
             levels.append(Chain([Logit(logit), chain]) if logit is not None and level == 0 else chain)
         super().__init__(image_shape, levels, latent_shapes, n_classes=n_classes)
+        self._norms = [module for module in self.modules() if isinstance(module, norms.BatchNorm)]
+
+    def update_statistics(self) -> None:
+        for norm in self._norms:
+            norm.update()
+
+    def learned(self) -> list[Tensor]:
+        """The parameters, then running statistics."""
+        return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]

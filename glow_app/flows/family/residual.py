@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glow_app.flows.batchnorm import normalisation
 from glow_app.flows.bijection import Bijection
 from glow_app.flows.conditioner import Network
+from glow_app.flows.family.batchnorm import normalisation
 
 
 class WeightNormConv2d(nn.Module):
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
 
     Args:
         width: channels.
-        kind: of the normalisation, see :func:`glow_app.flows.batchnorm.normalisation`.
+        kind: of the normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
         momentum: of batch normalisation.
     """
 
@@ -71,7 +71,7 @@ class ResidualNet(Network):
         n_out: channels of the answer.
         width: hidden channels.
         n_blocks: residual blocks.
-        kind: of the normalisation, see :func:`glow_app.flows.batchnorm.normalisation`.
+        kind: of the normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
         momentum: of batch normalisation.
         compute_dtype: of the convolutions, see :class:`glow_app.flows.conditioner.Network`.
     """

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from glow_app.flows.fast.convolutions import LOGS_FACTOR, Layer, channels_first, frame, pixels
+from glow_app.flows.fast.convolutions import Layer, channels_first, frame, pixels
 from glow_app.flows.fast.device import kernels_for
+from glow_app.flows.pixel_affine import LOGS_FACTOR
 
 ALIGNED = 8
 """Tensor cores read this many bfloat16 numbers at once: rows of matrices are a multiple of it."""
@@ -66,7 +67,7 @@ def suit(x: Tensor) -> bool:
     return x.is_cuda
 
 
-def answer(x: Tensor, matrices: Matrices) -> Tensor:
+def output(x: Tensor, matrices: Matrices) -> Tensor:
     """The conditioner's answer to ``x`` (B, n_in, H, W), with products in the dtype of the matrices.
 
     Returns:

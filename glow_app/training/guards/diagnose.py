@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.data.stream import Batch
-from glow_app.flows.batchnorm import alone
 from glow_app.flows.coupling import AffineCoupling
+from glow_app.flows.family.batchnorm import alone
 from glow_app.flows.family.masked import MaskedCoupling
 from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.flows import ConvNet, Glow, initialize
-from glow_app.flows.conditioner import Network, ZeroConv2d
-from glow_app.flows.fast.convolutions import border_map
+from glow_app.flows.conditioner import ZeroConv2d
+from glow_app.flows.fast import accelerate
+from glow_app.flows.fast.conditioner import FastConvNet, with_gradients
 
 
 @pytest.fixture
@@ -38,8 +39,9 @@ def plain(net: ConvNet, x: Tensor) -> Tensor:
     return x
 
 
-def random_net(border: bool, dtype: torch.dtype) -> ConvNet:
-    net = ConvNet(3, 6, width=16, border=border, compute_dtype=None).to(dtype)
+def random_net(border: bool, dtype: torch.dtype) -> FastConvNet:
+    net = accelerate(ConvNet(3, 6, width=16, border=border, compute_dtype=None).to(dtype))
+    assert isinstance(net, FastConvNet)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net
@@ -83,14 +85,25 @@ def test_gradients_outside_of_a_graph_are_those_of_autograd(dtype: torch.dtype) 
     net.compute_dtype = dtype
     x = torch.randn(3, 3, 4, 6, dtype=torch.float64)
     found = []
-    for ask in (net.with_gradients, lambda x: Network.with_gradients(net, x)):
-        answer, gradients = ask(x)
+    for network in (net, _Hidden(net)):
+        answer, gradients = with_gradients(network, x)
         assert not answer.requires_grad
         of_x, of_parameters = gradients(torch.ones_like(answer))
         assert of_x.dtype == torch.float64 and set(of_parameters) == set(net.parameters())
         found.append([answer, of_x, *(of_parameters[parameter] for parameter in net.parameters())])
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
+
+
+class _Hidden(nn.Module):
+    """A network of which nothing is known."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
 
 
 def test_an_input_without_gradient_gets_none() -> None:
@@ -102,7 +115,7 @@ def test_an_input_without_gradient_gets_none() -> None:
 
 def test_gradients_of_bfloat16_biases_are_added_up_in_float32() -> None:
     """Added up in bfloat16, ones come to 256 and not further."""
-    layer = ZeroConv2d(3, 5, border=True)
+    layer = accelerate(ZeroConv2d(3, 5, border=True))
     layer(torch.zeros(64, 3, 16, 16, dtype=torch.bfloat16)).backward(torch.ones(64, 5, 16, 16, dtype=torch.bfloat16))
     assert layer.bias.grad is not None and layer.border is not None and layer.border.grad is not None
     assert layer.bias.grad.tolist() == [64 * 16 * 16] * 5
@@ -129,14 +142,8 @@ def test_evaluation_keeps_folded_weights_until_a_parameter_changes() -> None:
     assert torch.allclose(net(smaller), plain(net, smaller), rtol=1e-4, atol=1e-3)
 
 
-def test_border_map_is_the_convolution_of_a_frame() -> None:
-    kernel = torch.randn(4, 1, 3, 3)
-    frame = F.pad(torch.zeros(1, 1, 5, 6), (1, 1, 1, 1), value=1.0)
-    assert torch.allclose(border_map(kernel, 5, 6), F.conv2d(frame, kernel), atol=1e-6)
-
-
 def test_evaluating_in_inference_mode_first_does_not_spoil_training() -> None:
-    glow = Glow((3, 12, 20), n_levels=1, n_steps=1, width=4)  # a size that no other test has
+    glow = accelerate(Glow((3, 12, 20), n_levels=1, n_steps=1, width=4))  # a size that no other test has
     x = torch.rand(4, 3, 12, 20) - 0.5
     initialize(glow, x)
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glow_app.data.stream import Batch
 from glow_app.flows import ConvNet, Glow
-from glow_app.flows.fast import matmul
+from glow_app.flows.fast import accelerate, matmul
 from glow_app.training.fast.cuda_graph import RecordedLoss
 from tests.flows.models import small_glow
 
@@ -28,7 +28,7 @@ def by_products(nets: list[ConvNet], x: Tensor) -> list[Tensor]:
 
 
 def nets(border: bool, n_in: int = 3, n_out: int = 6) -> list[ConvNet]:
-    found = [ConvNet(n_in, n_out, 16, border, compute_dtype=None).double() for _ in range(3)]
+    found = [accelerate(ConvNet(n_in, n_out, 16, border, compute_dtype=None).double()) for _ in range(3)]
     for net in found:
         net.to(memory_format=torch.channels_last)
         for parameter in net.parameters():

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.flows import coupling
-from glow_app.flows.coupling import SCALES, AffineCoupling
-from glow_app.flows.fast import device, matmul
+from glow_app.flows import AffineCoupling
+from glow_app.flows.fast import accelerate, coupling, device, matmul
+from glow_app.flows.fast.coupling import SCALE_MAPS
 from tests.flows.fast.test_matmul import assert_near, loss_and_gradients
 from tests.flows.models import small_glow
 
@@ -66,13 +66,13 @@ def test_added_up(kernels: ModuleType, shape: tuple[int, ...], bias: str) -> Non
         assert (found - matmul.added_up(parts, shape, added)).abs().max() < 1e-13
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", SCALE_MAPS)
 @pytest.mark.parametrize("size", [(3, 5, 6), (2, 1, 1)])
 def test_affine_couplings(kernels: ModuleType, scale: str, size: tuple[int, int, int]) -> None:
     n_images, height, width = size
     answer = scattered(n_images, 6, height, width).mul_(3)
     answer[:, 1] -= 9  # some at the floor of the sigmoid
-    layer = AffineCoupling(lambda x: answer.requires_grad_(), scale)  # type: ignore[arg-type]
+    layer = accelerate(AffineCoupling(lambda x: answer.requires_grad_(), scale))  # type: ignore[arg-type]
     x = torch.randn(n_images, 6, height, width, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     of_z, of_logdet = scattered(*x.shape), torch.randn(n_images, dtype=torch.float64)
 
@@ -87,7 +87,7 @@ def test_affine_couplings(kernels: ModuleType, scale: str, size: tuple[int, int,
             assert (a - b).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("scale", SCALES.values())
+@pytest.mark.parametrize("scale", SCALE_MAPS.values())
 def test_what_is_no_number_stays_none(kernels: ModuleType, scale: coupling.ScaleMap) -> None:
     answer = torch.zeros(1, 1, 1, 2)
     answer[..., 1] = float("nan")
@@ -96,7 +96,7 @@ def test_what_is_no_number_stays_none(kernels: ModuleType, scale: coupling.Scale
     assert z[..., 1].isnan().all()
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", SCALE_MAPS)
 def test_a_glow_has_the_same_gradients(kernels: ModuleType, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     glow = small_glow(scale=scale).train()
     x = torch.rand(3, *glow.image_shape, dtype=torch.float64) - 0.5
@@ -133,7 +133,7 @@ def test_they_compile_for_a_gpu(
     kernels.taps(x.bfloat16(), 54, None)
     for bias in (None, torch.empty(1, 12, dtype=dtype), torch.empty(16, 12, dtype=dtype)):
         kernels.added_up(torch.empty(32, 112, dtype=dtype), (2, 4, 4, 12), bias)
-    for scale in SCALES.values():
+    for scale in SCALE_MAPS.values():
         kernels.affine(x, x, torch.empty(2, 4, 4, 12, dtype=dtype), scale.bounded, scale.limit)
         kernels.affine_gradients(x, x, x, torch.empty(2, dtype=dtype), scale.bounded, scale.limit)
     assert len(calls) == 9

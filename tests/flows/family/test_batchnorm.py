@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import ActNorm, BatchNorm
-from glow_app.flows.batchnorm import EPSILON, normalisation
+from glow_app.flows.family.batchnorm import EPSILON, normalisation
 
 
 def a_batch(n: int = 8) -> Tensor:
