@@ -12,8 +12,8 @@ import glow_app
 from glow_app import flows
 
 MODULES = [found.name for found in pkgutil.walk_packages(flows.__path__, "glow_app.flows.")]
-MODULES += [f"glow_app.{name}" for name in ("model", "card", "likelihood", "noise", "exported")]
-MODULES += [f"glow_app.evaluation.{name}" for name in ("directions", "interpolation", "sampling")]
+MODULES += [f"glow_app.{name}" for name in ("model", "likelihood", "noise", "artifacts.card", "artifacts.weights")]
+MODULES += [f"glow_app.latents.{name}" for name in ("directions", "interpolation", "sampling")]
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
