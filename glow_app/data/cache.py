@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,14 +27,12 @@ from glow_app.data.image import CorruptImage
 from glow_app.data.source import ImageSource, RandomCropSource
 from glow_app.errors import UserError
 from glow_app.runtime.atomic import sync_folder, write_durably
+from glow_app.runtime.console import Progress
 
 CHUNK = 256
 """Images that are decoded and written together, and lost if a build is killed between two of them."""
 
 FORMAT = 1
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
 
 
 class CachedSource(ImageSource):

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from glow_app.data.source import ImageSource
-from glow_app.evaluation.likelihood import Progress, batches
+from glow_app.evaluation.likelihood import batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
 from glow_app.likelihood import came_back, dequantize, encoding_noise
 from glow_app.runtime import distributed
+from glow_app.runtime.console import Progress
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Bits per dimension of a data set: the published figure, what it consists of, and a tighter bound."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,9 +12,7 @@ from glow_app.data.stream import Batch, evaluation_loader
 from glow_app.flows import Base, Flow
 from glow_app.likelihood import dequantization_noise, dequantize, log_prob
 from glow_app.runtime import distributed
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+from glow_app.runtime.console import Progress
 
 DRAW_STRIDE = 2**40
 """Positions between two draws of the noise of one image: more than any data set has images."""

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from glow_app.build import PRECISIONS, build_flow, forbid_tf32
 from glow_app.config.train import TrainConfig
-from glow_app.data.cache import Progress
 from glow_app.data.stream import Batch
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
-from glow_app.runtime.console import counting, say
+from glow_app.runtime.console import Progress, counting, say
 from glow_app.training import report
 from glow_app.training.clock import Clock
 from glow_app.training.fast.compile import compile_flow
