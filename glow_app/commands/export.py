@@ -9,6 +9,7 @@ from rich.console import Console
 
 from glow_app import figures
 from glow_app.artifacts.card import Card
+from glow_app.artifacts.decoder import save_onnx, save_torch
 from glow_app.artifacts.weights import STORAGE
 from glow_app.artifacts.weights import export as export_model
 from glow_app.commands import export_figures
@@ -19,7 +20,6 @@ from glow_app.errors import UserError
 from glow_app.latents import directions as attribute_vectors
 from glow_app.latents.directions import ACCOUNT, Directions
 from glow_app.model import Model
-from glow_app.portable import save_onnx, save_torch
 from glow_app.runtime.atomic import write_durably
 from glow_app.runtime.console import say
 
