@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from rich.console import Console
 
 from glow_app.config.data import (
     CelebAConfig,
@@ -20,6 +21,7 @@ from glow_app.config.data import (
     PointsConfig,
 )
 from glow_app.config.model import GlowConfig, ModelConfig, NiceConfig, PlaneConfig, RealNVPConfig
+from glow_app.data.cache import CachedSource, cached, default_workers
 from glow_app.data.formats.files import OnCorrupt
 from glow_app.data.image import Channels
 from glow_app.data.sets.celeba import CelebA
@@ -34,6 +36,7 @@ from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Flow, Glow, Nice, Plane, RealNVP
+from glow_app.runtime.console import counting, say
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 """``trainer.precision`` -> the dtype of the conditioners."""
@@ -147,6 +150,30 @@ def open_source(data: DataConfig, split: str) -> ImageSource:
         case PointsConfig():
             return Points(data.name, split, data.noise, data.seed, data.n_points)
     raise AssertionError(f"no constructor for {type(data).__name__}")
+
+
+def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:
+    """One split of a data set, through the cache if ``data.cache`` says so.
+
+    Raises:
+        UserError: see :func:`open_source` and :func:`glow_app.data.cache.cached`.
+    """
+    return open_cached(data, split, default_workers(), console) if data.cache else open_source(data, split)
+
+
+def open_cached(data: DataConfig, split: str, workers: int, console: Console) -> CachedSource:
+    """One split of a data set with its pixels in the cache, which is built first if it has to be.
+
+    Raises:
+        UserError: see :func:`open_source` and :func:`glow_app.data.cache.cached`.
+    """
+    source = open_source(data, split)
+    with counting(console, f"preparing {data.name} {split}") as progress:
+        try:
+            return cached(source, cache_folder(data), workers, progress)
+        except KeyboardInterrupt:
+            say(console, "interrupted; what is decoded is kept, and the same command goes on from there")
+            raise
 
 
 def _channels(data: FolderConfig | CelebAConfig | LsunConfig | MnistConfig) -> Channels:

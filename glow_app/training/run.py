@@ -13,7 +13,7 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.artifacts.card import Card, read_card
 from glow_app.artifacts.weights import export
-from glow_app.build import PRECISIONS, build_flow, forbid_tf32
+from glow_app.build import PRECISIONS, build_flow, forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.points import Points
@@ -26,7 +26,6 @@ from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
-from glow_app.sources import open_split
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
 from glow_app.training.checkpoints.callback import Checkpoints
