@@ -12,7 +12,7 @@ from rich.table import Table
 
 from glow_app.artifacts.card import Card
 from glow_app.build import build_flow
-from glow_app.commands.evaluate_report import write_json
+from glow_app.commands.reports.evaluate import write_json
 from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
 from glow_app.runtime.atomic import write_durably
 from glow_app.runtime.console import say, show
