@@ -36,8 +36,9 @@ from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import explained
-from glow_app.training.guards.finite import FiniteGuard, Monitors
+from glow_app.training.guards.finite import FiniteGuard
 from glow_app.training.guards.heartbeat import Watch
+from glow_app.training.guards.monitors import Monitors
 from glow_app.training.loggers import metrics
 from glow_app.training.loggers.make import conclude, make_loggers
 from glow_app.training.module import GlowModule
