@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from glow_app.build import PRECISIONS, build_flow, forbid_tf32
+from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.config.train import TrainConfig
 from glow_app.data.stream import Batch
 from glow_app.flows import Flow, initialize
@@ -58,7 +58,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
     shape = (getattr(config.data, "channels", 3), *config.data.size)
-    flow = build_flow(config.model, shape, CLASSES)
+    flow = config.model.build(shape, CLASSES)
     for line in report.intent(config, flow, where.world_size):
         say(console, line)
     n_images = config.trainer.batch_size // where.world_size

@@ -13,7 +13,7 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.artifacts.card import Card, read_card
 from glow_app.artifacts.weights import export
-from glow_app.build import PRECISIONS, build_flow, forbid_tf32, open_split
+from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.points import Points
@@ -218,7 +218,7 @@ def _build(config: TrainConfig, train: ImageSource) -> Flow:
         raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
     # Here and not earlier: a cache that has to be built draws from the same generator.
     torch.manual_seed(config.seed)
-    return build_flow(config.model, train.image_shape, len(train.class_names))
+    return config.model.build(train.image_shape, len(train.class_names))
 
 
 def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:

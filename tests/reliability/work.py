@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from glow_app.build import open_source
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.stream import Batch
@@ -66,7 +65,7 @@ def trained(folder: Path, overrides: list[str], model: str | None = None) -> dic
     """Twenty updates in float64: positions, gradients and digests of every step, and the last weights."""
     options = ["max_steps=20", "data.cache=false", *overrides]
     config = smallest(folder, *options) if model is None else smallest_of(model, folder, *options)
-    source = open_source(config.data, "train")
+    source = config.data.open("train")
     flow = runs._build(config, source)
     runs._initialize(flow, source, config)
     where, recorder = layout(config.trainer), Recorder()
