@@ -19,6 +19,7 @@ from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.fast.cuda_graph import RecordedAdam
 from glow_app.training.guards.diagnose import examine
 from glow_app.training.module import GlowModule
+from glow_app.training.optim import gradient_norm
 
 HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, model.scale=bounded"
 
@@ -67,8 +68,7 @@ class FiniteGuard(pl.Callback):
         assert isinstance(pl_module, GlowModule)
         self._settle()
         loss = distributed.mean(torch.stack(self._losses).sum())
-        gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
-        norm = pl_module.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        norm = pl_module.gradient_norm = gradient_norm(optimizer)
         due = figures_are_due(trainer, trainer.global_step + 1)
         good = torch.isfinite(norm + loss)
         batches = self._batches
