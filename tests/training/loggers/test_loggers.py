@@ -216,4 +216,4 @@ def test_only_one_file_knows_wandb() -> None:
     knowing = {
         p.name for p in (ROOT / "glow_app").rglob("*.py") if re.search(r"import wandb|WandbLogger", p.read_text())
     }
-    assert knowing == {"track_wandb.py"}
+    assert knowing == {"wandb.py"}
