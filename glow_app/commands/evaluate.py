@@ -19,6 +19,7 @@ from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, importance_bound
 from glow_app.evaluation.likelihood import evaluate as bits_per_dim
+from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
@@ -100,7 +101,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
 def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
     if not distributed.is_first():
         return {}
-    images = InOrder(source, seed).__getitems__(list(indices)).images >> (8 - n_bits) << (8 - n_bits)
+    images = seen(InOrder(source, seed).__getitems__(list(indices)).images, n_bits)
     return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
 
 
