@@ -17,8 +17,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
-from glow_app.evaluation.likelihood import Likelihood, importance_bound
-from glow_app.evaluation.likelihood import evaluate as bits_per_dim
+from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
 from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -61,7 +60,7 @@ def measure(
     workers = config.data.workers
     with counting(console, f"bits/dim of {config.split}") as progress:
         start = time.perf_counter()
-        likelihood = bits_per_dim(model.flow, source, indices, *how, workers, progress)
+        likelihood = measure_likelihood(model.flow, source, indices, *how, workers, progress)
         images_per_second = len(indices) / (time.perf_counter() - start)
     bound = None
     if config.importance_samples > 1:
@@ -95,7 +94,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
     indices = torch.linspace(0, len(train) - 1, min(config.gap_images, len(train))).long().tolist()
     with counting(console, "bits/dim of training images") as progress:
         how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
-        return bits_per_dim(model.flow, train, indices, *how, progress)
+        return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
 def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
@@ -130,6 +129,6 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         reached: list[Likelihood] = []
         for name, model in zip(config.compare, models, strict=True):
             with counting(console, name) as progress:
-                reached.append(bits_per_dim(model.flow, source, indices, *how, progress))
+                reached.append(measure_likelihood(model.flow, source, indices, *how, progress))
         if distributed.is_first():
             report.comparison(reached, models, source, config, folder, console)

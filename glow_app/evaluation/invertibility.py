@@ -42,7 +42,10 @@ def reconstruct(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Reconstruction:
-    """Images to latents and back; the arguments are those of :func:`glow_app.evaluation.likelihood.evaluate`."""
+    """Images to latents and back.
+
+    The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`.
+    """
     rows: list[Tensor] = []
     for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)

@@ -51,7 +51,7 @@ def standard_error(values: Tensor) -> float:
 
 
 @torch.no_grad()
-def evaluate(
+def measure_likelihood(
     flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
@@ -99,7 +99,7 @@ def importance_bound(
     """The tighter bound from ``n_samples`` draws: ``-(logsumexp_k log p_k - ln K)`` in bits per dimension.
 
     Never below the true value on average, and not above the one-draw bound (Burda et al. 2016). The first draw is
-    the one of :func:`evaluate`. A bound of another kind: it does not compare with published one-draw figures.
+    the one of :func:`measure_likelihood`. A bound of another kind: it does not compare with published one-draw figures.
     """
     draws: list[Tensor] = []
     for draw in range(n_samples):

@@ -20,7 +20,7 @@ from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
-from glow_app.evaluation.likelihood import evaluate
+from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime import distributed
@@ -300,7 +300,9 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size // distributed.world_size()
         indices = range(min(config.test_images or len(test), len(test)))
-        reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
+        reached = measure_likelihood(
+            flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress
+        )
     report.result(reached, test, config, run.console)
     return {TESTED: reached.mean, "test/standard_error": reached.standard_error}
 

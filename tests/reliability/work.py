@@ -14,7 +14,7 @@ from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.stream import Batch
 from glow_app.errors import UserError
-from glow_app.evaluation.likelihood import evaluate
+from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.flows import Glow
 from glow_app.runtime import distributed
 from glow_app.training import clock
@@ -92,7 +92,7 @@ def bits() -> list[Tensor | float]:
     for parameter in flow.parameters():
         nn.init.normal_(parameter, std=0.05)
     flow.initialized.fill_(1)
-    reached = evaluate(flow.eval(), DrawnFaces("test", 16, n_images=101), range(101), 8, seed=0, batch_size=8)
+    reached = measure_likelihood(flow.eval(), DrawnFaces("test", 16, n_images=101), range(101), 8, seed=0, batch_size=8)
     return [reached.per_image.numpy(), reached.mean]
 
 
