@@ -24,7 +24,6 @@ from omegaconf import OmegaConf
 from benchmarks.allocations import activation_bytes
 from benchmarks.report import CONSOLE
 from benchmarks.shapes import faces
-from glow_app.build import build_flow
 from glow_app.cli import conf_folder
 from glow_app.config.check import check
 from glow_app.config.model import GlowConfig
@@ -55,7 +54,7 @@ def experiments() -> dict[str, TrainConfig]:
 def counted(model: GlowConfig, size: int, memory: str, n_steps: int, batch: int) -> int:
     """Bytes of a forward and backward pass beyond weights and gradients."""
     torch.manual_seed(0)
-    flow = build_flow(replace(model, memory=memory, n_steps=n_steps), (3, size, size), 0).train()
+    flow = replace(model, memory=memory, n_steps=n_steps).build((3, size, size), 0).train()
     images = faces(4, size, CPU)
     initialize(flow, images)
 
@@ -85,7 +84,7 @@ def matrices(model: GlowConfig, size: int) -> int:
     if model.memory == "reversible":
         return 0
     with torch.device("meta"):
-        flow = build_flow(model, (3, size, size), 0)
+        flow = model.build((3, size, size), 0)
         of_levels = []
         for number, level in enumerate(cast(list[Level], list(flow.levels)), start=1):
             nets = [step.coupling.conditioner.layers() for step in cast(list[Any], level.steps.steps)]
@@ -105,7 +104,7 @@ def main() -> None:
         key = (size, model.n_levels, model.n_steps, model.width, model.coupling)
         if key not in known:
             known[key] = {memory: per_image(model, size, memory) for memory in MODES}
-        n_parameters = sum(p.numel() for p in build_flow(model, (3, size, size), 0).parameters())
+        n_parameters = sum(p.numel() for p in model.build((3, size, size), 0).parameters())
         summed = config.trainer.accumulate > 1 and records_steps(config, Layout(devices=1, machines=1))
         state = n_parameters * (4 + 4 + 8 + 4 * summed + (4 if config.optim.ema_decay else 0))
         each, fixed = known[key][model.memory]

@@ -17,7 +17,6 @@ from PIL.Image import Image as Picture
 import glow_app
 from benchmarks import demo_picture
 from glow_app import figures
-from glow_app.build import open_source
 from glow_app.config.check import check_choice
 from glow_app.config.data import DrawnFacesConfig
 from glow_app.data.source import ImageSource
@@ -87,7 +86,7 @@ def demo(model: Model) -> Picture:
 
 def test_images(model: Model) -> ImageSource:
     """Those of the data that the model was trained on."""
-    return open_source(DrawnFacesConfig(**model.card.data), "test")
+    return DrawnFacesConfig(**model.card.data).open("test")
 
 
 PICTURES: dict[str, Callable[[Model], Picture]] = {

@@ -14,7 +14,6 @@ import safetensors.torch
 import torch
 
 from glow_app.artifacts.card import CARD, FORMAT, WEIGHTS, Card, model_folder, read_card
-from glow_app.build import build_flow
 from glow_app.errors import UserError
 from glow_app.flows import Flow
 from glow_app.runtime.atomic import write_durably
@@ -95,6 +94,6 @@ def load(path: str | Path) -> Exported:
 
 def _build(card: Card, folder: Path) -> Flow:
     try:
-        return build_flow(card.model, card.image_shape, len(card.class_names))
+        return card.model.build(card.image_shape, len(card.class_names))
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error

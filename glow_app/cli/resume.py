@@ -1,7 +1,7 @@
 """The configuration of a run that goes on: its own, changed by what the command line may change."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from glow_app.config.check import check
 from glow_app.config.model import OF_FIRST_MODELS
-from glow_app.config.saved import read_config
+from glow_app.config.saved import flat, read_config
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 
@@ -98,17 +98,8 @@ def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]
 
 
 def _deciding(config: TrainConfig) -> dict[str, object]:
-    values = dict(_flat(dataclasses.asdict(config), ""))
     return {
         key: value
-        for key, value in values.items()
+        for key, value in flat(dataclasses.asdict(config)).items()
         if key not in MOVABLE and (key in DECIDING or key.split(".")[0] in DECIDING)
     }
-
-
-def _flat(options: dict, prefix: str) -> Iterator[tuple[str, object]]:
-    for key, value in options.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -15,7 +15,7 @@ from torch import Tensor
 from glow_app.artifacts.card import Card
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
-from glow_app.build import PRECISIONS, forbid_tf32
+from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean
 from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
@@ -27,7 +27,6 @@ from glow_app.model import Model, load
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
 from glow_app.runtime.malloc import keep_freed_memory
-from glow_app.sources import open_split
 from glow_app.units import POINTS
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glow_app.commands import compare_report
+from glow_app.commands.reports import compare as report
 from glow_app.comparison.runs import Run, read_run, runs_in
 from glow_app.comparison.variants import Variant, differences, variants
 from glow_app.config.commands import CompareConfig
@@ -31,11 +31,11 @@ def compare(config: CompareConfig, console: Console) -> None:
     found = variants(_read(named, console))
     told = differences(found)
     folder = Path(config.output).expanduser() if config.output is not None else named[0] / FOLDER
-    compare_report.table(found, told, console)
-    band_plot.draw(bands(found), compare_report.title(found), folder / PICTURE)
-    compare_report.write(found, told, folder)
+    report.table(found, told, console)
+    band_plot.draw(bands(found), report.title(found), folder / PICTURE)
+    report.write(found, told, folder)
     say(console, "\nlook at")
-    for name in (PICTURE, compare_report.TABLE, compare_report.ACCOUNT):
+    for name in (PICTURE, report.TABLE, report.ACCOUNT):
         say(console, f"  {folder / name}")
 
 
@@ -64,9 +64,7 @@ def bands(found: Sequence[Variant]) -> list[Band]:
     Where these differ in two options, colours are the values of one and styles of line those of the other.
     """
     marks = _marks(found)
-    return [
-        Band(compare_report.name(variant), *variant.band(), *mark) for variant, mark in zip(found, marks, strict=True)
-    ]
+    return [Band(report.name(variant), *variant.band(), *mark) for variant, mark in zip(found, marks, strict=True)]
 
 
 def _marks(found: Sequence[Variant]) -> list[tuple[int, int]]:

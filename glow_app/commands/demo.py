@@ -6,7 +6,6 @@ import threading
 
 from rich.console import Console
 
-from glow_app.build import open_source
 from glow_app.commands.common import directions_folder, open_model, require_classes
 from glow_app.commands.edit import open_directions
 from glow_app.config.commands import DemoConfig
@@ -62,7 +61,7 @@ def _directions(config: DemoConfig, model: Model, console: Console) -> Direction
 def _source(config: DemoConfig, model: Model, console: Console) -> ImageSource | None:
     """Without the cache: a few images are wanted, and soon."""
     try:
-        source = open_source(config.data, config.split)
+        source = config.data.open(config.split)
     except UserError as error:
         say(console, f"samples stand for images of the data set: {error}")
         return None

@@ -2,52 +2,27 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from rich.console import Console
 
-from glow_app.commands import evaluate_report
 from glow_app.commands.common import open_any_model, open_split_of, output_folder, require_classes
+from glow_app.commands.reports import evaluate as report
+from glow_app.commands.reports.evaluate import Evaluation
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
 from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
-from glow_app.evaluation.density import Entropies, entropies
-from glow_app.evaluation.invertibility import Conditioning, Reconstruction, conditioning, reconstruct
-from glow_app.evaluation.likelihood import Likelihood, importance_bound
-from glow_app.evaluation.likelihood import evaluate as bits_per_dim
+from glow_app.evaluation.density import entropies
+from glow_app.evaluation.invertibility import conditioning, reconstruct
+from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
+from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.units import POINTS, POINTS_UNIT
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that is measured of one model on one split.
-
-    Attributes:
-        likelihood: one draw of the noise per image.
-        images_per_second: at which it was computed.
-        bound: from several draws, if asked for.
-        train: of training images, if asked for and to be had.
-        reconstruction: of the first images.
-        convolutions: one entry per 1x1 convolution.
-        codecs: bits per dimension of lossless codecs on the first images; none on points.
-        entropies: of points, beside the entropy of what they are drawn from.
-    """
-
-    likelihood: Likelihood
-    images_per_second: float
-    bound: Likelihood | None
-    train: Likelihood | None
-    reconstruction: Reconstruction
-    convolutions: list[Conditioning]
-    codecs: dict[str, float]
-    entropies: Entropies | None
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
@@ -66,9 +41,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         indices = range(min(config.n_images or len(source), len(source)))
         reached = measure(model, source, indices, config, console)
         if distributed.is_first():
-            evaluate_report.table(reached, model, source, config, console)
-            evaluate_report.write(reached, model, source, config, folder)
-            evaluate_report.look_at(folder, config, console)
+            report.table(reached, model, source, config, console)
+            report.write(reached, model, source, config, folder)
+            report.look_at(folder, config, console)
 
 
 def _require_images_for_pictures(model: Model, config: EvaluateConfig) -> None:
@@ -85,7 +60,7 @@ def measure(
     workers = config.data.workers
     with counting(console, f"bits/dim of {config.split}") as progress:
         start = time.perf_counter()
-        likelihood = bits_per_dim(model.flow, source, indices, *how, workers, progress)
+        likelihood = measure_likelihood(model.flow, source, indices, *how, workers, progress)
         images_per_second = len(indices) / (time.perf_counter() - start)
     bound = None
     if config.importance_samples > 1:
@@ -119,13 +94,13 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
     indices = torch.linspace(0, len(train) - 1, min(config.gap_images, len(train))).long().tolist()
     with counting(console, "bits/dim of training images") as progress:
         how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
-        return bits_per_dim(model.flow, train, indices, *how, progress)
+        return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
 def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
     if not distributed.is_first():
         return {}
-    images = InOrder(source, seed).__getitems__(list(indices)).images >> (8 - n_bits) << (8 - n_bits)
+    images = seen(InOrder(source, seed).__getitems__(list(indices)).images, n_bits)
     return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
 
 
@@ -154,6 +129,6 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         reached: list[Likelihood] = []
         for name, model in zip(config.compare, models, strict=True):
             with counting(console, name) as progress:
-                reached.append(bits_per_dim(model.flow, source, indices, *how, progress))
+                reached.append(measure_likelihood(model.flow, source, indices, *how, progress))
         if distributed.is_first():
-            evaluate_report.comparison(reached, models, source, config, folder, console)
+            report.comparison(reached, models, source, config, folder, console)

@@ -9,17 +9,17 @@ from rich.console import Console
 
 from glow_app import figures
 from glow_app.artifacts.card import Card
+from glow_app.artifacts.decoder import save_onnx, save_torch
 from glow_app.artifacts.weights import STORAGE
 from glow_app.artifacts.weights import export as export_model
-from glow_app.commands import export_figures
 from glow_app.commands.common import directions_folder, open_model, run_folder
-from glow_app.commands.model_card import model_card
+from glow_app.commands.reports import export_figures
+from glow_app.commands.reports.model_card import model_card
 from glow_app.config.commands import METHODS, ExportConfig
 from glow_app.errors import UserError
 from glow_app.latents import directions as attribute_vectors
 from glow_app.latents.directions import ACCOUNT, Directions
 from glow_app.model import Model
-from glow_app.portable import save_onnx, save_torch
 from glow_app.runtime.atomic import write_durably
 from glow_app.runtime.console import say
 

@@ -1,14 +1,14 @@
 """``glow-judge``: measures edits with a classifier of its own."""
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from glow_app.commands import judge_report
 from glow_app.commands.common import directions_folder, images_between, open_model, open_split_of, output_folder
+from glow_app.commands.reports import judge as report
+from glow_app.commands.reports.judge import Judgement
 from glow_app.config.check import check_choice
 from glow_app.config.commands import METHODS, JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
@@ -18,38 +18,10 @@ from glow_app.errors import UserError
 from glow_app.evaluation import judge as judges
 from glow_app.evaluation.disjoint import Part, require_disjoint
 from glow_app.evaluation.edits import Measured, measure
-from glow_app.evaluation.judge import Judge, Lessons, Reliability
+from glow_app.evaluation.judge import Judge, Lessons
 from glow_app.latents.directions import Directions, load
-from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Everything that is found out.
-
-    Attributes:
-        model: whose edits are judged.
-        methods: the directions that are compared.
-        learned: numbers of the images that the judge learned from, in ``judge_source``.
-        judge_source: the split of these.
-        edited: numbers of the images that are edited, in ``edit_source``.
-        edit_source: the split of these.
-        reliability: of the judge, on the images that are edited, before they are.
-        factors: factor -> correlation of the judge's estimate with the truth, on the same images.
-        measured: what the edits did.
-    """
-
-    model: Model
-    methods: list[Directions]
-    learned: range
-    judge_source: ImageSource
-    edited: range
-    edit_source: ImageSource
-    reliability: list[Reliability]
-    factors: dict[str, float | None]
-    measured: Measured
 
 
 def judge(config: JudgeConfig, console: Console) -> None:
@@ -103,9 +75,9 @@ def judge(config: JudgeConfig, console: Console) -> None:
         _factor_correlations(trained, measured, edit_source, edited),
         measured,
     )
-    judge_report.tables(reached, config, console)
-    judge_report.write(reached, config, folder)
-    judge_report.look_at(folder, console)
+    report.tables(reached, config, console)
+    report.write(reached, config, folder)
+    report.look_at(folder, console)
 
 
 def _labels(source: ImageSource) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 
 from glow_app import figures
+from glow_app.build import open_split
 from glow_app.commands.common import open_any_model, output_folder
 from glow_app.config.commands import Plot2dConfig
 from glow_app.data.sets.points import Points
@@ -17,7 +18,6 @@ from glow_app.flows import Flow
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
-from glow_app.sources import open_split
 from glow_app.units import POINTS
 
 N_MASS = 100_000

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
+from glow_app.build import open_cached
 from glow_app.config.check import check_choice
 from glow_app.config.data import PointsConfig
 from glow_app.config.train import PrepareConfig
@@ -15,7 +16,6 @@ from glow_app.data.source import SPLITS, EmptySplit
 from glow_app.errors import UserError
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say, show
-from glow_app.sources import open_cached
 
 SKIPPED_SHOWN = 10
 """Images left out that are printed by name; all of them are in card.json."""

@@ -4,7 +4,6 @@ Beside them lies an account, JSON, that tells which samples they are. Samples of
 never mixed with them, nor written over them, and one process at a time writes them.
 """
 
-import fcntl
 import io
 import json
 import os
@@ -21,8 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.errors import UserError
-from glow_app.latents.sampling import Batch
+from glow_app.latents.sampling import Samples
 from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.lock import lock
 
 FORMAT = 2
 """Goes up when accounts are written in another way, or when the same facts come to mean other samples."""
@@ -120,32 +120,28 @@ def written_alone(path: Path) -> Iterator[None]:
     Raises:
         UserError: another process writes them, or the disk refuses.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    file = _locked(lock, path)
+    lock_path = path.with_name(f".{path.name}.lock")
+    file = _locked(lock_path, path)
     try:
         yield
     finally:
         # Before it is unlocked: what is deleted is this process's own.
         with suppress(OSError):
-            lock.unlink()
+            lock_path.unlink()
         file.close()
 
 
-def _locked(lock: Path, path: Path) -> BinaryIO:
-    with _writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+def _locked(lock_path: Path, path: Path) -> BinaryIO:
+    with _writing(lock_path):
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             with ExitStack() as opened:
-                file = opened.enter_context(open(lock, "wb"))
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise UserError(
-                        f"another glow-sample is writing {path}: wait for it, or choose output=..."
-                    ) from error
+                file = opened.enter_context(open(lock_path, "wb"))
+                if not lock(file):
+                    raise UserError(f"another glow-sample is writing {path}: wait for it, or choose output=...")
                 # Not if the one that had it has deleted it since it was opened here: then it locks nothing.
                 with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+                    if os.path.samestat(os.fstat(file.fileno()), os.stat(lock_path)):
                         opened.pop_all()
                         return file
 
@@ -165,7 +161,7 @@ class SampleFiles(Protocol):
         """Numbers of the images that are still to be drawn, ascending."""
         ...
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Samples) -> None:
         """Takes the next images of :meth:`todo`; those that are not finite are noted, not written."""
         ...
 
@@ -205,7 +201,7 @@ class PngFolder:
         self.account.write()
         return missing
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Samples) -> None:
         for number, image, finite in zip(batch.numbers, batch.images, batch.finite.tolist(), strict=True):
             if finite:
                 _write_png(image, self._file(number))
@@ -267,7 +263,7 @@ class NpzFile:
         self.account.write()
         return range(first + self.account.state.drawn, first + n)
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Samples) -> None:
         pixels = batch.images[batch.finite].permute(0, 2, 3, 1).contiguous().numpy()
         with _writing(self._partial), open(self._partial, "ab") as file:
             file.write(pixels.data)

@@ -1,10 +1,23 @@
-"""The options of every data set; see :mod:`glow_app.config.train`."""
+"""The options of every data set, and how it is opened; see :mod:`glow_app.config.train`.
 
+Data sets are imported where one is opened: options are checked without waiting for torch.
+"""
+
+import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from glow_app.config.option import option
 from glow_app.errors import UserError
+
+if TYPE_CHECKING:
+    from glow_app.data.formats.files import OnCorrupt
+    from glow_app.data.image import Channels
+    from glow_app.data.sets.celeba_hq import Partition
+    from glow_app.data.sets.imagenet import Distribution
+    from glow_app.data.sets.mnist import Variant
+    from glow_app.data.source import ImageSource
 
 ON_CORRUPT = ("error", "skip")
 
@@ -40,6 +53,29 @@ class DataConfig:
             raise UserError(f"data.image_size={self.image_size}: images of data={self.name} are squares; give one side")
         return height
 
+    @property
+    def cache_path(self) -> Path:
+        """Where decoded pixels are kept."""
+        if self.cache_folder is not None:
+            return Path(self.cache_folder).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(base) / "glow_app"
+
+    def open(self, split: str) -> "ImageSource":
+        """One split of the data set.
+
+        Raises:
+            UserError: its files are missing or not as they should be.
+        """
+        raise NotImplementedError
+
+    def _require_side(self, side: int) -> int:
+        if self.side != side:
+            raise UserError(
+                f"data.image_size={self.image_size}: images of data={self.name} are {side}x{side} as distributed"
+            )
+        return side
+
 
 @dataclass
 class DrawnFacesConfig(DataConfig):
@@ -47,6 +83,11 @@ class DrawnFacesConfig(DataConfig):
 
     seed: int = option("of the drawing; another seed draws other people", at_least=0, at_most=2**63 - 1)
     n_images: int | None = option("faces per split; null: 10,000 / 1,000 / 1,000", at_least=1)
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.drawn_faces import DrawnFaces
+
+        return DrawnFaces(split, self.side, self.seed, self.n_images)
 
 
 @dataclass
@@ -70,6 +111,13 @@ class FolderConfig(PicturesConfig):
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
     attributes: str | None = option("CSV file of 0/1 attributes, first column the file name; null: none")
 
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.folder import Folder
+
+        return Folder(
+            self.root, split, self.size, _channels(self.channels), cast("OnCorrupt", self.on_corrupt), self.attributes
+        )
+
 
 @dataclass
 class CelebAConfig(PicturesConfig):
@@ -86,6 +134,21 @@ class CelebAConfig(PicturesConfig):
     )
     download: bool = option("fetch what is missing")
 
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.celeba import CelebA
+
+        return CelebA(
+            self.root,
+            split,
+            self.size,
+            self.crop,
+            _channels(self.channels),
+            cast("OnCorrupt", self.on_corrupt),
+            self.subset,
+            self.validation_identities,
+            self.download,
+        )
+
 
 @dataclass
 class CelebAHQConfig(PicturesConfig):
@@ -95,6 +158,12 @@ class CelebAHQConfig(PicturesConfig):
         "published: 27,000 / 3,000 by number; celeba: CelebA's own", choices=("published", "celeba")
     )
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.celeba_hq import CelebAHQ
+
+        partition, on_corrupt = cast("Partition", self.partition), cast("OnCorrupt", self.on_corrupt)
+        return CelebAHQ(self.root, split, self.side, partition, self.validation, on_corrupt)
 
 
 @dataclass
@@ -106,12 +175,26 @@ class LsunConfig(PicturesConfig):
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.lsun import Lsun, LsunSquares
+
+        kind = Lsun if self.crop == "random" else LsunSquares
+        images = (self.root, self.category, split, self.side, self.validation)
+        key_cache = self.cache_path if self.cache else None
+        return kind(*images, _channels(self.channels), cast("OnCorrupt", self.on_corrupt), key_cache)
+
 
 @dataclass
 class Cifar10Config(FilesConfig):
     """CIFAR-10, its pickles or its binary version."""
 
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.cifar import Cifar10
+
+        self._require_side(32)
+        return Cifar10(self.root, split, self.validation)
 
 
 @dataclass
@@ -121,6 +204,13 @@ class ImageNetConfig(PicturesConfig):
     distribution: str = option("older: PNG folders; newer: batches", choices=("auto", "older", "newer"))
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
 
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.imagenet import SmallImageNet
+
+        side = self._require_side(int(self.name.removeprefix("imagenet")))
+        distribution, on_corrupt = cast("Distribution", self.distribution), cast("OnCorrupt", self.on_corrupt)
+        return SmallImageNet(self.root, split, side, self.validation, distribution, on_corrupt)
+
 
 @dataclass
 class MnistConfig(FilesConfig):
@@ -128,6 +218,12 @@ class MnistConfig(FilesConfig):
 
     channels: int = option("1 for grey, 3 for grey in three channels", at_least=1, at_most=3)
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.mnist import Mnist
+
+        self._require_side(32)
+        return Mnist(self.root, split, cast("Variant", self.name), _channels(self.channels), self.validation)
 
 
 @dataclass
@@ -145,6 +241,17 @@ class PointsConfig(DataConfig):
     shift: ClassVar[float] = 0.0  # pyright: ignore[reportIncompatibleVariableOverride]
     cache: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
     cache_folder: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.points import Points
+
+        return Points(self.name, split, self.noise, self.seed, self.n_points)
+
+
+def _channels(channels: int) -> "Channels":
+    if channels not in (1, 3):
+        raise UserError(f"data.channels={channels}: choose 3 for colour or 1 for grey")
+    return cast("Channels", channels)
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

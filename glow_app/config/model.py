@@ -1,9 +1,15 @@
-"""The options of every model; see :mod:`glow_app.config.train`."""
+"""The options of every model, and how it is built; see :mod:`glow_app.config.train`.
+
+Flows are imported where one is built: options are checked without waiting for torch.
+"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from glow_app.config.option import option
+
+if TYPE_CHECKING:
+    from glow_app.flows import Flow
 
 
 @dataclass
@@ -35,6 +41,24 @@ class ModelConfig:
         """Whether the statistics of a batch count in training."""
         return False
 
+    def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        """A new flow of images of ``image_shape``, with its faster layers.
+
+        Args:
+            image_shape: (C, H, W).
+            n_classes: of the data; they count only if the model is conditional.
+        """
+        from glow_app.flows.fast import accelerate
+
+        return accelerate(self.plain_flow(image_shape, n_classes))
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        """The flow of :meth:`build`, of plain layers."""
+        raise NotImplementedError
+
+    def _classes(self, n_classes: int) -> int:
+        return n_classes if self.class_conditional else 0
+
 
 @dataclass
 class GlowConfig(ModelConfig):
@@ -63,6 +87,23 @@ class GlowConfig(ModelConfig):
     def divisor(self) -> int:
         return 2**self.n_levels
 
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import Glow
+
+        return Glow(
+            image_shape,
+            n_levels=self.n_levels,
+            n_steps=self.n_steps,
+            width=self.width,
+            coupling=self.coupling,
+            permutation=self.permutation,
+            scale=self.scale,
+            border=self.border,
+            n_classes=self._classes(n_classes),
+            memory=self.memory,
+            anchor_every=self.anchor_every,
+        )
+
 
 @dataclass
 class NiceConfig(ModelConfig):
@@ -81,6 +122,21 @@ class NiceConfig(ModelConfig):
     @property
     def shape(self) -> str:
         return f"NICE, {self.n_couplings} couplings of {self.n_hidden} x {self.width} hidden units, {self.base} base"
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import Nice
+
+        return Nice(
+            image_shape,
+            n_couplings=self.n_couplings,
+            n_hidden=self.n_hidden,
+            width=self.width,
+            base=self.base,
+            logit=self.logit,
+            n_classes=self._classes(n_classes),
+            memory=self.memory,
+            anchor_every=self.anchor_every,
+        )
 
 
 @dataclass
@@ -109,6 +165,21 @@ class PlaneConfig(ModelConfig):
         return (
             f"Plane, K={self.n_steps} width={self.width}, {self.coupling} coupling, {self.permutation} permutation, "
             f"{self.base} base"
+        )
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import Plane
+
+        return Plane(
+            n_steps=self.n_steps,
+            width=self.width,
+            n_hidden=self.n_hidden,
+            coupling=self.coupling,
+            permutation=self.permutation,
+            scale=self.scale,
+            base=self.base,
+            memory=self.memory,
+            anchor_every=self.anchor_every,
         )
 
 
@@ -143,6 +214,22 @@ class RealNVPConfig(ModelConfig):
     @property
     def normalises_batches(self) -> bool:
         return self.normalisation == "batchnorm"
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import RealNVP
+
+        return RealNVP(
+            image_shape,
+            n_levels=self.n_levels,
+            n_blocks=self.n_blocks,
+            width=self.width,
+            normalisation=self.normalisation,
+            momentum=self.momentum,
+            logit=self.logit,
+            n_classes=self._classes(n_classes),
+            memory=self.memory,
+            anchor_every=self.anchor_every,
+        )
 
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {

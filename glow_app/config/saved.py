@@ -1,5 +1,6 @@
 """The configuration that a run has left in its folder, read without torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,11 @@ def read_config(path: Path) -> DictConfig:
     return saved
 
 
-def flat(config: DictConfig) -> dict[str, Any]:
+def flat(options: Mapping[Any, Any] | DictConfig, prefix: str = "") -> dict[str, Any]:
     """``{"model.width": 64, ...}``: values by their path; lists are values, and what has none is ``???``."""
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {
-        f"{group}.{key}" if isinstance(value, dict) else str(group): inner
-        for group, value in container.items()
-        for key, inner in (value.items() if isinstance(value, dict) else [(group, value)])
-    }
+    container = OmegaConf.to_container(options, resolve=True) if isinstance(options, DictConfig) else options
+    assert isinstance(container, Mapping)
+    found: dict[str, Any] = {}
+    for key, value in container.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

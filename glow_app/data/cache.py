@@ -7,13 +7,11 @@ called ``....building``, and ``done.txt`` lists the chunks that have reached the
 Images that are still to be cropped at random have different sizes; theirs are in ``sizes.npy``, int32 (N, 2): (h, w).
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,14 +25,13 @@ from glow_app.data.image import CorruptImage
 from glow_app.data.source import ImageSource, RandomCropSource
 from glow_app.errors import UserError
 from glow_app.runtime.atomic import sync_folder, write_durably
+from glow_app.runtime.console import Progress
+from glow_app.runtime.lock import lock
 
 CHUNK = 256
 """Images that are decoded and written together, and lost if a build is killed between two of them."""
 
 FORMAT = 1
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
 
 
 class CachedSource(ImageSource):
@@ -124,7 +121,8 @@ def cached(source: ImageSource, cache_folder: Path, workers: int, progress: Prog
     if not (folder / "card.json").exists():
         try:
             cache_folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder.with_suffix(".lock")):
+            with open(folder.with_suffix(".lock"), "w") as file:
+                lock(file, wait=True)
                 # Another process may have built it while this one waited.
                 if not (folder / "card.json").exists():
                     _build(source, folder, workers, progress)
@@ -278,11 +276,3 @@ def _on_corrupt(source: ImageSource) -> str:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with its process, however that ends."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

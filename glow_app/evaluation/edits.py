@@ -18,7 +18,7 @@ from glow_app.evaluation.judge import Judge, Verdict
 from glow_app.evaluation.likelihood import batches
 from glow_app.evaluation.statistics import correlation, mean
 from glow_app.latents.directions import Directions
-from glow_app.likelihood import quantize
+from glow_app.likelihood import quantize, seen
 from glow_app.model import Model
 
 SWEEP = (-1.0, -0.5, 0.5, 1.0)
@@ -99,8 +99,7 @@ def measure(
         again, finite = decode(model, latents, batch.labels)
         verdicts.append(judge(images))
         before = judge(again).logits.cpu()
-        seen = images >> (8 - model.n_bits) << (8 - model.n_bits)
-        errors.append((again.int() - seen.int()).abs().flatten(1).amax(1))
+        errors.append((again.int() - seen(images, model.n_bits).int()).abs().flatten(1).amax(1))
         sound.append(finite)
         followed = int((positions < indices.start + SWEEP_IMAGES).sum())
         regions = {name: _regions(source, images.cpu(), positions, name) for name in names}

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from glow_app.data.source import ImageSource
-from glow_app.evaluation.likelihood import Progress, batches
+from glow_app.evaluation.likelihood import batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
 from glow_app.likelihood import came_back, dequantize, encoding_noise
 from glow_app.runtime import distributed
+from glow_app.runtime.console import Progress
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ def reconstruct(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Reconstruction:
-    """Images to latents and back; the arguments are those of :func:`glow_app.evaluation.likelihood.evaluate`."""
+    """Images to latents and back.
+
+    The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`.
+    """
     rows: list[Tensor] = []
     for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)

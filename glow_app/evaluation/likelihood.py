@@ -1,7 +1,7 @@
 """Bits per dimension of a data set: the published figure, what it consists of, and a tighter bound."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,9 +12,7 @@ from glow_app.data.stream import Batch, evaluation_loader
 from glow_app.flows import Base, Flow
 from glow_app.likelihood import dequantization_noise, dequantize, log_prob
 from glow_app.runtime import distributed
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+from glow_app.runtime.console import Progress
 
 DRAW_STRIDE = 2**40
 """Positions between two draws of the noise of one image: more than any data set has images."""
@@ -53,7 +51,7 @@ def standard_error(values: Tensor) -> float:
 
 
 @torch.no_grad()
-def evaluate(
+def measure_likelihood(
     flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
@@ -101,7 +99,7 @@ def importance_bound(
     """The tighter bound from ``n_samples`` draws: ``-(logsumexp_k log p_k - ln K)`` in bits per dimension.
 
     Never below the true value on average, and not above the one-draw bound (Burda et al. 2016). The first draw is
-    the one of :func:`evaluate`. A bound of another kind: it does not compare with published one-draw figures.
+    the one of :func:`measure_likelihood`. A bound of another kind: it does not compare with published one-draw figures.
     """
     draws: list[Tensor] = []
     for draw in range(n_samples):

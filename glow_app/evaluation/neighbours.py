@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glow_app.data.source import ImageSource
+from glow_app.likelihood import seen
 
 CHUNK_NUMBERS = 2**22
 """Subpixels of the images that are held in float64 at a time: 32 MiB."""
@@ -50,17 +51,17 @@ def nearest(
         flip: also compare with the mirror images, which a model was trained on whose data were mirrored.
         progress: told (images done, images in all).
     """
-    q = _seen(queries, n_bits)
+    q = _rows(queries, n_bits)
     square = torch.full((len(q), 0), 0.0, dtype=torch.float64)
     best = Neighbours(square, square.long(), square.bool())
     chunk = max(1, CHUNK_NUMBERS // q.shape[1])
     for start in range(0, len(source), chunk):
         indices = range(start, min(start + chunk, len(source)))
         images = source.fetch(indices)
-        squares = _squares(q, _seen(images, n_bits))
+        squares = _squares(q, _rows(images, n_bits))
         mirrored = torch.zeros_like(squares, dtype=torch.bool)
         if flip:
-            of_mirror_images = _squares(q, _seen(images.flip(3), n_bits))
+            of_mirror_images = _squares(q, _rows(images.flip(3), n_bits))
             mirrored = of_mirror_images < squares
             squares = torch.minimum(squares, of_mirror_images)
         found = Neighbours(squares, torch.tensor(indices).expand(len(q), -1), mirrored)
@@ -71,10 +72,9 @@ def nearest(
     return best._replace(distances=(best.distances / q.shape[1]).sqrt())
 
 
-def _seen(images: Tensor, n_bits: int) -> Tensor:
+def _rows(images: Tensor, n_bits: int) -> Tensor:
     """The grey levels that a model of so many bits knows, as float64 (B, C H W)."""
-    shift = 8 - n_bits
-    return (images >> shift << shift).flatten(1).double()
+    return seen(images, n_bits).flatten(1).double()
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:

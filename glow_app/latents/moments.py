@@ -21,6 +21,7 @@ class Moments:
         latent_shapes: (C, H, W) of each level, finest first.
         n_attributes: A.
         device: where the sums are kept.
+        covariance: whether ``zz`` is summed up too, by far the most work; without, ``n_subspace`` is 0.
 
     Attributes:
         count: images so far.
@@ -29,11 +30,15 @@ class Moments:
     """
 
     def __init__(
-        self, latent_shapes: Sequence[tuple[int, int, int]], n_attributes: int, device: torch.device | str = "cpu"
+        self,
+        latent_shapes: Sequence[tuple[int, int, int]],
+        n_attributes: int,
+        device: torch.device | str = "cpu",
+        covariance: bool = True,
     ) -> None:
         sizes = [math.prod(shape) for shape in latent_shapes]
         self.n_dims = sum(sizes)
-        self.n_subspace, self.subspace_levels = subspace(sizes)
+        self.n_subspace, self.subspace_levels = subspace(sizes) if covariance else (0, [])
         self.count = 0
 
         def zeros(*shape: int) -> Tensor:

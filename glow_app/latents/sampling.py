@@ -20,8 +20,8 @@ still takes about one subpixel in 50,000 over the edge of a grey level: 5% of al
 """
 
 
-class Batch(NamedTuple):
-    """Some samples.
+class Samples(NamedTuple):
+    """Some images of a model.
 
     Attributes:
         numbers: of the images, ascending.
@@ -60,7 +60,7 @@ class Sampler:
     seed: int
     label: int | None = None
 
-    def batches(self, numbers: Iterable[int], batch_size: int) -> Iterator[Batch]:
+    def batches(self, numbers: Iterable[int], batch_size: int) -> Iterator[Samples]:
         """The images with these numbers, in order.
 
         Several processes draw whole batches in turn, and each of them is given all.
@@ -78,7 +78,7 @@ class Sampler:
                     yield batch
 
     @torch.no_grad()
-    def draw(self, numbers: Sequence[int]) -> Batch:
+    def draw(self, numbers: Sequence[int]) -> Samples:
         """The images with these numbers (ascending), on the CPU."""
         images: list[Tensor] = []
         finite: list[Tensor] = []
@@ -90,7 +90,7 @@ class Sampler:
             good = torch.isfinite(x).flatten(1).all(1)
             images.append(quantize(torch.where(good[:, None, None, None], x, 0.0), self.n_bits).cpu())
             finite.append(good.cpu())
-        return Batch(list(numbers), torch.cat(images), torch.cat(finite))
+        return Samples(list(numbers), torch.cat(images), torch.cat(finite))
 
     def labels(self, numbers: Iterable[int]) -> list[int] | None:
         """The classes of the images with these numbers; None for an unconditional model."""

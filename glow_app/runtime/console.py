@@ -1,14 +1,16 @@
 """What every command uses to speak: plain lines, and a bar for a job of known length."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from glow_app.data.cache import Progress as ReportProgress
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
 
 
 def say(console: Console, line: str) -> None:
@@ -23,9 +25,9 @@ def show(console: Console, table: Table) -> None:
 
 
 @contextmanager
-def counting(console: Console, what: str) -> Iterator[ReportProgress]:
+def counting(console: Console, what: str) -> Iterator[Progress]:
     """A progress bar for a job of known length: gives a function (done, in all)."""
-    with Progress(
+    with ProgressBar(
         TextColumn(f"[bold]{what}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),

@@ -34,10 +34,7 @@ class WeightAverage(pl.Callback):
         self._raw: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._weights = [parameter.detach() for parameter in _flow(pl_module).learned()]
-        if not self.average:
-            self.average = [weight.clone() for weight in self._weights]
-        self.average = [average.to(weight.device) for average, weight in zip(self.average, self._weights, strict=True)]
+        self.follow(_flow(pl_module))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._weights = []
@@ -46,9 +43,7 @@ class WeightAverage(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step > self.n_updates:  # not after each of several accumulated batches
-            self.n_updates = trainer.global_step
-            decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-            torch._foreach_lerp_(self.average, self._weights, 1 - decay)
+            self.update(trainer.global_step)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap_in(_flow(pl_module))
@@ -59,6 +54,19 @@ class WeightAverage(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # A run interrupted while it validates must not save the average as its weights.
         self._swap_out(_flow(pl_module))
+
+    def follow(self, flow: Flow) -> None:
+        """Averages the weights of ``flow`` from now on, beginning with these unless there is an average already."""
+        self._weights = [parameter.detach() for parameter in flow.learned()]
+        if not self.average:
+            self.average = [weight.clone() for weight in self._weights]
+        self.average = [average.to(weight.device) for average, weight in zip(self.average, self._weights, strict=True)]
+
+    def update(self, step: int) -> None:
+        """Takes the weights after update ``step``, from 1 on, into the average."""
+        self.n_updates = step
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, self._weights, 1 - decay)
 
     @contextmanager
     def averaged(self, flow: Flow) -> Iterator[None]:

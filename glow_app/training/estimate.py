@@ -1,8 +1,5 @@
 """How fast a configuration trains here, and how long all of it would take: measured before one commits to a week."""
 
-# pyright: reportPrivateImportUsage=false
-# torch._foreach_* is how averaged weights are kept; it has no public name.
-
 import resource
 import time
 from collections.abc import Iterator
@@ -12,19 +9,19 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from glow_app.build import PRECISIONS, build_flow, forbid_tf32
+from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.config.train import TrainConfig
-from glow_app.data.cache import Progress
 from glow_app.data.stream import Batch
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
-from glow_app.runtime.console import counting, say
+from glow_app.runtime.console import Progress, counting, say
 from glow_app.training import report
 from glow_app.training.clock import Clock
+from glow_app.training.ema import WeightAverage
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import out_of_memory
 from glow_app.training.module import GlowModule
-from glow_app.training.optim import make_optimizer
+from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
 from glow_app.training.trainer import Layout, layout, records_steps
 
 STEPS = 20
@@ -59,7 +56,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
     shape = (getattr(config.data, "channels", 3), *config.data.size)
-    flow = build_flow(config.model, shape, CLASSES)
+    flow = config.model.build(shape, CLASSES)
     for line in report.intent(config, flow, where.world_size):
         say(console, line)
     n_images = config.trainer.batch_size // where.world_size
@@ -108,21 +105,23 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     optimizer = make_optimizer(flow.parameters(), config.optim, recorded)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # noise is nothing to learn from, and the first steps of a run have hardly more
-    average = [p.detach().clone() for p in flow.parameters()] if config.optim.ema_decay else []
+    average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
+    if average:
+        average.follow(flow)
     start = 0.0
     for step in range(WARM_UP + STEPS):
         if step == WARM_UP:
             start = _now(device)
         positions = torch.arange(n, device=device) + step * n
         module.training_loss(Batch(images, positions, labels)).backward()
-        gradients = [p.grad for p in flow.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)  # every run looks at it
+        module.on_after_backward()
+        norm = gradient_norm(optimizer)  # every run looks at it
         if config.optim.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(flow.parameters(), config.optim.clip_norm, norm)
+            clip_gradients(optimizer, config.optim.clip_norm, norm)
         optimizer.step()
         optimizer.zero_grad()
         if average:
-            torch._foreach_lerp_(average, [p.detach() for p in flow.parameters()], 1 - config.optim.ema_decay)
+            average.update(step + 1)
         progress(step + 1, WARM_UP + STEPS)
     return (_now(device) - start) / STEPS
 

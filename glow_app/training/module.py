@@ -18,7 +18,7 @@ from glow_app.runtime import distributed
 from glow_app.training.after_update import figures_are_due
 from glow_app.training.clock import Clock
 from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
-from glow_app.training.optim import largest_first, learning_rate_factor, make_optimizer
+from glow_app.training.optim import clip_gradients, largest_first, learning_rate_factor, make_optimizer
 
 CHECKED = 16
 """Validation images, the first ones, that are reconstructed."""
@@ -98,9 +98,7 @@ class GlowModule(pl.LightningModule):
         if norm is None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        if norm.device.type == "cpu" and norm + 1e-6 <= gradient_clip_val:
-            return  # torch would multiply all gradients by 1; a GPU would have to be waited for
-        torch.nn.utils.clip_grads_with_norm_(optimizer.param_groups[0]["params"], gradient_clip_val, norm)
+        clip_gradients(optimizer, gradient_clip_val, norm)
 
     def on_train_end(self) -> None:
         for recorded in (self.training_loss, self.optimizers(use_pl_optimizer=False)):

@@ -91,6 +91,28 @@ def largest_first(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return sorted(params, key=lambda parameter: -parameter.numel())
 
 
+def gradient_norm(optimizer: Optimizer) -> Tensor:
+    """The 2-norm of all gradients together, a scalar where they are."""
+    return torch.nn.utils.get_total_norm([p.grad for p in _updated(optimizer) if p.grad is not None])
+
+
+def clip_gradients(optimizer: Optimizer, limit: float, norm: Tensor) -> None:
+    """Scales all gradients so that their norm is at most ``limit``.
+
+    Args:
+        optimizer: of the parameters that have them.
+        limit: for the norm.
+        norm: theirs, which is not computed again.
+    """
+    if norm.device.type == "cpu" and norm + 1e-6 <= limit:
+        return  # torch would multiply all gradients by 1; a GPU would have to be waited for
+    torch.nn.utils.clip_grads_with_norm_(_updated(optimizer), limit, norm)
+
+
+def _updated(optimizer: Optimizer) -> list[nn.Parameter]:
+    return optimizer.param_groups[0]["params"]
+
+
 def learning_rate_factor(config: OptimConfig, images_per_step: int, clock: Clock) -> Callable[[int], float]:
     """Step -> what the learning rate is multiplied by: linear warm-up over images, then constant or cosine to 0.
 

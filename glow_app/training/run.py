@@ -13,20 +13,19 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.artifacts.card import Card, read_card
 from glow_app.artifacts.weights import export
-from glow_app.build import PRECISIONS, build_flow, forbid_tf32
+from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
-from glow_app.evaluation.likelihood import evaluate
+from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
-from glow_app.sources import open_split
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
 from glow_app.training.checkpoints.callback import Checkpoints
@@ -37,8 +36,9 @@ from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import explained
-from glow_app.training.guards.finite import FiniteGuard, Monitors
+from glow_app.training.guards.finite import FiniteGuard
 from glow_app.training.guards.heartbeat import Watch
+from glow_app.training.guards.monitors import Monitors
 from glow_app.training.loggers import metrics
 from glow_app.training.loggers.make import conclude, make_loggers
 from glow_app.training.module import GlowModule
@@ -218,7 +218,7 @@ def _build(config: TrainConfig, train: ImageSource) -> Flow:
         raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
     # Here and not earlier: a cache that has to be built draws from the same generator.
     torch.manual_seed(config.seed)
-    return build_flow(config.model, train.image_shape, len(train.class_names))
+    return config.model.build(train.image_shape, len(train.class_names))
 
 
 def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
@@ -300,7 +300,9 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
         flow.to(device)  # Lightning takes the model back to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size // distributed.world_size()
         indices = range(min(config.test_images or len(test), len(test)))
-        reached = evaluate(flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress)
+        reached = measure_likelihood(
+            flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress
+        )
     report.result(reached, test, config, run.console)
     return {TESTED: reached.mean, "test/standard_error": reached.standard_error}
 

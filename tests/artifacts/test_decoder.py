@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_app.artifacts.decoder import Decoder
+from glow_app.artifacts.decoder import Decoder, _checked, save_onnx, save_torch
 from glow_app.errors import UserError
-from glow_app.portable import _checked, save_onnx, save_torch
 from tests.flows.models import small_glow
 
 

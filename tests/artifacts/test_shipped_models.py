@@ -7,7 +7,6 @@ import torch
 
 import glow_app
 from glow_app.artifacts import shipped
-from glow_app.build import open_source
 from glow_app.config.data import DrawnFacesConfig
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import Likelihood
@@ -34,7 +33,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.fixture(scope="module")
 def faces(model: Model) -> ImageSource:
-    return open_source(DrawnFacesConfig(**model.card.data), "test")
+    return DrawnFacesConfig(**model.card.data).open("test")
 
 
 def test_it_is_as_good_as_its_card_says(model: Model, faces: ImageSource) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from glow_app.artifacts.card import Card
 from glow_app.artifacts.weights import export, load
-from glow_app.build import build_flow
 from glow_app.errors import UserError
 from glow_app.flows import Glow
 from tests.contracts.bijections import perturb
@@ -42,7 +41,7 @@ def card_of(flow: Glow) -> Card:
 def exported(tmp_path: Path) -> tuple[Glow, Card, Path]:
     model = configure("model.n_levels=2", "model.n_steps=2", "model.width=8", "model.class_conditional=true").model
     torch.manual_seed(0)
-    flow = build_flow(model, (3, 8, 8), n_classes=2)
+    flow = model.build((3, 8, 8), n_classes=2)
     perturb(flow)
     flow.initialized.fill_(1)
     card = Card(

@@ -26,7 +26,7 @@ from glow_app.config.data import DataConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Glow
-from glow_app.latents.sampling import Batch, Sampler
+from glow_app.latents.sampling import Sampler, Samples
 from glow_app.model import Model
 from tests.commands.using import configure, use
 from tests.flows.models import small_glow
@@ -291,8 +291,8 @@ def test_neighbours(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     copies = torch.stack([train[5], train[40].flip(2), *(train[i] for i in range(18))])
 
-    def copying(self: Sampler, numbers: list[int]) -> Batch:
-        return Batch(list(numbers), copies[list(numbers)], torch.ones(len(numbers), dtype=torch.bool))
+    def copying(self: Sampler, numbers: list[int]) -> Samples:
+        return Samples(list(numbers), copies[list(numbers)], torch.ones(len(numbers), dtype=torch.bool))
 
     monkeypatch.setattr(Sampler, "draw", copying)
     text = told(run, tmp_path, "n=20", "neighbours=true")

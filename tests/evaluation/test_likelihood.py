@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from glow_app.data.sets.drawn_faces import DrawnFaces
-from glow_app.evaluation.likelihood import DRAW_STRIDE, Likelihood, evaluate, importance_bound
+from glow_app.evaluation.likelihood import DRAW_STRIDE, Likelihood, importance_bound, measure_likelihood
 from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantization_noise, log_prob
 from tests.flows.models import small_glow
@@ -28,7 +28,7 @@ def nats(flow: Glow, n_bits: int, draw: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("n_bits", [8, 5])
 def test_parts_add_up_to_the_published_figure(flow: Glow, n_bits: int) -> None:
-    reached = evaluate(flow.float(), FACES, range(21), n_bits, seed=5, batch_size=8)
+    reached = measure_likelihood(flow.float(), FACES, range(21), n_bits, seed=5, batch_size=8)
     expected = bits_per_dim(nats(flow.double(), n_bits), flow.n_dims)
     assert (reached.per_image - expected).abs().max() < 1e-6
     assert (sum(reached.parts.values()) - reached.per_image).abs().max() < 1e-12
@@ -41,17 +41,19 @@ def test_parts_add_up_to_the_published_figure(flow: Glow, n_bits: int) -> None:
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (4, 0), (21, 0), (4, 2)])
 def test_neither_batches_nor_workers_matter(flow: Glow, batch_size: int, workers: int) -> None:
-    expected = evaluate(flow.float(), FACES, range(21), 8, seed=5, batch_size=7).per_image
-    reached = evaluate(flow, FACES, range(21), 8, seed=5, batch_size=batch_size, workers=workers).per_image
+    expected = measure_likelihood(flow.float(), FACES, range(21), 8, seed=5, batch_size=7).per_image
+    reached = measure_likelihood(flow, FACES, range(21), 8, seed=5, batch_size=batch_size, workers=workers).per_image
     assert (reached - expected).abs().max() < 1e-6
-    some = evaluate(flow, FACES, [3, 20, 0], 8, seed=5, batch_size=batch_size).per_image
+    some = measure_likelihood(flow, FACES, [3, 20, 0], 8, seed=5, batch_size=batch_size).per_image
     assert (some - expected[[3, 20, 0]]).abs().max() < 1e-6
 
 
 def test_the_importance_bound_by_hand(flow: Glow) -> None:
     flow.float()
     one = importance_bound(flow, FACES, range(21), 8, seed=5, batch_size=8, n_samples=1)
-    assert (one.per_image - evaluate(flow, FACES, range(21), 8, seed=5, batch_size=8).per_image).abs().max() < 1e-6
+    assert (
+        one.per_image - measure_likelihood(flow, FACES, range(21), 8, seed=5, batch_size=8).per_image
+    ).abs().max() < 1e-6
     three = importance_bound(flow, FACES, range(21), 8, seed=5, batch_size=8, n_samples=3)
     draws = torch.stack([nats(flow.double(), 8, draw) for draw in range(3)])
     expected = bits_per_dim(torch.logsumexp(draws, 0) - math.log(3), flow.n_dims)

@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from glow_app.cli import conf_folder
-from glow_app.config.data import DATA_SCHEMAS, PointsConfig
+from glow_app.config.data import DATA_SCHEMAS, DataConfig, PointsConfig
+from glow_app.config.model import MODEL_SCHEMAS, ModelConfig
 from tests.training.runs import configure
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
@@ -18,6 +19,7 @@ for drawn in ("drawn_faces", "faces64", "ablation", "family", "plane"):
 POINTS = [name for name, schema in DATA_SCHEMAS.items() if schema is PointsConfig]
 REQUIRED["data"] |= {name: ["model=plane"] for name in POINTS}
 REQUIRED["model"] = {"plane": ["data=two_moons"]}
+SCHEMAS = list(dict.fromkeys([*DATA_SCHEMAS.values(), *MODEL_SCHEMAS.values()]))
 GROUPS = sorted({path.parent.name for path in FILES if path.parent != conf_folder()})
 
 
@@ -28,6 +30,15 @@ def choices(group: str) -> list[str]:
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g in GROUPS for c in choices(g)])
 def test_every_choice_composes(group: str, choice: str) -> None:
     configure(f"{group}={choice}", *REQUIRED.get(group, {}).get(choice, []))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
+def test_options_say_how_they_are_built(schema: type) -> None:
+    """Nothing else chooses constructors: a data set is its file, its options, its YAML, and a test."""
+    if issubclass(schema, DataConfig):
+        assert schema.open is not DataConfig.open
+    else:
+        assert schema.build is not ModelConfig.build
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(conf_folder()).as_posix())

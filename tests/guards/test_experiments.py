@@ -8,7 +8,6 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from glow_app.build import build_flow
 from glow_app.cli import conf_folder
 from glow_app.config.published import PUBLISHED, departures
 from glow_app.config.train import TrainConfig
@@ -114,7 +113,7 @@ def test_the_ablation_is_the_figure_of_the_paper() -> None:
 def test_the_number_of_parameters(name: str) -> None:
     config = compose(name)
     with torch.device("meta"):
-        flow = build_flow(config.model, (3, *config.data.size), 0)
+        flow = config.model.build((3, *config.data.size), 0)
     assert sum(p.numel() for p in flow.parameters()) / 1e6 == pytest.approx(PARAMETERS[name], rel=0.006)
 
 

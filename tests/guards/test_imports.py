@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,13 @@ PACKAGE = ROOT / "glow_app"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = (
-    "errors", "units", "noise", "runtime", "config", "flows", "likelihood", "figures", "data", "build", "artifacts",
+    "errors", "units", "noise", "runtime", "flows", "likelihood", "figures", "data", "config", "build", "artifacts",
     "latents", "model", "evaluation", "training", "comparison", "demo", "commands", "cli",
 )  # fmt: skip
 """From the lowest to the highest: a room imports from itself and from lower ones."""
+
+BUILT = {"glow_app.flows", "glow_app.data"}
+"""What the options of ``config`` say how to build: imported there only when it is built, or for types."""
 
 ELSEWHERE = {
     "errors": set(),
@@ -32,8 +35,13 @@ ELSEWHERE = {
 
 
 def imports(path: Path) -> set[str]:
+    return names(ast.walk(ast.parse(path.read_text())))
+
+
+def names(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules of other people's and ours that some statements import."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -64,6 +72,14 @@ def test_imports_go_down(path: Path) -> None:
             assert path.relative_to(PACKAGE).as_posix() == "demo/page.py"
         if library == "pytorch_lightning" and room == "data":
             assert path.name == "datamodule.py"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "config").glob("*.py")), ids=lambda path: path.name)
+def test_options_are_known_without_what_they_build(path: Path) -> None:
+    """A mistake on the command line is told without waiting for torch."""
+    outside = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    for name in names(outside):
+        assert ".".join(name.split(".")[:2]) not in BUILT, name
 
 
 def test_no_modules_import_each_other() -> None:

@@ -10,12 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from glow_app.build import open_source
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.stream import Batch
 from glow_app.errors import UserError
-from glow_app.evaluation.likelihood import evaluate
+from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.flows import Glow
 from glow_app.runtime import distributed
 from glow_app.training import clock
@@ -66,7 +65,7 @@ def trained(folder: Path, overrides: list[str], model: str | None = None) -> dic
     """Twenty updates in float64: positions, gradients and digests of every step, and the last weights."""
     options = ["max_steps=20", "data.cache=false", *overrides]
     config = smallest(folder, *options) if model is None else smallest_of(model, folder, *options)
-    source = open_source(config.data, "train")
+    source = config.data.open("train")
     flow = runs._build(config, source)
     runs._initialize(flow, source, config)
     where, recorder = layout(config.trainer), Recorder()
@@ -93,7 +92,7 @@ def bits() -> list[Tensor | float]:
     for parameter in flow.parameters():
         nn.init.normal_(parameter, std=0.05)
     flow.initialized.fill_(1)
-    reached = evaluate(flow.eval(), DrawnFaces("test", 16, n_images=101), range(101), 8, seed=0, batch_size=8)
+    reached = measure_likelihood(flow.eval(), DrawnFaces("test", 16, n_images=101), range(101), 8, seed=0, batch_size=8)
     return [reached.per_image.numpy(), reached.mean]
 
 

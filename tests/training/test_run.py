@@ -15,7 +15,7 @@ from glow_app.artifacts.weights import load
 from glow_app.config.check import check
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
-from glow_app.evaluation.likelihood import evaluate
+from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.likelihood import dequantize
 from glow_app.runtime.atomic import CannotWrite
 from glow_app.training import after_update
@@ -67,7 +67,7 @@ def test_the_exported_model_is_the_one_that_was_evaluated(whole: Whole) -> None:
     flow, card, *_ = load(run)
     assert (card.step, card.weights, card.n_bits, card.image_shape) == (8, "averaged", 8, (3, 16, 16))
     assert f"test: {card.metrics['test/bits_per_dim']:.3f}" in output
-    again = evaluate(flow, DrawnFaces("test", 16, n_images=32), range(32), 8, seed=0, batch_size=5)
+    again = measure_likelihood(flow, DrawnFaces("test", 16, n_images=32), range(32), 8, seed=0, batch_size=5)
     assert again.mean == pytest.approx(card.metrics["test/bits_per_dim"], abs=1e-6)
 
 
@@ -169,7 +169,7 @@ def test_a_model_survives_a_failure_of_its_test(tmp_path: Path, monkeypatch: pyt
     def fail(*arguments: Any, **options: Any) -> None:
         raise UserError("the test failed")
 
-    monkeypatch.setattr("glow_app.training.run.evaluate", fail)
+    monkeypatch.setattr("glow_app.training.run.measure_likelihood", fail)
     with pytest.raises(UserError, match="the test failed"):
         train(smallest(tmp_path), tmp_path / "run")
     assert load(tmp_path / "run")[1].step == 8

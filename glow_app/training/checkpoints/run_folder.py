@@ -1,7 +1,6 @@
 """The folder of a run: which one is meant, whose it is while the run goes on, and what tells how it was started."""
 
 import dataclasses
-import fcntl
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.atomic import CannotWrite, write_durably
+from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
 """Says which process trains here; it is locked while that is so, and means nothing when it is not."""
@@ -48,20 +48,16 @@ def trained_alone(run_folder: Path) -> Iterator[None]:
             file = opened.enter_context(open(run_folder / LOCK, "a+"))
         except OSError as error:
             raise CannotWrite(f"cannot write {run_folder / LOCK}: {error.strerror}; choose another folder") from error
-        _lock(file, run_folder)
+        with suppress(OSError):  # a file system without locks
+            _lock(file, run_folder)
         yield
 
 
 def _lock(file: TextIO, run_folder: Path) -> None:
-    try:
-        # Not flock(), whose locks loader workers would inherit, and keep for seconds after a run was killed.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
+    if not lock(file):
         file.seek(0)
         who = " ".join(file.read(200).split()) or "another process"
-        raise UserError(f"{run_folder}: {who} is training there; end it first, or wait for it") from error
-    except OSError:
-        return
+        raise UserError(f"{run_folder}: {who} is training there; end it first, or wait for it")
     with suppress(OSError):  # a full disk: the lock holds all the same
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,4 +1,4 @@
-"""What stops a run before it poisons itself, and what tells that it is about to."""
+"""What stops a run before it poisons itself."""
 
 import math
 from pathlib import Path
@@ -17,8 +17,9 @@ from glow_app.runtime.console import say
 from glow_app.training.after_update import figures_are_due
 from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.fast.cuda_graph import RecordedAdam
-from glow_app.training.guards.diagnose import examine, smallest_scale
+from glow_app.training.guards.diagnose import examine
 from glow_app.training.module import GlowModule
+from glow_app.training.optim import gradient_norm
 
 HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, model.scale=bounded"
 
@@ -67,8 +68,7 @@ class FiniteGuard(pl.Callback):
         assert isinstance(pl_module, GlowModule)
         self._settle()
         loss = distributed.mean(torch.stack(self._losses).sum())
-        gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
-        norm = pl_module.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        norm = pl_module.gradient_norm = gradient_norm(optimizer)
         due = figures_are_due(trainer, trainer.global_step + 1)
         good = torch.isfinite(norm + loss)
         batches = self._batches
@@ -166,60 +166,3 @@ class _Question(NamedTuple):
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.figures[0], self.figures[1]
-
-
-class Monitors(pl.Callback):
-    """Figures that move before a run goes wrong: taken when figures are logged, of no influence on the run.
-
-    ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss lies
-    above the median of the last ``WINDOW`` updates. ``train/min_scale``: the smallest scale of any affine coupling on a
-    few images of the batch; inverses magnify errors by its reciprocal.
-    """
-
-    WINDOW = 200
-    FEWEST = 5
-    IMAGES = 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._n = 0
-        self._losses = torch.zeros(self.WINDOW)
-        self._batch: Batch | None = None
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._losses = self._losses.to(pl_module.device)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        self._batch = batch
-
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        assert isinstance(pl_module, GlowModule)
-        loss = pl_module.last_loss
-        if loss is None:
-            return  # the first update was left out
-        if figures_are_due(trainer, trainer.global_step + 1):
-            self._log(pl_module, loss)
-        # On the device, without waiting for it.
-        self._losses[self._n % self.WINDOW] = loss
-        self._n += 1
-
-    def _log(self, module: GlowModule, loss: Tensor) -> None:
-        before = self._losses[: min(self._n, self.WINDOW)]
-        if len(before) >= self.FEWEST:
-            median = before.median()
-            deviation = 1.4826 * (before - median).abs().median()
-            module.log("train/loss_spike", (loss - median) / deviation.clamp_min(1e-6))
-        assert self._batch is not None
-        scale = smallest_scale(module, self._batch, self.IMAGES)
-        if scale is not None:
-            module.log("train/min_scale", scale)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"n": self._n, "losses": self._losses.cpu()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._n, self._losses = state_dict["n"], state_dict["losses"]

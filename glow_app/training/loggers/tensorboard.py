@@ -7,6 +7,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from PIL.Image import Image as Picture
 
+from glow_app.config.saved import flat
 from glow_app.config.train import TrainConfig
 from glow_app.training.loggers.metrics import read
 from glow_app.training.loggers.tracker import Tracker
@@ -39,7 +40,7 @@ class TensorBoard(Tracker):
         if not resumed_step:
             writer = self._writer._get_file_writer()
             assert writer is not None
-            for summary in hparams(flat(options), {"val/bits_per_dim": None, "test/bits_per_dim": None}):
+            for summary in hparams(_hyperparameters(options), {"val/bits_per_dim": None, "test/bits_per_dim": None}):
                 writer.add_summary(summary)
 
     def metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -66,12 +67,7 @@ def _measured_at(step: int, run_folder: Path) -> set[tuple[str, int]]:
     return {(key, step) for row in read(run_folder / "metrics.csv") if row["step"] == step for key in row}
 
 
-def flat(options: dict[str, object], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Options as TensorBoard takes them: ``{"optim": {"lr": 1}}`` as ``{"optim.lr": 1}``, all but numbers as text."""
-    found: dict[str, bool | int | float | str] = {}
-    for key, value in options.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, bool | int | float) else str(value)
-    return found
+def _hyperparameters(options: dict[str, object]) -> dict[str, bool | int | float | str]:
+    """Options as TensorBoard takes them: by their path, all but numbers as text."""
+    values = flat(options).items()
+    return {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values}

@@ -11,8 +11,9 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import Batch, InOrder
+from glow_app.latents.directions import FEWEST, Directions, from_moments
 from glow_app.latents.interpolation import between
-from glow_app.latents.moments import flat, unflat
+from glow_app.latents.moments import Moments
 from glow_app.likelihood import dequantize, encoding_noise, quantize
 from glow_app.runtime.console import say
 from glow_app.training.after_update import AfterUpdate, is_last_step
@@ -29,9 +30,6 @@ AMOUNTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 N_ENCODED = 512
 """Training images, from all over the split, from which a direction is found: rough, and a matter of seconds."""
-
-FEWEST = 5
-"""Images with, and without, an attribute that it takes to show it."""
 
 SHOWN_FIRST = "Smiling"
 
@@ -101,26 +99,28 @@ class Strips(AfterUpdate):
         images = self._images(self.val, module, list(range(min(N_FACES, len(self.val)))))
         latents = self._encode(module, images)
         direction = self._direction(module, name)
-        shapes = [(int(z.shape[1]), int(z.shape[2]), int(z.shape[3])) for z in latents]
+        amounts = torch.tensor(AMOUNTS)
         rows: list[Tensor] = []
         for number in range(len(images.images)):
-            steps = unflat(torch.tensor(AMOUNTS).to(direction)[:, None] * direction, shapes)
-            moved = [z[number : number + 1] + step.to(z) for z, step in zip(latents, steps, strict=True)]
+            same = [z[number : number + 1].expand(len(AMOUNTS), -1, -1, -1) for z in latents]
+            moved = direction.edit(same, {name: amounts})
             labels = None if images.labels is None else images.labels[number : number + 1]
             rows.append(self._decode(module, moved, labels))
         caption = f"{name}, {AMOUNTS[0]:+g} to {AMOUNTS[-1]:+g}"
         self._draw(trainer, torch.cat(rows), "edit", name, caption, step, [f"{amount:+g}" for amount in AMOUNTS])
 
-    def _direction(self, module: GlowModule, name: str) -> Tensor:
-        """Mean latents of training images with the attribute, minus those of images without: float64 (D,)."""
+    def _direction(self, module: GlowModule, name: str) -> Directions:
+        """From the mean latents of training images without the attribute to those of images with it."""
         assert self.train.attributes is not None
-        has = self.train.attributes[self.chosen, self.train.attribute_names.index(name)].bool()
-        sums = torch.zeros(2, module.flow.n_dims, dtype=torch.float64, device=module.device)
+        column = self.train.attribute_names.index(name)
+        shapes = module.flow.latent_shapes
+        moments = Moments(shapes, 1, module.device, covariance=False)
         for start in range(0, len(self.chosen), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            z = flat(self._encode(module, self._images(self.train, module, self.chosen[part]))).double()
-            sums.index_add_(0, has[part].long().to(z.device), z)
-        return sums[1] / has.sum() - sums[0] / (~has).sum()
+            part = self.chosen[start : start + self.batch_size]
+            latents = self._encode(module, self._images(self.train, module, part))
+            moments.update(latents, self.train.attributes[part, column, None])
+        made, _ = from_moments(moments, [name], shapes, model="", account={}, shrinkage=None)
+        return next(one for one in made if one.method == "mean_difference")
 
     def _images(self, source: ImageSource, module: GlowModule, indices: list[int]) -> Batch:
         batch = InOrder(source, module.seed).__getitems__(indices)

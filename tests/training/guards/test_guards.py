@@ -16,7 +16,7 @@ from glow_app.training.ema import WeightAverage
 from glow_app.training.fast import cuda_graph as recorded_steps
 from glow_app.training.guards import finite
 from glow_app.training.guards.diagnose import examine
-from glow_app.training.guards.finite import Monitors
+from glow_app.training.guards.monitors import Monitors
 from glow_app.training.loggers import metrics
 from glow_app.training.module import GlowModule
 from tests.training.runs import find, record_on_cpu, smallest, train

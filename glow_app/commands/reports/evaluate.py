@@ -5,8 +5,9 @@ import dataclasses
 import io
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -18,20 +19,44 @@ from glow_app.commands.common import account_of
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
+from glow_app.evaluation.density import Entropies
+from glow_app.evaluation.invertibility import Conditioning, Reconstruction
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
 from glow_app.runtime.atomic import write_durably
 from glow_app.runtime.console import say, show
 from glow_app.units import Unit, unit_of
 
-if TYPE_CHECKING:
-    from glow_app.commands.evaluate import Evaluation
-
 WORST_COLUMNS = 8
 WORST, ACCOUNT, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
 
 
-def table(reached: "Evaluation", model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is measured of one model on one split.
+
+    Attributes:
+        likelihood: one draw of the noise per image.
+        images_per_second: at which it was computed.
+        bound: from several draws, if asked for.
+        train: of training images, if asked for and to be had.
+        reconstruction: of the first images.
+        convolutions: one entry per 1x1 convolution.
+        codecs: bits per dimension of lossless codecs on the first images; none on points.
+        entropies: of points, beside the entropy of what they are drawn from.
+    """
+
+    likelihood: Likelihood
+    images_per_second: float
+    bound: Likelihood | None
+    train: Likelihood | None
+    reconstruction: Reconstruction
+    convolutions: list[Conditioning]
+    codecs: dict[str, float]
+    entropies: Entropies | None
+
+
+def table(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
     """The figures for a person to read."""
     n, checked = len(reached.likelihood.per_image), len(reached.reconstruction.exact)
     about, unit = account_of(model, source, config), unit_of(model.n_bits)
@@ -108,7 +133,7 @@ def _decomposition(likelihood: Likelihood) -> Table:
     return table
 
 
-def write(reached: "Evaluation", model: Model, source: ImageSource, config: EvaluateConfig, folder: Path) -> None:
+def write(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, folder: Path) -> None:
     """``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
     back = reached.reconstruction
     content: dict[str, Any] = {
@@ -163,7 +188,7 @@ def _summary(likelihood: Likelihood) -> dict[str, Any]:
     }
 
 
-def _per_image(reached: "Evaluation", source: ImageSource) -> str:
+def _per_image(reached: Evaluation, source: ImageSource) -> str:
     columns = {"bits_per_dim": reached.likelihood.per_image, **reached.likelihood.parts}
     if reached.bound is not None:
         columns["importance_bound"] = reached.bound.per_image

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands import evaluate_report, judge_report
 from glow_app.commands.common import run_folder
-from glow_app.commands.model_card import Judged, Turned
+from glow_app.commands.reports import evaluate, judge
+from glow_app.commands.reports.model_card import Judged, Turned
 from glow_app.errors import UserError
 from glow_app.model import Model
 
@@ -20,7 +20,7 @@ def bits_per_dim(model: Model) -> dict[str, float]:
     Raises:
         UserError: the file is damaged.
     """
-    path = run_folder(model) / "evaluate" / evaluate_report.ACCOUNT
+    path = run_folder(model) / "evaluate" / evaluate.ACCOUNT
     account = _account_of(model, path)
     if account is None or account["precision"] != "fp32":
         return {}
@@ -38,7 +38,7 @@ def judgement(model: Model) -> Judged | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = run_folder(model) / "judge" / judge_report.ACCOUNT
+    path = run_folder(model) / "judge" / judge.ACCOUNT
     account = _account_of(model, path)
     if account is None:
         return None

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app.artifacts.card import Card
-from glow_app.build import build_flow
-from glow_app.commands.evaluate_report import write_json
+from glow_app.commands.reports.evaluate import write_json
 from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
 from glow_app.runtime.atomic import write_durably
 from glow_app.runtime.console import say, show
@@ -81,7 +80,7 @@ def write(found: Sequence[Variant], told: Sequence[Difference], folder: Path) ->
 def n_parameters(card: Card) -> int:
     """Of the model that a card describes."""
     with torch.device("meta"):
-        flow = build_flow(card.model, card.image_shape, len(card.class_names))
+        flow = card.model.build(card.image_shape, len(card.class_names))
     return sum(parameter.numel() for parameter in flow.parameters())
 
 

@@ -1,8 +1,8 @@
 """What ``glow-judge`` says and writes."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -11,19 +11,19 @@ from rich.table import Table
 
 from glow_app import figures
 from glow_app.commands.common import account_of
-from glow_app.commands.evaluate_report import write_json
+from glow_app.commands.reports.evaluate import write_json
 from glow_app.config.commands import JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF
+from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
 from glow_app.evaluation import judge as judges
 from glow_app.evaluation.edits import SWEEP, SWEEP_IMAGES, Measured, decode
 from glow_app.evaluation.effects import EditFigures
+from glow_app.evaluation.judge import Reliability
 from glow_app.evaluation.statistics import mean
 from glow_app.latents.directions import Directions
+from glow_app.model import Model
 from glow_app.runtime.console import say, show
-
-if TYPE_CHECKING:
-    from glow_app.commands.judge import Judgement
 
 ACCOUNT, PICTURE = "judge.json", "flips.png"
 
@@ -48,7 +48,34 @@ COLUMNS = {
 """Field of ``EditFigures`` -> head of its column; columns without figures are left out."""
 
 
-def tables(reached: "Judgement", config: JudgeConfig, console: Console) -> None:
+@dataclass(frozen=True)
+class Judgement:
+    """Everything that is found out.
+
+    Attributes:
+        model: whose edits are judged.
+        methods: the directions that are compared.
+        learned: numbers of the images that the judge learned from, in ``judge_source``.
+        judge_source: the split of these.
+        edited: numbers of the images that are edited, in ``edit_source``.
+        edit_source: the split of these.
+        reliability: of the judge, on the images that are edited, before they are.
+        factors: factor -> correlation of the judge's estimate with the truth, on the same images.
+        measured: what the edits did.
+    """
+
+    model: Model
+    methods: list[Directions]
+    learned: range
+    judge_source: ImageSource
+    edited: range
+    edit_source: ImageSource
+    reliability: list[Reliability]
+    factors: dict[str, float | None]
+    measured: Measured
+
+
+def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
     """The figures for a person to read."""
     model, source = reached.model, reached.edit_source
     say(console, f"model      {model.folder} (step {model.card.step:,}, {model.card.weights} weights)")
@@ -97,7 +124,7 @@ def _error(measured: Measured) -> str:
     return largest + (f"; {measured.not_finite:,} are not finite" if measured.not_finite else "")
 
 
-def _judge_table(reached: "Judgement") -> Table:
+def _judge_table(reached: Judgement) -> Table:
     table = _table("attribute", "balanced", "accuracy", "frequent")
     if reached.factors:
         table.add_column("  factor", no_wrap=True)
@@ -162,7 +189,7 @@ def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
 
 
-def write(reached: "Judgement", config: JudgeConfig, folder: Path) -> None:
+def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
     """Leaves ``judge.json`` and ``flips.png`` in a folder."""
     measured = reached.measured
     content = {
@@ -199,7 +226,7 @@ def write(reached: "Judgement", config: JudgeConfig, folder: Path) -> None:
     figures.save_png(_picture(reached, config), folder / PICTURE)
 
 
-def _picture(reached: "Judgement", config: JudgeConfig) -> Image.Image:
+def _picture(reached: Judgement, config: JudgeConfig) -> Image.Image:
     """The first images, and each with every attribute turned: added where it is missing, removed where it is there."""
     model, source, directions = reached.model, reached.edit_source, _shown_method(reached)
     indices = list(reached.edited)[:PICTURE_ROWS]
@@ -223,7 +250,7 @@ def _picture(reached: "Judgement", config: JudgeConfig) -> Image.Image:
     )
 
 
-def _shown_method(reached: "Judgement") -> Directions:
+def _shown_method(reached: Judgement) -> Directions:
     """The directions of the picture: balanced ones if they are among the methods, else the first."""
     return next((one for one in reached.methods if one.method == "balanced"), reached.methods[0])
 
