@@ -28,7 +28,8 @@ from glow_app.errors import UserError
 from glow_app.evaluation.calibration import REACHED, calibrated
 from glow_app.evaluation.judge import BATCH
 from glow_app.evaluation.likelihood import batches
-from glow_app.latents.directions import Directions, from_moments, require_levels, save
+from glow_app.latents.direction_methods import from_moments
+from glow_app.latents.directions import Directions, require_levels, save
 from glow_app.latents.moments import Moments
 from glow_app.model import Model
 from glow_app.runtime import distributed

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from glow_app import figures
 from glow_app.commands.common import class_number, open_model, open_split_of, output_folder
-from glow_app.commands.sample_files import Account, NpzFile, PngFolder, SampleFiles, State, written_alone
+from glow_app.commands.sample_account import Account, State, written_alone
+from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
 from glow_app.config.commands import SampleConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError

@@ -1,149 +1,31 @@
 """Where samples go: a folder of PNG files or one npz, in constant memory, and resumable however the process ended.
 
-Beside them lies an account, JSON, that tells which samples they are. Samples of another model or with other options are
-never mixed with them, nor written over them, and one process at a time writes them.
+Beside them lies an account of which samples they are: :mod:`glow_app.commands.sample_account`.
 """
 
 import io
-import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import copyfileobj
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from glow_app.commands.sample_account import Account, State, writing
 from glow_app.errors import UserError
 from glow_app.latents.sampling import Samples
 from glow_app.runtime.atomic import write_durably
-from glow_app.runtime.lock import lock
-
-FORMAT = 2
-"""Goes up when accounts are written in another way, or when the same facts come to mean other samples."""
 
 FLUSH_SECONDS = 2.0
 """Seconds of work that a kill may cost."""
 
 PNG_END = b"IEND\xaeB`\x82"
 """The last bytes of every whole PNG file."""
-
-
-class State(NamedTuple):
-    """How far samples have come.
-
-    Attributes:
-        drawn: images that are written, or known not to be finite.
-        not_finite: numbers of the latter, ascending.
-    """
-
-    drawn: int
-    not_finite: tuple[int, ...]
-
-
-class Account:
-    """What is known of samples that are, or are to be, on the disk.
-
-    Args:
-        path: JSON.
-        facts: what tells these samples from others, JSON-ready.
-        of: the samples' file or folder: there must be none if there is no account.
-        free: facts that may have changed since.
-        replace: other samples may be there: they are to be overwritten.
-
-    Attributes:
-        held: the facts that were found, or None.
-        state: how far the samples have come.
-        of_others: whether what was found are other samples, which ``replace`` allows.
-
-    Raises:
-        UserError: there are other samples, or the account is damaged.
-    """
-
-    def __init__(
-        self, path: Path, facts: dict[str, Any], of: Path, free: Sequence[str] = (), replace: bool = False
-    ) -> None:
-        self.path, self.facts = path, facts
-        self.held: dict[str, Any] | None = None
-        self.state = State(0, ())
-        self.of_others = False
-        if path.exists():
-            self.held, self.state = _read(path)
-            different = [key for key in facts if key not in free and self.held.get(key) != facts[key]]
-            if different and not replace:
-                raise UserError(f"{of} holds samples {_told_apart(self.held, facts, different)}: choose output=...")
-            if different:
-                self.of_others, self.state = True, State(0, ())
-        elif of.is_file() or (of.is_dir() and any(of.iterdir())):
-            raise UserError(f"{of} is there already, and no {path.name} tells what it holds: choose output=...")
-
-    def write(self) -> None:
-        """Writes the facts and the state."""
-        state = {"drawn": self.state.drawn, "not_finite": list(self.state.not_finite)}
-        text = json.dumps({"format_version": FORMAT, **self.facts, **state}, indent=1, allow_nan=False)
-        write_durably(self.path, lambda file: file.write(text.encode()))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], State]:
-    try:
-        facts = json.loads(path.read_text())
-        version = facts.pop("format_version")
-        state = State(int(facts.pop("drawn")), tuple(int(number) for number in facts.pop("not_finite")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}): choose output=..., or delete what it describes") from error
-    if version != FORMAT:
-        raise UserError(f"{path} was written by another version of glow_app: choose output=...")
-    return facts, state
-
-
-def _told_apart(held: dict[str, Any], facts: dict[str, Any], different: Sequence[str]) -> str:
-    if "model" in different:
-        return "of another model"
-    return "with " + ", ".join(f"{key}={_shown(held.get(key))}, not {_shown(facts[key])}" for key in different)
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":")).strip('"')
-
-
-@contextmanager
-def written_alone(path: Path) -> Iterator[None]:
-    """Inside, no other process writes the samples whose file or folder is ``path``.
-
-    The lock goes with its process, however that ends; a lock file that a killed process left is in nobody's way.
-
-    Raises:
-        UserError: another process writes them, or the disk refuses.
-    """
-    lock_path = path.with_name(f".{path.name}.lock")
-    file = _locked(lock_path, path)
-    try:
-        yield
-    finally:
-        # Before it is unlocked: what is deleted is this process's own.
-        with suppress(OSError):
-            lock_path.unlink()
-        file.close()
-
-
-def _locked(lock_path: Path, path: Path) -> BinaryIO:
-    with _writing(lock_path):
-        lock_path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with ExitStack() as opened:
-                file = opened.enter_context(open(lock_path, "wb"))
-                if not lock(file):
-                    raise UserError(f"another glow-sample is writing {path}: wait for it, or choose output=...")
-                # Not if the one that had it has deleted it since it was opened here: then it locks nothing.
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(file.fileno()), os.stat(lock_path)):
-                        opened.pop_all()
-                        return file
 
 
 class SampleFiles(Protocol):
@@ -253,7 +135,7 @@ class NpzFile:
         first, n = self.account.facts["first"], self.account.facts["n"]
         if self.path.exists() and self.account.state.drawn == n:
             return range(0)
-        with _writing(self._partial):
+        with writing(self._partial):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.touch()
             if self._partial.stat().st_size < self._bytes_kept:
@@ -265,7 +147,7 @@ class NpzFile:
 
     def add(self, batch: Samples) -> None:
         pixels = batch.images[batch.finite].permute(0, 2, 3, 1).contiguous().numpy()
-        with _writing(self._partial), open(self._partial, "ab") as file:
+        with writing(self._partial), open(self._partial, "ab") as file:
             file.write(pixels.data)
         drawn, not_finite = self.account.state
         self.account.state = State(drawn + len(batch.numbers), (*not_finite, *batch.not_finite))
@@ -273,7 +155,7 @@ class NpzFile:
             self.flush()
 
     def flush(self) -> None:
-        with _writing(self._partial), open(self._partial, "ab") as file:
+        with writing(self._partial), open(self._partial, "ab") as file:
             os.fsync(file.fileno())
         self.account.write()
         self._flushed = time.monotonic()
@@ -311,7 +193,7 @@ def _write_png(image: Tensor, path: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(content, format="PNG")
     temporary = path.with_name(f".{path.name}.part")
-    with _writing(path):
+    with writing(path):
         temporary.write_bytes(content.getbuffer())
         os.replace(temporary, path)
 
@@ -324,12 +206,3 @@ def _is_whole(path: Path) -> bool:
             return file.read() == PNG_END
     except OSError:
         return False
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turns what a disk refuses into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error

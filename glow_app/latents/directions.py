@@ -1,21 +1,7 @@
 """Attribute vectors: where to move the latents of an image for more of an attribute.
 
-Three methods, all from the same :class:`~glow_app.latents.moments.Moments`, with D the difference between the mean
-latents of images with and without the attribute:
-
-``mean_difference``
-    D itself. Kingma & Dhariwal 2018, sec. 6.3.
-``balanced``
-    Along the attribute's coefficient in the least-squares regression of the latents on all attributes together. That
-    is a difference of weighted means whose weights are balanced in every other attribute (Frisch & Waugh 1933), so that
-    what merely occurs together with the attribute does not leak into its direction. Attributes that (nearly) exclude
-    it, such as another colour of the hair, are not held fixed: there would be nothing left to change.
-``discriminant``
-    Along ``S^-1 D`` with S the covariance of the latents in the subspace of the coarsest levels, shrunk towards a
-    multiple of I (OAS: Chen et al. 2010, "Shrinkage algorithms for MMSE covariance estimation"): Fisher's discriminant.
-    The covariance is the total one; that within the classes gives the same direction.
-
-Amount 1 is the distance between the two class means: it adds ``gain v`` with ``v = u (u . D)``, u the unit vector. With
+Amount 1 is the distance between the two class means: it adds ``gain v`` with ``v = u (u . D)``, u the unit vector and D
+the difference between the mean latents of images with and without the attribute. With
 gain 1 that is the distance in the latents, along the direction; :mod:`glow_app.evaluation.calibration` measures the
 gain with which it is the distance in what one sees.
 """
@@ -35,20 +21,11 @@ from torch import Tensor
 from glow_app.artifacts.hub import local
 from glow_app.data.formats.tables import attribute_column
 from glow_app.errors import UserError
-from glow_app.latents.moments import Moments, flat, unflat
+from glow_app.latents.moments import flat, unflat
 from glow_app.runtime.atomic import write_durably
 
 FORMAT = 1
 VECTORS, ACCOUNT = "directions.safetensors", "directions.json"
-
-FEWEST = 5
-"""Images with, and images without, an attribute that it takes to say anything about it."""
-
-RIDGE = 1e-4
-"""Added to the attributes' covariance, relative to its mean diagonal: some attributes nearly follow from others."""
-
-EXCLUSIVE = 0.05
-"""Two attributes exclude each other if they meet in fewer images than this part of what chance would give."""
 
 
 @dataclass(frozen=True)
@@ -161,109 +138,6 @@ def require_levels(levels: Sequence[int], n: int) -> None:
     """Raises a UserError unless these are some of the levels 1 ... n."""
     if not levels or not all(1 <= level <= n for level in levels):
         raise UserError(f"levels={list(levels)}: this model has the levels 1 (finest) to {n}")
-
-
-def from_moments(
-    moments: Moments,
-    names: Sequence[str],
-    latent_shapes: Sequence[tuple[int, int, int]],
-    model: str,
-    account: dict[str, Any],
-    shrinkage: float | None,
-) -> tuple[list[Directions], list[str]]:
-    """The directions of all attributes by all methods.
-
-    Args:
-        moments: of labelled images.
-        names: of the attributes, in the order of ``moments``.
-        latent_shapes: (C, H, W) of each level, finest first.
-        model: digest of the model.
-        account: where the moments come from.
-        shrinkage: of the discriminant's covariance towards a multiple of I, in [0, 1]; None: estimated (OAS).
-
-    Returns:
-        one set of directions per method, and the attributes that are left out because fewer than ``FEWEST`` images
-        have them, or have them not.
-
-    Raises:
-        UserError: nothing is left.
-    """
-    n, total = moments.count, moments.sums["a"].cpu()
-    kept = [i for i in range(len(names)) if min(total[i], n - total[i]) >= FEWEST]
-    left_out = [names[i] for i in range(len(names)) if i not in kept]
-    if not kept:
-        raise UserError(f"none of the attributes has at least {FEWEST} images with it and {FEWEST} without, of {n}")
-    z, az = moments.sums["z"].cpu(), moments.sums["az"].cpu()[kept]
-    positive = total[kept][:, None]
-    with_it, without = az / positive, (z - az) / (n - positive)
-    difference = with_it - without
-
-    details: dict[str, dict[str, Any]] = {"mean_difference": {}, "balanced": {"ridge": RIDGE, "exclusive": EXCLUSIVE}}
-    ways = {
-        "mean_difference": difference,
-        "balanced": balanced(total[kept] / n, moments.sums["aa"].cpu()[kept][:, kept] / n, z / n, az / n),
-    }
-    if moments.n_subspace:
-        first = moments.n_dims - moments.n_subspace
-        mean = z[first:] / n
-        cov = moments.sums["zz"].cpu() / n - mean[:, None] * mean
-        amount = oracle_shrinkage(cov, n) if shrinkage is None else shrinkage
-        shrunk = (1 - amount) * cov
-        shrunk.diagonal().add_(amount * cov.diagonal().mean())
-        ways["discriminant"] = torch.zeros_like(difference)
-        ways["discriminant"][:, first:] = torch.linalg.solve(shrunk, difference[:, first:].T).T
-        details["discriminant"] = {"shrinkage": amount, "levels": moments.subspace_levels}
-
-    counts = {names[i]: {"with": int(total[i]), "without": int(n - total[i])} for i in kept}
-    made = [
-        Directions(
-            names=tuple(names[i] for i in kept),
-            units=(way / way.norm(dim=1, keepdim=True)).float(),
-            without=without.float(),
-            with_it=with_it.float(),
-            gains=torch.ones(len(kept), 2, dtype=torch.float64),
-            latent_shapes=tuple(latent_shapes),
-            method=method,
-            model=model,
-            account={**account, "images": n, "counts": counts, "methods": details},
-        )
-        for method, way in ways.items()
-    ]
-    return made, left_out
-
-
-def balanced(a: Tensor, aa: Tensor, z: Tensor, az: Tensor) -> Tensor:
-    """Each attribute's coefficient in the regression of the latents on it and all attributes that do not exclude it.
-
-    Args:
-        a: float64 (A,), mean of each attribute.
-        aa: float64 (A, A), how often two meet.
-        z: float64 (D,), mean latents.
-        az: float64 (A, D), mean of the products of attributes and latents.
-
-    Returns:
-        float64 (A, D).
-    """
-    a_cov, cross = aa - a[:, None] * a, az - a[:, None] * z
-    ridge = RIDGE * a_cov.diagonal().mean()
-    rows: list[Tensor] = []
-    for i in range(len(a)):
-        held = [j for j in range(len(a)) if j != i and aa[i, j] >= EXCLUSIVE * a[i] * a[j]]
-        inside = [i, *held]
-        first = torch.zeros(len(inside), dtype=torch.float64)
-        first[0] = 1
-        system = a_cov[inside][:, inside] + ridge * torch.eye(len(inside), dtype=torch.float64)
-        rows.append(torch.linalg.solve(system, first) @ cross[inside])
-    return torch.stack(rows)
-
-
-def oracle_shrinkage(cov: Tensor, n: int) -> float:
-    """How far to shrink a covariance of ``n`` samples towards a multiple of I: OAS, Chen et al. 2010, eq. 23."""
-    d = len(cov)
-    trace, square = cov.trace().item(), cov.square().sum().item()
-    above = (1 - 2 / d) * square + trace**2
-    below = (n + 1 - 2 / d) * (square - trace**2 / d)
-    return 1.0 if below <= 0 else min(1.0, above / below)
 
 
 def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = torch.float32) -> None:

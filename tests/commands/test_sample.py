@@ -20,7 +20,7 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.weights import export
 from glow_app.commands import sample as command
 from glow_app.commands.sample import sample
-from glow_app.commands.sample_files import written_alone
+from glow_app.commands.sample_account import written_alone
 from glow_app.config.commands import SampleConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.source import EmptySplit, ImageSource

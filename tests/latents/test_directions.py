@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from glow_app.errors import UserError
-from glow_app.latents.directions import Directions, from_moments, load, oracle_shrinkage, save
+from glow_app.latents.direction_methods import from_moments, oracle_shrinkage
+from glow_app.latents.directions import Directions, load, save
 from glow_app.latents.moments import Moments, flat, subspace, unflat
 
 SHAPES = [(2, 4, 4), (4, 2, 2)]

@@ -11,7 +11,8 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import Batch, InOrder
-from glow_app.latents.directions import FEWEST, Directions, from_moments
+from glow_app.latents.direction_methods import FEWEST, from_moments
+from glow_app.latents.directions import Directions
 from glow_app.latents.interpolation import between
 from glow_app.latents.moments import Moments
 from glow_app.likelihood import dequantize, encoding_noise, quantize
