@@ -22,7 +22,7 @@ class Docstrings(Extension):
         for thing in inside(pkg):
             # What is within a class is left to tests/guards/test_docstrings.py, which knows the classes of torch.
             owner = thing if isinstance(thing, Module) else thing.parent
-            if owner.path in pages and thing.is_public and not thing.is_attribute and not thing.docstring:
+            if owner and owner.path in pages and thing.is_public and not thing.is_attribute and not thing.docstring:
                 log.warning(f"{thing.path} has no docstring")
             if thing.docstring:
                 text = EXAMPLE.sub(lambda match: f"```pycon\n{match[0].rstrip()}\n```\n", thing.docstring.value)
