@@ -1,7 +1,7 @@
-"""Tables of speed and memory for the README, and of what had to hold, from what the benchmarks wrote to ``results/``.
+"""Tables of speed and memory for a guide, and of what had to hold, from what the benchmarks wrote to ``results/``.
 
     python -m benchmarks.summary            # prints them
-    python -m benchmarks.summary --write    # puts them between the marks in README.md and in benchmarks/README.md
+    python -m benchmarks.summary --write    # puts them between the marks in docs/speed.md and in benchmarks/README.md
 
 Nothing is measured here: a test compares both files with the results.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS
 
-README = Path(__file__).parents[1] / "README.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "speed.md"
 DETAILS = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- benchmarks: python -m benchmarks.summary --write -->", "<!-- end of benchmarks -->"
 OURS = "glow_app "
@@ -26,7 +26,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def summary() -> str:
-    """Markdown for the README: time and memory beside the others'."""
+    """Markdown for the guide: time and memory beside the others'."""
     steps, samples, memory = load("train_step"), load("sample"), load("memory")
     parts = [
         f"CPU time on {machine(steps)}, over that of the fastest of the others (1.00): the median of "
@@ -254,9 +254,9 @@ def _with_rule(heads: list[str], lines: list[list[str]]) -> Iterator[list[str]]:
     yield from lines
 
 
-def put_into(readme: str, tables: str) -> str:
-    """The README's text with ``tables`` between the marks."""
-    before, rest = readme.split(BEGIN)
+def put_into(page: str, tables: str) -> str:
+    """The page's text with ``tables`` between the marks."""
+    before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
 
 
@@ -265,7 +265,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--write", action="store_true", help="into both files")
     write = options.parse_args().write
-    for file, tables in ((README, summary()), (DETAILS, details())):
+    for file, tables in ((GUIDE, summary()), (DETAILS, details())):
         if write:
             file.write_text(put_into(file.read_text(), tables))
         else:

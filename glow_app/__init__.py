@@ -1,16 +1,40 @@
 """Glow: a multiscale, invertible image model with exact likelihoods (Kingma & Dhariwal 2018).
 
-``glow_app.load(path)`` gives a trained model; everything else that a person needs hangs on it.
+``glow_app.load(path)`` gives a trained model; everything else that a person needs hangs on it. Public are the names in
+``__all__``: two functions, and modules with all that the API reference has a page of.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from glow_app import artifacts, errors, evaluation, flows, latents, likelihood, model, noise, units
     from glow_app.latents.directions import Directions
     from glow_app.model import Model
 
-__all__ = ["load", "load_directions"]
+__all__ = [
+    "artifacts",
+    "errors",
+    "evaluation",
+    "flows",
+    "latents",
+    "likelihood",
+    "load",
+    "load_directions",
+    "model",
+    "noise",
+    "units",
+]
+
+
+def __getattr__(name: str) -> "ModuleType":
+    # Modules are loaded when they are first named: commands check their options before they load torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
 
 
 def load(path: str | Path, device: str = "cpu") -> "Model":
@@ -35,7 +59,6 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
     Raises:
         UserError: there is no such model, or its files are damaged.
     """
-    # Imported here: commands check their options before they load torch.
     from glow_app.model import load
 
     return load(path, device)

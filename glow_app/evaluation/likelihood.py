@@ -32,6 +32,7 @@ class Likelihood:
 
     @property
     def mean(self) -> float:
+        """The figure that papers report: bits per dimension, the mean over images."""
         return self.per_image.mean().item()
 
     @property

@@ -41,7 +41,7 @@ class Directions:
         with_it: float32 (A, D): mean latents of those with it.
         gains: float64 (A, 2): by how much the distance in the latents is multiplied, for adding and for removing.
         latent_shapes: (C, H, W) of each level, finest first.
-        method: which of :data:`METHODS`.
+        method: which of :data:`glow_app.config.commands.METHODS`.
         model: digest of the model.
         account: where they come from: data, counts, options; JSON-ready.
     """

@@ -1,4 +1,4 @@
-"""The tables in both READMEs are those that the results give."""
+"""The tables in the guide to speed and in the README of the benchmarks are those that the results give."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from benchmarks import summary
 
 
-@pytest.mark.parametrize("file", [summary.README, summary.DETAILS], ids=["README", "benchmarks"])
+@pytest.mark.parametrize("file", [summary.GUIDE, summary.DETAILS], ids=["guide", "benchmarks"])
 def test_the_tables_are_those_of_the_results(file: Path) -> None:
-    tables = summary.summary() if file == summary.README else summary.details()
+    tables = summary.summary() if file == summary.GUIDE else summary.details()
     text = file.read_text()
     assert summary.put_into(text, tables) == text, "run python -m benchmarks.summary --write"
 
