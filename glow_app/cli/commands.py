@@ -7,6 +7,7 @@ waiting for torch.
 import itertools
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,6 @@ from rich.console import Console
 
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
 from glow_app.cli.resume import resumed, runs_like
-from glow_app.cli.retrace import training_command
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.sweep import conclude, interrupted, with_notice
 from glow_app.config.check import check
@@ -41,7 +41,7 @@ from glow_app.config.commands import (
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.rank import place
-from glow_app.training.checkpoints.run_folder import folder_of
+from glow_app.training.checkpoints.run_folder import folder_of, training_command
 
 U = TypeVar("U", bound=OpenConfig)
 
@@ -133,7 +133,8 @@ def _train(composed: DictConfig) -> None:
     # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fit(config, run_folder, checkpoint, console)
+    command = shlex.join(["glow-train", *HydraConfig.get().overrides.task])
+    fit(config, run_folder, checkpoint, console, command)
 
 
 def _estimate(composed: DictConfig, console: Console) -> None:
