@@ -8,7 +8,7 @@ from typing import Any
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import models
 from glow_app.config.check import check_choice, check_ranges, did_you_mean
-from glow_app.config.model import MODEL_SCHEMAS, OF_FIRST_MODELS, ModelConfig
+from glow_app.config.model import MODEL_SCHEMAS, ModelConfig
 from glow_app.errors import UserError
 
 FORMAT = 1
@@ -104,6 +104,5 @@ def read_card(folder: Path) -> tuple[Card, str]:
 
 
 def _model_options(values: dict[str, Any]) -> ModelConfig:
-    values = OF_FIRST_MODELS | values
     check_choice("model.name", str(values["name"]), tuple(MODEL_SCHEMAS))
     return MODEL_SCHEMAS[values["name"]](**values)
