@@ -3,7 +3,7 @@
 Images are uint8 with 256 grey levels; a model sees ``n_bins = 2**n_bits`` of them. Kingma & Dhariwal 2018, sec. 2
 (after Uria et al. 2013 and Theis et al. 2015).
 
-Points in the plane are floats and have no levels: ``n_bits`` is 0, what the model sees is what they are, and
+Points in the plane are floats and have no levels: ``n_bits`` is None, what the model sees is what they are, and
 ``log p_flow(x) - D ln(n_bins)`` is their log-density itself.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glow_app import noise
 from glow_app.flows import Flow
-from glow_app.units import POINTS
+from glow_app.units import Bits, quantization_bits
 
 POINT_TOLERANCE = 1e-4
 """How far from where it was a point may be that counts as come back: float32 is not exact."""
@@ -35,68 +35,68 @@ def encoding_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
     return 0.01 + 0.98 * dequantization_noise(images, seed, positions)
 
 
-def dequantize(images: Tensor, u: Tensor | float, n_bits: int) -> Tensor:
+def dequantize(images: Tensor, u: Tensor | float, n_bits: Bits) -> Tensor:
     """``x = (q + u) / n_bins - 1/2`` with ``q = floor(image / 2**(8 - n_bits))``.
 
     Args:
         images: uint8 (B, C, H, W), or points.
         u: noise in [0, 1), shaped like ``images``; 0.5 gives the centres of the bins.
-        n_bits: 1 ... 8, or 0 for points, which stay where they are.
+        n_bits: 1 ... 8, or None for points, which stay where they are.
 
     Returns:
         (B, C, H, W) in [-1/2, 1/2), in the dtype of ``u`` (float32 for a number).
     """
     dtype = u.dtype if isinstance(u, Tensor) else torch.float32
-    if n_bits == POINTS:
+    if n_bits is None:
         return images.to(dtype)
     bins = images >> (8 - n_bits)
     return (bins.to(dtype) + u) / 2**n_bits - 0.5
 
 
-def quantize(x: Tensor, n_bits: int) -> Tensor:
+def quantize(x: Tensor, n_bits: Bits) -> Tensor:
     """Back to pixels: ``floor((x + 1/2) * n_bins)`` clamped to ``[0, n_bins - 1]``, times ``256 / n_bins``, as uint8.
 
     Args:
         x: finite values (B, C, H, W).
-        n_bits: 1 ... 8, or 0 for points, which stay where they are.
+        n_bits: 1 ... 8, or None for points, which stay where they are.
     """
-    if n_bits == POINTS:
+    if n_bits is None:
         return x
     n_bins = 2**n_bits
     return ((x + 0.5) * n_bins).floor().clamp(0, n_bins - 1).to(torch.uint8) << (8 - n_bits)
 
 
-def seen(images: Tensor, n_bits: int) -> Tensor:
+def seen(images: Tensor, n_bits: Bits) -> Tensor:
     """What a model of ``n_bits`` sees of images, and gives back if its inverse is exact: the upper bits."""
-    return images if n_bits == POINTS else images >> (8 - n_bits) << (8 - n_bits)
+    return images if n_bits is None else images >> (8 - n_bits) << (8 - n_bits)
 
 
-def came_back(x: Tensor, images: Tensor, n_bits: int) -> Tensor:
+def came_back(x: Tensor, images: Tensor, n_bits: Bits) -> Tensor:
     """Whether what the inverse gave, (B, C, H, W), is what the model saw of ``images``, bool (B,).
 
     Every subpixel has to be the same after quantization; points may be off by ``POINT_TOLERANCE``.
     """
-    if n_bits == POINTS:
+    if n_bits is None:
         return ((x - images).abs() <= POINT_TOLERANCE).flatten(1).all(1)
     same = quantize(torch.nan_to_num(x), n_bits) == seen(images, n_bits)
     return same.flatten(1).all(1) & torch.isfinite(x).flatten(1).all(1)
 
 
-def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: int, cond: Tensor | None = None) -> Tensor:
+def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: Bits, cond: Tensor | None = None) -> Tensor:
     """A lower bound on log P(image), in nats: ``log p_flow(x) - D ln(n_bins)``, with one draw ``u`` of the noise.
 
     Args:
         flow: the density of dequantized images.
         images: uint8 (B, C, H, W), or points.
         u: noise in [0, 1), shaped like ``images``, in the dtype of the flow.
-        n_bits: 1 ... 8, or 0 for points: then this is log p itself.
+        n_bits: 1 ... 8, or None for points: then this is log p itself.
         cond: int64 (B,) class labels of a conditional flow.
 
     Returns:
         (B,).
     """
     n_dims = images[0].numel()
-    return flow.log_prob(dequantize(images, u, n_bits), cond) - n_dims * n_bits * math.log(2)
+    return flow.log_prob(dequantize(images, u, n_bits), cond) - n_dims * quantization_bits(n_bits) * math.log(2)
 
 
 def bits_per_dim(log_prob: Tensor, n_dims: int) -> Tensor:

@@ -19,7 +19,7 @@ from glow_app.flows import Flow
 from glow_app.latents import interpolation
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
-from glow_app.units import POINTS
+from glow_app.units import Bits
 
 if TYPE_CHECKING:
     from glow_app.latents.directions import Directions
@@ -82,7 +82,7 @@ class Model:
         return self.card.image_shape
 
     @property
-    def n_bits(self) -> int:
+    def n_bits(self) -> Bits:
         """Bits per subpixel that the model sees."""
         return self.card.n_bits
 
@@ -207,7 +207,7 @@ class Model:
             UserError: a file is not an image.
             ValueError: a tensor has another shape or type.
         """
-        if self.n_bits == POINTS:
+        if self.n_bits is None:
             return torch.as_tensor(images, dtype=torch.float32).reshape(-1, *self.image_shape).to(self.device)
         if isinstance(images, Tensor):
             batch = images if images.dim() == 4 else images[None]

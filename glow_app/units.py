@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-POINTS = 0
-"""``n_bits`` of data that are no images: points, whose coordinates have no levels."""
+Bits = int | None
+"""Bits per subpixel that a model sees, 1 ... 8; None of points, whose coordinates have no levels."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Unit:
     exactly: str
     error: str
 
-    def shape_of(self, image_shape: tuple[int, int, int], n_bits: int) -> str:
+    def shape_of(self, image_shape: tuple[int, int, int], n_bits: Bits) -> str:
         """How large one of the things is, in words."""
         return self.shape.format(*image_shape, n_bits)
 
@@ -63,6 +63,11 @@ POINTS_UNIT = Unit(
 )
 
 
-def unit_of(n_bits: int) -> Unit:
+def unit_of(n_bits: Bits) -> Unit:
     """The unit of models that see so many bits."""
-    return POINTS_UNIT if n_bits == POINTS else PIXELS_UNIT
+    return POINTS_UNIT if n_bits is None else PIXELS_UNIT
+
+
+def quantization_bits(n_bits: Bits) -> int:
+    """Bits per dimension that levels take up: what a density of points does without."""
+    return 0 if n_bits is None else n_bits

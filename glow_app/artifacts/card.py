@@ -8,8 +8,9 @@ from typing import Any
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import models
 from glow_app.config.check import check_choice, check_ranges, did_you_mean
-from glow_app.config.model import MODEL_SCHEMAS, OF_FIRST_MODELS, ModelConfig
+from glow_app.config.model import MODEL_SCHEMAS, ModelConfig
 from glow_app.errors import UserError
+from glow_app.units import Bits
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -22,7 +23,7 @@ class Card:
     Attributes:
         model: the model's options.
         image_shape: (C, H, W).
-        n_bits: bits per subpixel; 0 for points in the plane.
+        n_bits: bits per subpixel; None for points in the plane.
         class_names: of a conditional model, else empty.
         data: the data set's options as it was trained on.
         preprocessing: what happened to the pixels, in words.
@@ -35,7 +36,7 @@ class Card:
 
     model: ModelConfig
     image_shape: tuple[int, int, int]
-    n_bits: int
+    n_bits: Bits
     class_names: tuple[str, ...]
     data: dict[str, Any]
     preprocessing: str
@@ -88,14 +89,16 @@ def read_card(folder: Path) -> tuple[Card, str]:
         digest = str(content.pop("sha256"))
         content["model"] = _model_options(content["model"])
         check_ranges(content["model"], "model.")
+        if content["n_bits"] == 0:  # as cards of points once had it
+            content["n_bits"] = None
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])
         card = Card(**content)
         str(card.data["name"])
         if [type(side) for side in card.image_shape] != [int] * 3 or min(card.image_shape) < 1:
             raise ValueError(f"image_shape is {list(card.image_shape)}, not the three of an image")
-        if card.n_bits not in range(9):
-            raise ValueError(f"n_bits is {card.n_bits!r}, not one of 0 to 8")
+        if card.n_bits is not None and card.n_bits not in range(1, 9):
+            raise ValueError(f"n_bits is {card.n_bits!r}, not one of 1 to 8, nor null for points")
         if not all(isinstance(figure, int | float) for figure in card.metrics.values()):
             raise ValueError("metrics are not numbers")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -104,6 +107,5 @@ def read_card(folder: Path) -> tuple[Card, str]:
 
 
 def _model_options(values: dict[str, Any]) -> ModelConfig:
-    values = OF_FIRST_MODELS | values
     check_choice("model.name", str(values["name"]), tuple(MODEL_SCHEMAS))
     return MODEL_SCHEMAS[values["name"]](**values)

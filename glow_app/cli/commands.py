@@ -7,6 +7,7 @@ waiting for torch.
 import itertools
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,6 @@ from rich.console import Console
 
 from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
 from glow_app.cli.resume import resumed, runs_like
-from glow_app.cli.retrace import training_command
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.sweep import conclude, interrupted, with_notice
 from glow_app.config.check import check
@@ -41,7 +41,7 @@ from glow_app.config.commands import (
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.rank import place
-from glow_app.training.checkpoints.run_folder import folder_of
+from glow_app.training.checkpoints.run_folder import folder_of, training_command
 
 U = TypeVar("U", bound=OpenConfig)
 
@@ -133,7 +133,8 @@ def _train(composed: DictConfig) -> None:
     # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fit(config, run_folder, checkpoint, console)
+    command = shlex.join(["glow-train", *HydraConfig.get().overrides.task])
+    fit(config, run_folder, checkpoint, console, command)
 
 
 def _estimate(composed: DictConfig, console: Console) -> None:
@@ -247,7 +248,7 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
         if composed.resume is None:
             found = _new_run_folder(config.name), None
         elif composed.resume == AUTO:
-            found = _continue_or_start(config, composed, console)
+            found = _continue_or_start(config, console)
         else:
             found = _find_run(str(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
@@ -275,7 +276,7 @@ def _new_run_folder(name: str) -> Path:
     return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
-def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
+def _continue_or_start(config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
     """The folder of the newest run like ``config`` that has a checkpoint, and that checkpoint; else where to start.
 
     That is a run that never came to its first checkpoint, or a new one. A sweep's job looks only at its own folder.
@@ -285,7 +286,7 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
 
     new = _new_run_folder(config.name)
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
-    alike = runs_like(config, composed, [new] if sweeps else Path("runs", config.name).glob("*"))
+    alike = runs_like(config, [new] if sweeps else Path("runs", config.name).glob("*"))
     for run_folder in alike:
         if checkpoint := newest_whole(run_folder, console):
             say(console, f"resume=auto goes on from {checkpoint}")

@@ -10,7 +10,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from glow_app.config.check import check
-from glow_app.config.model import OF_FIRST_MODELS
 from glow_app.config.saved import flat, read_config
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
@@ -27,29 +26,6 @@ DECIDING = (*FIXED_IN_A_RUN, "model", "data", "optim", "trainer.precision")
 How long it trains is not among them.
 """
 
-GROUPS = ("model", "optim", "trainer", "logger")
-"""Groups whose options are the same whichever file is chosen; those of models only among models of one name."""
-
-NEWER = ("max_seconds", "checkpoint_minutes", "published", "estimate")
-"""Options outside of groups that the first runs did not have."""
-
-
-def with_newer_options(saved: DictConfig, composed: DictConfig, path: Path) -> DictConfig:
-    """``saved``, with the defaults of those options that are newer than the run."""
-    for group in GROUPS:
-        own = saved.get(group, {})
-        if not isinstance(own, dict | DictConfig):
-            raise UserError(f"{path}: {group} is not a group of options; repair it to resume")
-        if group == "model":
-            own = OF_FIRST_MODELS | OmegaConf.to_container(OmegaConf.create(own))  # type: ignore[operator]
-            if own["name"] != composed.model.name:  # what is chosen now has other options than what was trained
-                saved.model = own
-                continue
-        saved[group] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(composed[group])), own)
-    for key in NEWER:
-        saved[key] = saved.get(key, composed[key])
-    return saved
-
 
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     """The configuration of the run, changed by what the command line says besides ``resume``."""
@@ -61,7 +37,7 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     path = run_folder / "config.yaml"
     if not path.exists():
         raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")
-    saved = with_newer_options(read_config(path), composed, path)
+    saved = read_config(path)
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
@@ -78,12 +54,11 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     return saved
 
 
-def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]) -> list[Path]:
+def runs_like(config: TrainConfig, folders: Iterable[Path]) -> list[Path]:
     """Those of the runs in ``folders`` that compute what ``config`` asks for, newest first.
 
     Args:
         config: what is asked for.
-        composed: the same, as Hydra composed it.
         folders: of runs, in which the newest has the last name.
     """
     alike = []
@@ -91,7 +66,7 @@ def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]
         path = folder / "config.yaml"
         if path.is_file():
             with suppress(UserError):  # not a run, or one of another version
-                saved = check(with_newer_options(read_config(path), composed, path), TrainConfig)
+                saved = check(read_config(path), TrainConfig)
                 if _deciding(saved) == _deciding(config):
                     alike.append(folder)
     return alike

@@ -27,7 +27,7 @@ from glow_app.model import Model, load
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
 from glow_app.runtime.malloc import keep_freed_memory
-from glow_app.units import POINTS
+from glow_app.units import Bits
 
 
 def open_model(config: OpenConfig, path: str | None = None) -> Model:
@@ -37,7 +37,7 @@ def open_model(config: OpenConfig, path: str | None = None) -> Model:
         UserError: there is no such model or no such device, or the model is one of points in the plane.
     """
     model = open_any_model(config, path)
-    if model.n_bits == POINTS:
+    if model.n_bits is None:
         raise UserError(
             f"{config.checkpoint} is a model of points in the plane, and this command is for images: look at it with "
             f"glow-plot2d checkpoint={config.checkpoint}"
@@ -226,7 +226,7 @@ def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
     return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
 
 
-def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: int, what: str, console: Console) -> None:
+def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: Bits, what: str, console: Console) -> None:
     """Says how images come back from their latents, which is what every change to the latents starts from."""
     error = (decoded.cpu().int() - seen(images, n_bits).int()).abs()
     exact = int((error.flatten(1).amax(1) == 0).sum())

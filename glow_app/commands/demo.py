@@ -1,8 +1,11 @@
 """``glow-demo``: the model as a web page on this machine."""
 
 import os
+import signal
+import sys
 import tempfile
 import threading
+from types import FrameType
 
 from rich.console import Console
 
@@ -18,13 +21,14 @@ from glow_app.runtime.console import say
 
 
 def demo(config: DemoConfig, console: Console) -> None:
-    """Serves the page on the loopback interface until Ctrl-C.
+    """Serves the page on the loopback interface until Ctrl-C, or until the process is asked to end.
 
     Raises:
         UserError: gradio is not installed; the model, its directions or the port are not to be had.
     """
     # Before gradio is imported: it tells nobody who uses it, and keeps what it is sent in a place that goes away.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    signal.signal(signal.SIGTERM, _end)  # which would else end it before the folder is removed
     with tempfile.TemporaryDirectory(prefix="glow_demo_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
@@ -38,7 +42,13 @@ def demo(config: DemoConfig, console: Console) -> None:
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
+            pass
+        finally:
             blocks.close(verbose=False)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def open_studio(config: DemoConfig, console: Console) -> Studio:

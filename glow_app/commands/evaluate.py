@@ -22,7 +22,7 @@ from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
-from glow_app.units import POINTS, POINTS_UNIT
+from glow_app.units import POINTS_UNIT, Bits
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
@@ -47,7 +47,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
 
 
 def _require_images_for_pictures(model: Model, config: EvaluateConfig) -> None:
-    if config.worst and model.n_bits == POINTS:
+    if config.worst and model.n_bits is None:
         raise UserError(f"worst={config.worst} makes a picture of images, and the model is of points: leave it out")
 
 
@@ -97,7 +97,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
         return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
-def _codecs(source: ImageSource, indices: Sequence[int], n_bits: int, seed: int) -> dict[str, float]:
+def _codecs(source: ImageSource, indices: Sequence[int], n_bits: Bits, seed: int) -> dict[str, float]:
     if not distributed.is_first():
         return {}
     images = seen(InOrder(source, seed).__getitems__(list(indices)).images, n_bits)

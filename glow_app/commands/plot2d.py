@@ -18,7 +18,6 @@ from glow_app.flows import Flow
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
-from glow_app.units import POINTS
 
 N_MASS = 100_000
 """Samples that tell how much mass lies outside of the square."""
@@ -37,7 +36,7 @@ def plot2d(config: Plot2dConfig, console: Console) -> None:
     """
     distributed.require_one("glow-plot2d")
     model = open_any_model(config)
-    if model.n_bits != POINTS:
+    if model.n_bits is not None:
         raise UserError(f"{config.checkpoint} is a model of images: look at it with glow-sample")
     folder = output_folder(config, model, "plot2d")
     data = open_split(config.data, "test", console)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from glow_app.artifacts.card import Card, model_folder, read_card
-from glow_app.config.model import OF_FIRST_MODELS
 from glow_app.config.saved import flat, read_config
 from glow_app.errors import UserError
 from glow_app.training.loggers import metrics
@@ -64,7 +63,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         UserError: its configuration cannot be read, or it has not validated.
     """
-    options = {f"model.{key}": value for key, value in OF_FIRST_MODELS.items()} | flat(read_config(folder / CONFIG))
+    options = flat(read_config(folder / CONFIG))
     for key in COUNTS:
         if not isinstance(options.get(key), int):
             raise UserError(f"{folder / CONFIG} is not the configuration of a run: {key} is not a whole number")

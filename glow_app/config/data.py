@@ -236,7 +236,7 @@ class PointsConfig(DataConfig):
 
     # What an image has and a point has not: these are no options.
     image_size: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
-    n_bits: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    n_bits: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     flip: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
     shift: ClassVar[float] = 0.0  # pyright: ignore[reportIncompatibleVariableOverride]
     cache: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -238,6 +238,3 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "plane": PlaneConfig,
     "real_nvp": RealNVPConfig,
 }
-
-OF_FIRST_MODELS = {"name": "glow", "anchor_every": 32}
-"""Options that the first models did not have, and what they stood for."""

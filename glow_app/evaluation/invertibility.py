@@ -13,6 +13,7 @@ from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
 from glow_app.likelihood import came_back, dequantize, encoding_noise
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
+from glow_app.units import Bits, quantization_bits
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def reconstruct(
     flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
-    n_bits: int,
+    n_bits: Bits,
     seed: int,
     batch_size: int,
     workers: int = 0,
@@ -50,7 +51,7 @@ def reconstruct(
     for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
         again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
-        error = (again - x).abs().flatten(1).double() * 2**n_bits
+        error = (again - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
         exact = came_back(again, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
     exact, largest, mean = distributed.interleaved(torch.cat([torch.empty(0, 3), *rows])).unbind(1)

@@ -13,6 +13,7 @@ from glow_app.flows import Base, Flow
 from glow_app.likelihood import dequantization_noise, dequantize, log_prob
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
+from glow_app.units import Bits, quantization_bits
 
 DRAW_STRIDE = 2**40
 """Positions between two draws of the noise of one image: more than any data set has images."""
@@ -56,7 +57,7 @@ def measure_likelihood(
     flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
-    n_bits: int,
+    n_bits: Bits,
     seed: int,
     batch_size: int,
     workers: int = 0,
@@ -81,8 +82,9 @@ def measure_likelihood(
     # A process without a share knows no names.
     names = next(filter(None, distributed.gathered(names)))
     bits = distributed.interleaved(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
-    named = {"quantization": torch.full_like(bits[:, 0], n_bits), **dict(zip(names, bits.unbind(1), strict=True))}
-    return Likelihood(bits.sum(1) + n_bits, named)
+    quantization = quantization_bits(n_bits)
+    named = {"quantization": torch.full_like(bits[:, 0], quantization), **dict(zip(names, bits.unbind(1), strict=True))}
+    return Likelihood(bits.sum(1) + quantization, named)
 
 
 @torch.no_grad()
@@ -90,7 +92,7 @@ def importance_bound(
     flow: Flow,
     source: ImageSource,
     indices: Sequence[int],
-    n_bits: int,
+    n_bits: Bits,
     seed: int,
     batch_size: int,
     n_samples: int,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glow_app.data.source import ImageSource
 from glow_app.likelihood import seen
+from glow_app.units import Bits
 
 CHUNK_NUMBERS = 2**22
 """Subpixels of the images that are held in float64 at a time: 32 MiB."""
@@ -35,7 +36,7 @@ def nearest(
     queries: Tensor,
     source: ImageSource,
     k: int,
-    n_bits: int,
+    n_bits: Bits,
     flip: bool,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Neighbours:
@@ -72,7 +73,7 @@ def nearest(
     return best._replace(distances=(best.distances / q.shape[1]).sqrt())
 
 
-def _rows(images: Tensor, n_bits: int) -> Tensor:
+def _rows(images: Tensor, n_bits: Bits) -> Tensor:
     """The grey levels that a model of so many bits knows, as float64 (B, C H W)."""
     return seen(images, n_bits).flatten(1).double()
 

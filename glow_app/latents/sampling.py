@@ -11,6 +11,7 @@ from torch import Tensor
 from glow_app.flows import Flow
 from glow_app.likelihood import quantize
 from glow_app.runtime import distributed
+from glow_app.units import Bits
 
 GROUP = 16
 """Images that are computed together, always so many and always the same ones: those of equal ``number // GROUP``.
@@ -55,7 +56,7 @@ class Sampler:
     """
 
     flow: Flow
-    n_bits: int
+    n_bits: Bits
     temperature: float | Sequence[float]
     seed: int
     label: int | None = None

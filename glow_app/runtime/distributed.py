@@ -149,14 +149,6 @@ def from_first(value: T | None) -> T:
     return gathered(value if rank() == 0 else None)[0]  # type: ignore[return-value]
 
 
-def anywhere(flag: bool) -> bool:
-    """Whether any process raises its flag."""
-    if not dist.is_initialized():
-        return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    return mean(torch.tensor(float(flag), device=device)).item() > 0
-
-
 def mean(value: Tensor) -> Tensor:
     """The mean over all processes of a number that each has."""
     if not dist.is_initialized():

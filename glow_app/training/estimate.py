@@ -14,6 +14,7 @@ from glow_app.config.train import TrainConfig
 from glow_app.data.stream import Batch
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
+from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress, counting, say
 from glow_app.training import report
 from glow_app.training.clock import Clock
@@ -39,7 +40,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
 
     Nothing of what a step costs depends on what an image shows, and loading is left out: from the cache it is faster by
     far than training. So the images are noise of the right shape, and the data need not be there. One process and one
-    device are measured, with its part of the batch.
+    device are measured, with its part of the batch; of several that are started, each works and the first one speaks.
 
     Args:
         config: all options.
@@ -52,9 +53,12 @@ def estimate(config: TrainConfig, console: Console) -> float:
         UserError: there is no such device, or its memory does not suffice.
     """
     where = layout(config.trainer)
+    if not distributed.is_first():
+        console = Console(quiet=True)
     forbid_tf32()
     torch.manual_seed(config.seed)
-    device = torch.device("cuda" if config.trainer.accelerator == "gpu" else "cpu")
+    on_gpu = config.trainer.accelerator == "gpu"
+    device = torch.device("cuda", distributed.local_rank()) if on_gpu else torch.device("cpu")
     shape = (getattr(config.data, "channels", 3), *config.data.size)
     flow = config.model.build(shape, CLASSES)
     for line in report.intent(config, flow, where.world_size):

@@ -19,6 +19,7 @@ from glow_app.training.after_update import figures_are_due
 from glow_app.training.clock import Clock
 from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
 from glow_app.training.optim import clip_gradients, largest_first, learning_rate_factor, make_optimizer
+from glow_app.units import Bits
 
 CHECKED = 16
 """Validation images, the first ones, that are reconstructed."""
@@ -32,7 +33,7 @@ class GlowModule(pl.LightningModule):
 
     Args:
         flow: the model, initialised.
-        n_bits: bits per subpixel; 0 for points.
+        n_bits: bits per subpixel; None for points.
         optim: optimizer and schedule.
         images_per_step: images behind one update, over all devices.
         clock: of the run, by which its learning rate falls.
@@ -49,7 +50,7 @@ class GlowModule(pl.LightningModule):
     def __init__(
         self,
         flow: Flow,
-        n_bits: int,
+        n_bits: Bits,
         optim: OptimConfig,
         images_per_step: int,
         clock: Clock,

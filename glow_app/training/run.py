@@ -76,7 +76,9 @@ class _Run:
         return self.average.averaged(self.module.flow) if self.average else nullcontext()
 
 
-def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console: Console) -> None:
+def fit(
+    config: TrainConfig, run_folder: Path, checkpoint: Path | None, console: Console, command: str | None = None
+) -> None:
     """Trains, leaves everything in ``run_folder``, and says what was reached.
 
     Args:
@@ -84,6 +86,7 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
         run_folder: where the run puts things.
         checkpoint: of the same run, to go on from; None for a new run.
         console: where to write.
+        command: the command line, if there is one.
 
     Raises:
         UserError: something that a person can put right.
@@ -118,15 +121,15 @@ def fit(config: TrainConfig, run_folder: Path, checkpoint: Path | None, console:
     module = _module(flow, config, where, clock)
     run = _Run(config, run_folder, console, train, val, test, module, average, clock)
     with trained_alone(run_folder) if first else nullcontext():
-        _train(run, where, checkpoint, resumed_step)
+        _train(run, where, checkpoint, resumed_step, command)
 
 
-def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int) -> None:
+def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int, command: str | None) -> None:
     """From the first thing that is written to the last."""
     config, console = run.config, run.console
     first = distributed.is_first()
     if first:
-        save_configuration(config, run.folder)
+        save_configuration(config, run.folder, command)
     compile_flow(run.module.flow, config.trainer.compile)
     report.banner(config, run.module.flow, run.train, run.val, run.folder, resumed_step, where.world_size, console)
 

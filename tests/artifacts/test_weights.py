@@ -85,6 +85,14 @@ def test_a_checkpoint_of_training_is_not_an_exported_model(tmp_path: Path) -> No
         load(path)
 
 
+@pytest.mark.parametrize("written", [None, 0])
+def test_points_have_no_bits(exported: tuple[Glow, Card, Path], written: int | None) -> None:
+    """Cards of points once had 0, which is no number of bits."""
+    path = exported[2] / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_bits": written}))
+    assert load(exported[2]).card.n_bits is None
+
+
 def test_damage_is_told(exported: tuple[Glow, Card, Path]) -> None:
     _, card, folder = exported
     weights, text = (folder / "model.safetensors").read_bytes(), (folder / "model.json").read_text()
@@ -94,7 +102,8 @@ def test_damage_is_told(exported: tuple[Glow, Card, Path]) -> None:
             load(folder)
     (folder / "model.safetensors").write_bytes(weights)
     written = json.loads(text)
-    wrong = [{"image_shape": [3, 8]}, {"image_shape": [3, 8, "8"]}, {"n_bits": 9}, {"metrics": {"test": "low"}}]
+    wrong = [{"image_shape": [3, 8]}, {"image_shape": [3, 8, "8"]}, {"metrics": {"test": "low"}}]
+    wrong += [{"n_bits": 9}, {"n_bits": -1}]
     changed = [json.dumps(written | values) for values in wrong]
     for broken in ("{", "[]", '{"format": 1}', text.replace('"width"', '"widht"'), *changed):
         (folder / "model.json").write_text(broken)

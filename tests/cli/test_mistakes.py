@@ -128,9 +128,6 @@ def test_ctrl_c_then_resume(tmp_path: Path) -> None:
     stopped = int(output.split("everything up to step ")[1].split(" of ")[0].replace(",", ""))
 
     resume = f"resume={folder.relative_to(tmp_path)}"
-    # A run that began before these options existed goes on with their defaults.
-    kept = [line for line in (folder / "config.yaml").read_text().splitlines() if not line.startswith("  anchor_every")]
-    (folder / "config.yaml").write_text("\n".join(line for line in kept if not line.startswith("  compile")))
     result = run(tmp_path, resume, f"max_steps={stopped + 4}")
     assert result.returncode == 0, result.stderr
     assert f"resumed   at step {stopped:,}" in result.stdout

@@ -8,6 +8,7 @@ import pytest
 
 from glow_app.cli import train
 from glow_app.training.checkpoints.format import checkpoints_of
+from glow_app.training.checkpoints.run_folder import training_command
 from tests.training.runs import SMALLEST
 
 COMMAND = [*SMALLEST, "name=auto", "resume=auto", "max_steps=4", "data.cache_folder=cache"]
@@ -44,6 +45,9 @@ def test_auto_starts_goes_on_and_ends(
     assert "resume=auto goes on from runs/auto/" in said
     assert checkpoints_of(first)[-1].name == "step_00000006.ckpt"
     assert list(there.iterdir()) == [first]
+    begun, longer = training_command(first).splitlines()  # type: ignore[union-attr]
+    assert begun.startswith("glow-train ") and "name=auto" in begun and begun.endswith("max_steps=4")
+    assert longer.endswith("max_steps=6 logger=csv")
 
 
 def test_auto_leaves_other_runs_alone(

@@ -2,23 +2,16 @@
 
 import io
 import json
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from rich.console import Console
 
 import glow_app
-from glow_app.cli import conf_folder
-from glow_app.cli.retrace import training_command
 from glow_app.commands.export import export
 from glow_app.config.commands import ExportConfig
-from glow_app.config.saved import flat
 from glow_app.errors import UserError
 from glow_app.latents.directions import Directions, save
 from glow_app.model import Model
@@ -133,18 +126,6 @@ def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_p
         told(own, tmp_path / "out")
 
 
-def test_a_configuration_from_elsewhere_tells_nothing_of_this_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("A_SECRET", "abc123")
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train"), resolve=True)
-        assert isinstance(config, dict)
-        for name, known in (("mine", True), ("${oc.env:A_SECRET}", False)):
-            (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"name": name}))
-            assert (training_command(tmp_path) is not None) is known
-
-
 def test_half_the_size(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path / "half", "storage=bf16")
     assert f"glow-evaluate checkpoint={tmp_path / 'half'}" in text
@@ -189,42 +170,3 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
 def test_the_decoder_alone(run: Path, tmp_path: Path) -> None:
     assert "decoder.pt2: " in told(run, tmp_path, "format=torch")
     assert [path.name for path in tmp_path.iterdir()] == ["decoder.pt2"]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["experiment=drawn_faces", "seed=3"],
-        ["experiment=lsun_bedroom64", "data.root=lsun"],
-        ["model=small", "optim.lr=0.0005", "max_steps=7", "temperatures=[0.7]"],
-        [
-            "data=cifar10",
-            "data.root='/data/cifar, mine'",
-            "model=glow",
-            "optim=adamax",
-            "model.n_levels=2",
-            "name=mine",
-        ],
-    ],
-)
-def test_the_command_that_made_it(tmp_path: Path, arguments: list[str]) -> None:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        trained = compose("train", overrides=arguments)
-        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(trained, resolve=True))
-        command = training_command(tmp_path)
-        assert command is not None
-        first, *given = shlex.split(command)
-        assert first == "glow-train"
-        again = compose("train", overrides=given)
-    assert "/data" not in command
-    assert ("experiment=" in command) == any("experiment=" in argument for argument in arguments)
-    assert flat(again) == flat(trained) | ({"data.root": "cifar, mine"} if "data=cifar10" in arguments else {})
-    assert len(given) <= len(arguments)
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    assert training_command(tmp_path) is None
-    for broken in ("a: [", "text", "a: 1"):
-        (tmp_path / "config.yaml").write_text(broken)
-        assert training_command(tmp_path) is None

@@ -20,7 +20,6 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.weights import export
 from glow_app.commands import sample as command
 from glow_app.commands.sample import sample
-from glow_app.commands.sample_account import written_alone
 from glow_app.config.commands import SampleConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.source import EmptySplit, ImageSource
@@ -28,7 +27,7 @@ from glow_app.errors import UserError
 from glow_app.flows import Glow
 from glow_app.latents.sampling import Sampler, Samples
 from glow_app.model import Model
-from tests.commands.using import configure, use
+from tests.commands.using import configure, use, written_elsewhere
 from tests.flows.models import small_glow
 from tests.training.runs import configure as configure_training
 
@@ -210,7 +209,7 @@ def test_a_picture_is_kept_if_there_is_none_to_replace_it(
     ("form", "name"), [("grid", "T0.70_seed0.png"), ("png", "T0.70_seed0"), ("npz", "T0.70_seed0.npz")]
 )
 def test_another_process_writes_there(run: Path, tmp_path: Path, form: str, name: str) -> None:
-    with written_alone(tmp_path / name):
+    with written_elsewhere(tmp_path / name):
         with pytest.raises(UserError, match=rf"another glow-sample is writing {tmp_path / name}: wait for it, or cho"):
             told(run, tmp_path, "n=2", f"format={form}")
         assert files(tmp_path) == [f".{name}.lock"]

@@ -1,7 +1,10 @@
 """The commands that use a trained model, called as the command line calls them, but in this process."""
 
 import io
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +34,21 @@ def use(function: Callable[[Any, Console], None], config: UseConfig) -> str:
     output = io.StringIO()
     function(config, Console(file=output, width=160))
     return output.getvalue()
+
+
+@contextmanager
+def written_elsewhere(path: Path) -> Iterator[None]:
+    """Inside, another process writes samples there."""
+    script = (
+        "import sys; from pathlib import Path; from glow_app.commands.sample_account import written_alone\n"
+        "with written_alone(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        yield
+        other.communicate(timeout=60)
 
 
 def lines(path: Path) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 MODEL = {
-    "n_levels": 1, "n_steps": 1, "width": 4, "coupling": "affine", "permutation": "lu", "scale": "bounded",
-    "border": True, "class_conditional": False, "memory": "plain", "anchor_every": 32,
+    "name": "glow", "n_levels": 1, "n_steps": 1, "width": 4, "coupling": "affine", "permutation": "lu",
+    "scale": "bounded", "border": True, "class_conditional": False, "memory": "plain", "anchor_every": 32,
 }  # fmt: skip
 OPTIONS = {
     "name": "made", "seed": 0, "max_steps": 4, "val_images": 0, "debug": False,

@@ -44,8 +44,6 @@ def test_runs_that_differ_in_their_seed_are_one_variant(tmp_path: Path) -> None:
          ["width=8, adam", "width=4, adamax"]),
         ([("model.lr=1", "optim.lr=2"), ("model.lr=3", "optim.lr=4")],
          ["model.lr=1, optim.lr=2", "model.lr=3, optim.lr=4"]),
-        # The first runs did not say that they are of a Glow.
-        ([(), ("model.name=nice",)], ["glow", "nice"]),
         # Where something was written, and what is told how often, makes no other variant.
         ([("seed=0", "logger.name=wandb", "data.cache_folder=/a"), ("seed=1", "data.cache_folder=/b", "name=other")],
          ["made"]),

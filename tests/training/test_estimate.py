@@ -43,6 +43,18 @@ def test_an_estimate_of_a_run_in_seconds_tells_how_many_images_it_sees(tmp_path:
     assert seen == pytest.approx(600 * per_second, rel=0.1)
 
 
+def test_the_first_of_several_processes_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said: list[str] = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        result = call(tmp_path, "train", "estimate=true", *CUT)
+        assert result.returncode == 0, result.stderr
+        said.append(result.stdout)
+    assert "of each of 2 processes, if they lose nothing" in said[0]
+    assert said[1] == ""
+
+
 def test_an_estimate_of_a_resumed_run_is_refused(tmp_path: Path) -> None:
     result = call(tmp_path, "train", "resume=auto", "estimate=true")
     assert result.returncode == 2

@@ -4,8 +4,9 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,13 +14,25 @@ from typing import TextIO
 
 from omegaconf import OmegaConf
 
-from glow_app.config.train import TrainConfig
+from glow_app.config.train import AUTO, TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.atomic import CannotWrite, write_durably
 from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
 """Says which process trains here; it is locked while that is so, and means nothing when it is not."""
+
+COMMAND = "command.txt"
+"""The command lines that trained the run, each time that they changed an option."""
+
+LONGEST_COMMAND = 1 << 16
+"""Bytes of all of them."""
+
+NOT_OF_THE_MODEL = ("debug", "data.cache", "data.cache_folder", "data.workers")
+"""Keys that say where and how something was done on one machine, and change no weight."""
+
+PLACES = ("data.root", "data.attributes", "resume")
+"""Keys that are paths: of these only the last part is told."""
 
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
 
@@ -64,8 +77,13 @@ def _lock(file: TextIO, run_folder: Path) -> None:
         file.flush()
 
 
-def save_configuration(config: TrainConfig, run_folder: Path) -> None:
-    """Writes ``config.yaml`` and ``versions.json``.
+def save_configuration(config: TrainConfig, run_folder: Path, command: str | None = None) -> None:
+    """Writes ``config.yaml`` and ``versions.json``, and notes the command in ``command.txt``.
+
+    Args:
+        config: all options.
+        run_folder: folder of the run.
+        command: that trains it; None if it was not trained from the command line.
 
     Raises:
         CannotWrite: the disk refuses.
@@ -74,6 +92,53 @@ def save_configuration(config: TrainConfig, run_folder: Path) -> None:
     text = json.dumps(versions(), indent=1)
     write_durably(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
     write_durably(run_folder / "versions.json", lambda file: file.write(text.encode()))
+    if command is not None:
+        _note(command, run_folder / COMMAND)
+
+
+def _note(command: str, path: Path) -> None:
+    """Adds a command to those that trained the run, unless it only resumes it, or a job was queued again."""
+    begun = path.read_text().splitlines() if path.is_file() else []
+    program, *arguments = shlex.split(command)
+    changes = [argument for argument in arguments if _key(argument) != "resume"]
+    known = [[one for one in shlex.split(line) if _key(one) != "resume"] for line in begun]
+    if not begun or (changes and [program, *changes] not in known):
+        text = "\n".join([*begun, command]) + "\n"
+        write_durably(path, lambda file: file.write(text.encode()))
+
+
+def training_command(run_folder: Path) -> str | None:
+    """The ``glow-train ...`` that trained a run, a line for each that changed options; None if that is not known.
+
+    Paths are cut to their last part, and what says where or how it was done on one machine is left out.
+    """
+    path = run_folder / COMMAND
+    try:
+        if not path.is_file() or path.stat().st_size > LONGEST_COMMAND:
+            return None
+        lines = [shlex.split(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError):
+        return None
+    if not lines or not all(line and line[0] == "glow-train" for line in lines):
+        return None
+    return "\n".join(shlex.join([line[0], *_published(line[1:])]) for line in lines)
+
+
+def _published(arguments: Iterable[str]) -> Iterator[str]:
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if _key(argument) in NOT_OF_THE_MODEL or argument == f"resume={AUTO}":
+            continue
+        if _key(argument) in PLACES:
+            quote = value[:1] if value[:1] in ("'", '"') else ""
+            yield f"{key}{equals}{quote}{Path(value.strip(quote or None)).name}{quote}"
+        else:
+            yield argument
+
+
+def _key(argument: str) -> str:
+    """The key of an argument, without what tells Hydra to add or to remove it."""
+    return argument.partition("=")[0].lstrip("+~")
 
 
 def versions() -> dict[str, str]:

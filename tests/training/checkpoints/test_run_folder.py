@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from glow_app.errors import UserError
 from glow_app.training.checkpoints import run_folder
-from glow_app.training.checkpoints.run_folder import LOCK, trained_alone
+from glow_app.training.checkpoints.run_folder import COMMAND, LOCK, save_configuration, trained_alone, training_command
+from tests.training.runs import smallest
 
 HOLD = """
 import os, sys, time
@@ -63,3 +65,41 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(run_folder, "version", version)
     assert run_folder.versions()["glow_app"] == "not installed" and run_folder.versions()["torch"] == "1.0"
+
+
+def test_the_commands_that_trained_a_run(tmp_path: Path) -> None:
+    def noted(*arguments: str) -> str | None:
+        save_configuration(smallest(tmp_path), tmp_path, shlex.join(["glow-train", *arguments]))
+        return training_command(tmp_path)
+
+    first = "glow-train experiment=faces64 'temperatures=[0.7]'"
+    assert noted("experiment=faces64", "temperatures=[0.7]", "resume=auto", "debug=true", "data.workers=2") == first
+    assert noted("experiment=faces64", "temperatures=[0.7]", "resume=auto", "debug=true", "data.workers=2") == first
+    assert noted(f"resume={tmp_path}") == first
+    again = f"{first}\nglow-train resume={tmp_path.name} max_steps=9"
+    assert noted(f"resume={tmp_path}", "max_steps=9") == again
+    assert noted(f"resume={tmp_path}", "max_steps=9") == again
+
+
+@pytest.mark.parametrize(
+    ("argument", "published"),
+    [
+        ("data.root=/home/somebody/faces", "data.root=faces"),
+        ("data.root='/data/cifar, mine'", "data.root='cifar, mine'"),
+        ("data.attributes=/home/somebody/table.csv", "data.attributes=table.csv"),
+        ("+data.cache_folder=/home/somebody/.cache", None),
+        ("data.cache=false", None),
+        ("name=${oc.env:A_SECRET}", "name=${oc.env:A_SECRET}"),
+    ],
+)
+def test_a_command_tells_nothing_of_one_machine(tmp_path: Path, argument: str, published: str | None) -> None:
+    save_configuration(smallest(tmp_path), tmp_path, shlex.join(["glow-train", "data=folder", argument]))
+    told = training_command(tmp_path)
+    assert told == shlex.join(["glow-train", "data=folder", *([] if published is None else [published])])
+
+
+@pytest.mark.parametrize("text", [None, "", "rm -r .\n", "glow-train 'a\n", "\xff", "glow-train a\n\n", "a" * 70_000])
+def test_a_command_that_is_not_known(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / COMMAND).write_text(text, encoding="latin-1")
+    assert training_command(tmp_path) is None
