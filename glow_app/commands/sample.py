@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
 from glow_app import figures
-from glow_app.commands.common import class_number, open_model, open_split_of, output_folder
+from glow_app.commands.common import class_number, open_model, output_folder
+from glow_app.commands.reports.neighbours import show_neighbours
 from glow_app.commands.sample_account import Account, State, written_alone
 from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
 from glow_app.config.commands import SampleConfig
-from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
-from glow_app.evaluation.neighbours import Neighbours, nearest
 from glow_app.latents.sampling import Sampler
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -30,9 +28,6 @@ MOST_IN_ROW = 12
 MOST_ROWS = 24
 """Temperatures that are compared in one picture."""
 MOST_WITH_NEIGHBOURS = 64
-NEIGHBOURS_SHOWN = 16
-"""Samples in the picture of neighbours."""
-N_NEIGHBOURS = 3
 NUMBERS_SHOWN = 10
 """Images that are not finite that are printed; all are in the account."""
 
@@ -271,53 +266,5 @@ def _draw_grid(
     if not config.neighbours:
         return [path]
     shown = [number for number, is_good in zip(numbers, good.tolist(), strict=True) if is_good]
-    _show_neighbours(config, model, images[good], shown, beside, console)
+    show_neighbours(config, model, images[good], shown, beside, console)
     return [path, beside]
-
-
-def _show_neighbours(
-    config: SampleConfig, model: Model, samples: Tensor, numbers: Sequence[int], path: Path, console: Console
-) -> None:
-    train = open_split_of(model, config.data, "train", console)
-    new = _new_images(config, model, len(samples), console)
-    queries = samples if new is None else torch.cat([samples, new[1]])
-    with counting(console, "comparing with training images") as progress:
-        found = nearest(queries, train, N_NEIGHBOURS, model.n_bits, config.data.flip, progress)
-    rms = found.distances[:, 0]
-    of_samples = f"{_median(rms[: len(samples)])} grey levels (RMS, median of {len(samples)} samples)"
-    say(console, f"distance to the nearest of {len(train):,} training images: {of_samples}")
-    if new is None:
-        say(console, f"no new images to compare with: data={config.data.name} has neither a test nor a val split")
-    else:
-        of_new = f"{_median(rms[len(samples) :])} (median of {len(new[1])} images of {new[0]})"
-        say(console, f"the same of new images: {of_new}; a model that copies has samples much nearer than new images")
-    figures.save_png(_neighbours_picture(samples, numbers, found, train), path)
-
-
-def _median(distances: Tensor) -> str:
-    return f"{distances.quantile(0.5).item():.1f}"
-
-
-def _new_images(config: SampleConfig, model: Model, n: int, console: Console) -> tuple[str, Tensor] | None:
-    """Up to ``n`` images, evenly spaced, that the model was not trained on, and the split that they are from."""
-    for split in ("test", "val"):
-        try:
-            source = open_split_of(model, config.data, split, console)
-        except EmptySplit:
-            continue
-        indices = torch.linspace(0, len(source) - 1, min(n, len(source))).long().tolist()
-        return split, source.fetch(indices)
-    return None
-
-
-def _neighbours_picture(samples: Tensor, numbers: Sequence[int], found: Neighbours, train: ImageSource) -> Image.Image:
-    """One row for each of the first samples: the sample, then its nearest training images."""
-    cells: list[Tensor] = []
-    labels: list[str] = []
-    rows = zip(samples[:NEIGHBOURS_SHOWN], numbers, found.distances, found.indices, found.mirrored, strict=False)
-    for image, number, distances, indices, mirrored in rows:
-        near = train.fetch(indices.tolist())
-        cells += [image, *torch.where(mirrored[:, None, None, None], near.flip(3), near)]
-        labels.append(f"{number}: {distances[0]:.1f} away")
-    columns = ["sample", "nearest", "2nd", "3rd"][: 1 + found.indices.shape[1]]
-    return figures.grid(torch.stack(cells), len(columns), row_labels=labels, column_labels=columns)

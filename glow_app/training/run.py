@@ -13,21 +13,19 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.artifacts.card import Card, read_card
 from glow_app.artifacts.weights import export
-from glow_app.build import PRECISIONS, forbid_tf32, open_split
+from glow_app.build import forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
-from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import measure_likelihood
-from glow_app.flows import Flow, initialize
-from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
+from glow_app.training.begin import build_flow, initialize_flow, make_module
 from glow_app.training.checkpoints.callback import Checkpoints
 from glow_app.training.checkpoints.format import read_checkpoint, require_state_of, require_weights_of
 from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone, versions
@@ -48,7 +46,7 @@ from glow_app.training.pictures.density import Portraits
 from glow_app.training.pictures.interpolations import Strips
 from glow_app.training.pictures.samples import SampleGrids
 from glow_app.training.progress import ProgressReport
-from glow_app.training.trainer import Layout, layout, make_trainer, records_steps, validate_every
+from glow_app.training.trainer import Layout, layout, make_trainer, validate_every
 
 GRID = 32
 """Images in a sample grid."""
@@ -110,15 +108,15 @@ def fit(
     if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
         _nothing_left(config, checkpoint, resumed_step, console)
         return
-    flow = _build(config, train)
+    flow = build_flow(config, train)
     if saved is None:
-        _initialize(flow, train, config)
+        initialize_flow(flow, train, config)
     else:
         require_weights_of(flow, saved["state_dict"], str(checkpoint))
         require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    module = _module(flow, config, where, clock)
+    module = make_module(flow, config, where, clock)
     run = _Run(config, run_folder, console, train, val, test, module, average, clock)
     with trained_alone(run_folder) if first else nullcontext():
         _train(run, where, checkpoint, resumed_step, command)
@@ -214,39 +212,6 @@ def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSour
     except EmptySplit as reason:
         say(console, f"{split}: {reason}")
         return None
-
-
-def _build(config: TrainConfig, train: ImageSource) -> Flow:
-    if config.model.class_conditional and train.classes is None:
-        raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
-    # Here and not earlier: a cache that has to be built draws from the same generator.
-    torch.manual_seed(config.seed)
-    return config.model.build(train.image_shape, len(train.class_names))
-
-
-def _initialize(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
-    _, height, width = train.image_shape
-    published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
-    n = min(config.init_images or published, len(train))
-    batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
-    u = dequantization_noise(batch.images, config.seed, batch.positions)
-    try:
-        initialize(flow, dequantize(batch.images, u, config.data.n_bits), batch.labels if flow.n_classes else None)
-    except ValueError as error:
-        raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
-
-
-def _module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) -> GlowModule:
-    return GlowModule(
-        flow,
-        n_bits=config.data.n_bits,
-        optim=config.optim,
-        images_per_step=config.trainer.batch_size * config.trainer.accumulate,
-        clock=clock,
-        seed=config.seed,
-        conditioner_dtype=PRECISIONS[config.trainer.precision],
-        cuda_graph=records_steps(config, where),
-    )
 
 
 def _data_module(run: _Run, where: Layout) -> ImageDataModule:

@@ -17,8 +17,7 @@ from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.flows import Glow
 from glow_app.runtime import distributed
-from glow_app.training import clock
-from glow_app.training import run as runs
+from glow_app.training import begin, clock
 from glow_app.training.after_update import AfterUpdate
 from glow_app.training.clock import Clock
 from glow_app.training.guards.failures import explained
@@ -66,10 +65,10 @@ def trained(folder: Path, overrides: list[str], model: str | None = None) -> dic
     options = ["max_steps=20", "data.cache=false", *overrides]
     config = smallest(folder, *options) if model is None else smallest_of(model, folder, *options)
     source = config.data.open("train")
-    flow = runs._build(config, source)
-    runs._initialize(flow, source, config)
+    flow = begin.build_flow(config, source)
+    begin.initialize_flow(flow, source, config)
     where, recorder = layout(config.trainer), Recorder()
-    module = runs._module(flow.double(), config, where, Clock(20, None))
+    module = begin.make_module(flow.double(), config, where, Clock(20, None))
     data = ImageDataModule(
         source, None, config.trainer.batch_size // where.world_size, 20 * config.trainer.accumulate, config.seed,
         flip=True, shift=0.1, workers=0, val_images=0,

@@ -98,7 +98,7 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
     return (flat @ frame(height, width, kernel).around.T).unflatten(1, (height, width))[None]
 
 
-class Kept(NamedTuple):
+class Saved(NamedTuple):
     """What the gradients need besides the parameters.
 
     Attributes:
@@ -110,10 +110,10 @@ class Kept(NamedTuple):
     scales: list[Tensor]
 
 
-def run(x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Kept]:
+def run(x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Saved]:
     """The answer of :func:`convolutions`, without a graph, and what :func:`differentiate` needs."""
     x = x.contiguous(memory_format=torch.channels_last)
-    kept = Kept([], [])
+    kept = Saved([], [])
     for layer in layers:
         if kept.inputs:
             x = x.relu_()
@@ -124,7 +124,7 @@ def run(x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Kept]:
 
 
 def differentiate(
-    kept: Kept, layers: Sequence[Layer], grad: Tensor, wants_x: bool = True, long_ago: bool = False
+    kept: Saved, layers: Sequence[Layer], grad: Tensor, wants_x: bool = True, long_ago: bool = False
 ) -> tuple[Tensor | None, list[Tensor | None]]:
     """The gradients, given that of the answer.
 
@@ -165,7 +165,7 @@ class _Convolutions(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         saved = ctx.saved_tensors  # asked for once: checkpointing hands them out only once
         n = len(saved) // (2 + len(Layer._fields))
-        kept, layers = Kept(list(saved[:n]), list(saved[n : 2 * n])), _layers(saved[2 * n :])
+        kept, layers = Saved(list(saved[:n]), list(saved[n : 2 * n])), _layers(saved[2 * n :])
         # On a GPU nothing is gained by a look at the numbers.
         grad_x, of_layers = differentiate(kept, layers, grad, ctx.needs_input_grad[0], long_ago=not grad.is_cuda)
         return grad_x, *of_layers

@@ -28,7 +28,7 @@ def _kernels() -> ModuleType | None:
     try:
         from glow_app.flows.fast import triton_kernels
 
-        triton_kernels.taps(torch.zeros(1, 1, 1, 1, device="cuda"), 9, None)
+        triton_kernels.patches(torch.zeros(1, 1, 1, 1, device="cuda"), 9, None)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever it is, everything works without them

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glow_app.flows.fast import matmul
+from glow_app.flows.fast import im2col, matmul
 from glow_app.flows.fast.convolutions import (
     Folded,
     Layer,
@@ -68,14 +68,14 @@ def convolve(x: Tensor, layers: Sequence[Folded]) -> Tensor:
 def multiply(x: Tensor, packed: Packed) -> Tensor:
     """As :func:`convolve`, by products."""
     linear = torch.ops.mkldnn._linear_pointwise.default
-    h = linear(matmul.columns(pixels(x), packed.first.shape[-1]), packed.first, None, "relu", [], None)
+    h = linear(im2col.columns(pixels(x), packed.first.shape[-1]), packed.first, None, "relu", [], None)
     h = linear(h, packed.second, packed.second_bias, "relu", [], None)
     parts = linear(h, packed.last, None, "none", [], None)
-    return channels_first(_added_up(parts, (*pixels(x).shape[:3], packed.last_bias.shape[-1]), packed.last_bias))
+    return channels_first(_col2im(parts, (*pixels(x).shape[:3], packed.last_bias.shape[-1]), packed.last_bias))
 
 
-def _added_up(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
-    """:func:`products.added_up` as a CPU does it fastest: between rows, whose taps lie side by side, then within them.
+def _col2im(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
+    """:func:`im2col.col2im` as a CPU does it fastest: between rows, whose taps lie side by side, then within them.
 
     Args:
         parts: (B H W, 9 C and more), overwritten.

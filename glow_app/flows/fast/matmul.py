@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from glow_app.flows.fast.convolutions import Layer, channels_first, frame, pixels
-from glow_app.flows.fast.device import kernels_for
+from glow_app.flows.fast.im2col import col2im, columns, patches
 from glow_app.flows.pixel_affine import LOGS_FACTOR
 
 ALIGNED = 8
@@ -101,7 +101,7 @@ class _Answer(torch.autograd.Function):
         h2 = torch._addmm_activation(matrices.second_bias, h1, matrices.second.T)
         ctx.save_for_backward(x, h1, h2, *parts)
         shape = (*x.shape[:3], matrices.last_bias.shape[-1])
-        return channels_first(added_up(_product(h2, matrices.last.T), shape, matrices.last_bias))
+        return channels_first(col2im(_product(h2, matrices.last.T), shape, matrices.last_bias))
 
     @staticmethod
     @once_differentiable
@@ -112,7 +112,7 @@ class _Answer(torch.autograd.Function):
         of_last_bias = grad[0] if len(grad) == 1 else grad.sum(0)
         of_last_bias = of_last_bias.flatten(0, 1).sum_to_size(matrices.last_bias.shape)
         # The gradient of what a pixel adds to a neighbour is that of the neighbour.
-        around = taps(grad.to(h2.dtype), len(matrices.last))
+        around = patches(grad.to(h2.dtype), len(matrices.last))
         grad_2 = _through_relu(around @ matrices.last_mirrored, h2)
         of_last_mirrored = around.T @ h2
         of_second_bias = _sum_of_rows(grad_2)
@@ -121,80 +121,8 @@ class _Answer(torch.autograd.Function):
         of_first = grad_1.T @ columns(x, matrices.first.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = channels_first(added_up(_product(grad_1, matrices.first_mirrored), x.shape))
+            grad_x = channels_first(col2im(_product(grad_1, matrices.first_mirrored), x.shape))
         return grad_x, of_first, None, None, of_second, of_second_bias, None, of_last_mirrored, of_last_bias
-
-
-def taps(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
-    """Each pixel's 3x3 surroundings side by side, all channels of one tap after those of another, then ``constant``.
-
-    Args:
-        x: (B, H, W, C).
-        n: columns of the answer.
-        constant: (1, H, W, n - 9 C), the last columns, the same for all images; zeros if None.
-
-    Returns:
-        (B H W, n).
-    """
-    if (kernels := kernels_for(x)) is not None:
-        return kernels.taps(x, n, constant)
-    n_images, height, width, n_channels = x.shape
-    framed = F.pad(x, (0, 0, 1, 1, 1, 1))
-    if torch.compiler.is_compiling():  # which makes one loop of it
-        parts = [framed.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).flatten(3)]
-    else:
-        # Three neighbours in a row lie beside each other.
-        of_rows = framed.flatten(2).unfold(2, 3 * n_channels, n_channels)
-        parts = [of_rows[:, row : row + height] for row in range(3)]
-    if missing := n - 9 * n_channels:
-        constant = x.new_zeros(1, 1, 1, 1) if constant is None else constant
-        parts.append(constant.expand(n_images, height, width, missing))
-    return torch.cat(parts, -1).flatten(0, 2)
-
-
-def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> Tensor:
-    """``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``, and ``bias``.
-
-    Args:
-        parts: (B H W, 9 C and more), as :func:`taps` has them.
-        shape: (B, H, W, C), of the answer.
-        bias: (H * W, C), for each pixel, or (1, C).
-    """
-    if (kernels := kernels_for(parts)) is not None:
-        return kernels.added_up(parts, shape, bias)
-    *_, height, width, n_channels = shape
-    framed = F.pad(parts.unflatten(0, tuple(shape[:3])), (0, 0, 1, 1, 1, 1))[..., : 9 * n_channels]
-    windows = framed.unflatten(3, (3, 3, n_channels)).unfold(1, 3, 1).unfold(2, 3, 1)
-    y = windows.diagonal(0, 3, 6).diagonal(0, 3, 5).sum((4, 5))
-    if bias is None:
-        return y
-    return y + (bias if len(bias) == 1 else bias.view(1, height, width, n_channels))
-
-
-def columns(x: Tensor, n: int) -> Tensor:
-    """What ``first``, if it has ``n`` columns, is multiplied by at each pixel of ``x`` (B, H, W, C): (B H W, n)."""
-    _, height, width, n_channels = x.shape
-    return taps(x, n, _constant(height, width, n - 9 * n_channels, x))
-
-
-_CONSTANTS: dict[tuple[int, int, int, torch.dtype, torch.device], Tensor] = {}
-
-
-def _constant(height: int, width: int, n: int, like: Tensor) -> Tensor:
-    """The last ``n`` columns, equal for all images: surroundings in the border channel, a 1, zeros: (1, H, W, n)."""
-    key = height, width, n, like.dtype, like.device
-    if torch.compiler.is_compiling():
-        return _make_constant(*key)  # what is being traced is not to be kept
-    if key not in _CONSTANTS:
-        with torch.inference_mode(False):  # kept for training, whoever asks first
-            _CONSTANTS[key] = _make_constant(*key)
-    return _CONSTANTS[key]
-
-
-def _make_constant(height: int, width: int, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    inside = torch.zeros(1, height, width, 1, dtype=dtype, device=device)
-    around = frame(height, width, inside).around.view(1, height, width, 9)
-    return torch.cat([around, torch.ones_like(inside), inside.expand(-1, -1, -1, n - 10)], -1)
 
 
 def _sum_of_rows(matrix: Tensor) -> Tensor:
@@ -219,7 +147,7 @@ def _mirrored(taps: Tensor, n_channels: int, dim: int) -> Tensor:
 class _Joint(torch.autograd.Function):
     """The parameters of K conditioners -> their :class:`Matrices`, stacked, and back.
 
-    Kept are the matrices alone. With ``matrix = scale * weight`` a log-scale's gradient is the sum over its row of the
+    Saved are the matrices alone. With ``matrix = scale * weight`` a log-scale's gradient is the sum over its row of the
     matrix times its gradient, and the weights are not needed.
     """
 
@@ -303,7 +231,7 @@ def _kernels(by_tap: Tensor, n_in: int) -> Tensor:
 
 
 def _or_zeros(border: Tensor | None, taps: Tensor) -> Tensor:
-    return taps.new_zeros(*taps.shape[:2], 9) if border is None else border.flatten(2)
+    return taps.new_zeros(*patches.shape[:2], 9) if border is None else border.flatten(2)
 
 
 def _aligned(matrix: Tensor) -> Tensor:

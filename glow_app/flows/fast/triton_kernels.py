@@ -1,7 +1,7 @@
 """What a GPU does between the matrix products of a coupling, as one Triton kernel where torch has several.
 
 The numbers are small, and a GPU would spend more time on coming and going than on them. Every function here is the same
-as a formula in ``flows.products`` or ``flows.coupling``, which says what is computed and is what other devices do.
+as a formula in ``im2col`` or ``coupling`` beside it, which says what is computed and is what other devices do.
 
 Images are (B, H, W, C); a pixel's number counts them row by row, image by image.
 """
@@ -19,25 +19,25 @@ AT_ONCE = 1024
 """Numbers that one program makes."""
 
 
-def taps(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
-    """``products.taps``: (B, H, W, C), of any strides, -> (B H W, n)."""
+def patches(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
+    """``im2col.patches``: (B, H, W, C), of any strides, -> (B H W, n)."""
     n_images, height, width, n_channels = x.shape
     y = x.new_empty(n_images * height * width, n)
     grid, columns, rows = _programs(len(y), n)
     last = y if constant is None else constant
-    _taps[grid](
+    _patches[grid](
         *(x, last, y, len(y), height, width, *x.stride()),
         *(n_channels, n, constant is not None, columns, rows),
     )
     return y
 
 
-def added_up(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
-    """``products.added_up``: (B H W, 9 C and more), each row contiguous -> (B, H, W, C)."""
+def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
+    """``im2col.col2im``: (B H W, 9 C and more), each row contiguous -> (B, H, W, C)."""
     _, height, width, n_channels = shape
     y = parts.new_empty(tuple(shape))
     grid, columns, rows = _programs(len(parts), n_channels)
-    _added_up[grid](
+    _col2im[grid](
         *(parts, parts if bias is None else bias, y, len(parts), height, width, parts.stride(0)),
         *(n_channels, bias is not None, bias is not None and len(bias) > 1, columns, rows),
     )
@@ -106,7 +106,7 @@ def _place(image, i, j, channel, of_image, of_row, of_column, of_channel):
 
 
 @triton.jit
-def _taps(
+def _patches(
     x, constant, y, n_pixels, height, width, of_image, of_row, of_column, of_channel,
     n_channels: tl.constexpr, n: tl.constexpr, has_constant: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip
@@ -126,7 +126,7 @@ def _taps(
 
 
 @triton.jit
-def _added_up(
+def _col2im(
     parts, bias, y, n_pixels, height, width, of_pixel,
     n_channels: tl.constexpr, has_bias: tl.constexpr, by_pixel: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip

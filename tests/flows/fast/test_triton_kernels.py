@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import AffineCoupling
-from glow_app.flows.fast import accelerate, coupling, device, matmul
+from glow_app.flows.fast import accelerate, coupling, device, im2col, matmul
 from glow_app.flows.fast.coupling import SCALE_MAPS
 from tests.flows.fast.test_matmul import assert_near, loss_and_gradients
 from tests.flows.models import small_glow
@@ -30,7 +30,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for user in (matmul, coupling):
+    for user in (im2col, coupling):
         monkeypatch.setattr(user, "kernels_for", lambda x: module)
     return module
 
@@ -47,10 +47,10 @@ def test_taps(kernels: ModuleType, shape: tuple[int, ...], more: int, with_const
     x = scattered(*shape)
     _, height, width, n_channels = shape
     constant = torch.randn(1, height, width, more, dtype=torch.float64) if with_constant and more else None
-    found = kernels.taps(x, 9 * n_channels + more, constant)
+    found = kernels.patches(x, 9 * n_channels + more, constant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matmul, "kernels_for", lambda x: None)
-        assert torch.equal(found, matmul.taps(x, 9 * n_channels + more, constant))
+        patch.setattr(im2col, "kernels_for", lambda x: None)
+        assert torch.equal(found, im2col.patches(x, 9 * n_channels + more, constant))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -60,10 +60,10 @@ def test_added_up(kernels: ModuleType, shape: tuple[int, ...], bias: str) -> Non
     parts = torch.randn(n_images * height * width, 9 * n_channels + 4, dtype=torch.float64)
     rows = {"none": 0, "one": 1, "by pixel": height * width}[bias]
     added = torch.randn(rows, n_channels, dtype=torch.float64) if rows else None
-    found = kernels.added_up(parts, shape, added)
+    found = kernels.col2im(parts, shape, added)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matmul, "kernels_for", lambda x: None)
-        assert (found - matmul.added_up(parts, shape, added)).abs().max() < 1e-13
+        patch.setattr(im2col, "kernels_for", lambda x: None)
+        assert (found - im2col.col2im(parts, shape, added)).abs().max() < 1e-13
 
 
 @pytest.mark.parametrize("scale", SCALE_MAPS)
@@ -126,13 +126,13 @@ def test_they_compile_for_a_gpu(
     monkeypatch.delenv("TRITON_INTERPRET")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     calls: list[tuple[str, tuple[Any, ...]]] = []
-    for name in ("_taps", "_added_up", "_affine", "_affine_gradients"):
+    for name in ("_patches", "_col2im", "_affine", "_affine_gradients"):
         monkeypatch.setattr(kernels, name, _Calls(name, calls))
     x = torch.empty(2, 4, 4, 6, dtype=dtype)
-    kernels.taps(x, 64, torch.empty(1, 4, 4, 10, dtype=dtype))
-    kernels.taps(x.bfloat16(), 54, None)
+    kernels.patches(x, 64, torch.empty(1, 4, 4, 10, dtype=dtype))
+    kernels.patches(x.bfloat16(), 54, None)
     for bias in (None, torch.empty(1, 12, dtype=dtype), torch.empty(16, 12, dtype=dtype)):
-        kernels.added_up(torch.empty(32, 112, dtype=dtype), (2, 4, 4, 12), bias)
+        kernels.col2im(torch.empty(32, 112, dtype=dtype), (2, 4, 4, 12), bias)
     for scale in SCALE_MAPS.values():
         kernels.affine(x, x, torch.empty(2, 4, 4, 12, dtype=dtype), scale.bounded, scale.limit)
         kernels.affine_gradients(x, x, x, torch.empty(2, dtype=dtype), scale.bounded, scale.limit)

@@ -1,0 +1,58 @@
+"""The model with which a run begins: built, initialised, and wrapped to be trained."""
+
+import torch
+
+from glow_app.build import PRECISIONS
+from glow_app.config.train import TrainConfig
+from glow_app.data.source import ImageSource
+from glow_app.data.stream import TrainingStream
+from glow_app.errors import UserError
+from glow_app.flows import Flow, initialize
+from glow_app.likelihood import dequantization_noise, dequantize
+from glow_app.training.clock import Clock
+from glow_app.training.module import GlowModule
+from glow_app.training.trainer import Layout, records_steps
+
+
+def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
+    """A new model for the images of ``train``, whose random parts are a function of the seed.
+
+    Raises:
+        UserError: it is to be conditional, and there are no labels.
+    """
+    if config.model.class_conditional and train.classes is None:
+        raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
+    # Here and not earlier: a cache that has to be built draws from the same generator.
+    torch.manual_seed(config.seed)
+    return config.model.build(train.image_shape, len(train.class_names))
+
+
+def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
+    """Initialises a new model from the first images of the stream: the same ones in every process.
+
+    Raises:
+        UserError: they do not vary.
+    """
+    _, height, width = train.image_shape
+    published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
+    n = min(config.init_images or published, len(train))
+    batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
+    u = dequantization_noise(batch.images, config.seed, batch.positions)
+    try:
+        initialize(flow, dequantize(batch.images, u, config.data.n_bits), batch.labels if flow.n_classes else None)
+    except ValueError as error:
+        raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
+
+
+def make_module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) -> GlowModule:
+    """The module that trains ``flow`` as the options say."""
+    return GlowModule(
+        flow,
+        n_bits=config.data.n_bits,
+        optim=config.optim,
+        images_per_step=config.trainer.batch_size * config.trainer.accumulate,
+        clock=clock,
+        seed=config.seed,
+        conditioner_dtype=PRECISIONS[config.trainer.precision],
+        cuda_graph=records_steps(config, where),
+    )
