@@ -41,9 +41,10 @@ def conclude() -> None:
     console, folder = Console(), _begun[-1]
     print()
     try:
-        from glow_app.commands.compare import compare
+        from glow_app.commands.compare import compare_runs
 
-        compare(CompareConfig(runs=[str(folder)], output=None, debug=False), console)
+        # Of several processes, which have trained each run together, this is the first.
+        compare_runs(CompareConfig(runs=[str(folder)], output=None, debug=False), console)
     except UserError as reason:
         print(f"no comparison: {reason}")
         return

@@ -19,12 +19,21 @@ FOLDER, PICTURE = "compare", "variants.png"
 
 
 def compare(config: CompareConfig, console: Console) -> None:
-    """Prints a table of variants and their differences; leaves ``variants.png``, ``variants.md``, ``variants.json``.
+    """:func:`compare_runs`, in one process.
 
     Raises:
         UserError: a folder holds no run, a run has not validated, or the runs do not compare.
     """
     distributed.require_one("glow-compare")
+    compare_runs(config, console)
+
+
+def compare_runs(config: CompareConfig, console: Console) -> None:
+    """Prints a table of variants and their differences; leaves ``variants.png``, ``variants.md``, ``variants.json``.
+
+    Raises:
+        UserError: a folder holds no run, a run has not validated, or the runs do not compare.
+    """
     if not config.runs:
         raise UserError("runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b")
     named = [Path(name).expanduser() for name in config.runs]

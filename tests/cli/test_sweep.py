@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from glow_app.cli import sweep
+from glow_app.runtime import distributed
+from glow_app.runtime.rank import Place
+from tests.comparison.made_runs import made
 from tests.training.runs import SMALLEST
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
@@ -36,6 +39,21 @@ def test_a_sweep_that_does_not_compare_says_why(
     monkeypatch.setattr(sweep, "_begun", [tmp_path])
     sweep.conclude()
     assert f"no comparison: no run at {tmp_path}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_of_several_processes_compares(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = Place(rank, 2, rank, 2)
+    monkeypatch.setattr(sweep, "place", lambda: several)
+    monkeypatch.setattr(distributed, "place", lambda: several)
+    for number in (0, 1):
+        made(tmp_path / str(number), f"model.width={8 + number}")
+    monkeypatch.setattr(sweep, "_begun", [tmp_path])
+    sweep.conclude()
+    assert ("differ in  model.width\n" in capsys.readouterr().out) == (rank == 0)
+    assert (tmp_path / "compare" / "variants.md").is_file() == (rank == 0)
 
 
 @pytest.mark.slow
