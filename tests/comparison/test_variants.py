@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-from glow_app.figures.bands import Band, apart, limits
 
 from glow_app.comparison.runs import read_run, runs_in
 from glow_app.comparison.variants import Variant, differences, telling, unlike, variants
 from glow_app.errors import UserError
+from glow_app.figures.band_plot import Band, apart, limits
 from tests.comparison.made_runs import made
 
 
