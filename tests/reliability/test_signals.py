@@ -27,7 +27,7 @@ PLACES = {
     "saving": (Place("torch", "save", 1), 5),
     "saving, rotation": (Place("glow_app.training.checkpoints.callback.Checkpoints", "_rotate", 1, after=True), 5),
     "last step": (Place(MODULE, "training_step", 16), 8),
-    "test at the end": (Place("glow_app.training.run", "evaluate", 1), 8),
+    "test at the end": (Place("glow_app.training.run", "measure_likelihood", 1), 8),
 }
 """Where the signal comes, and the step of the checkpoint that it should leave."""
 

@@ -100,7 +100,7 @@ def test_a_run_that_is_killed_in_its_test_trains_no_further(tmp_path: Path, monk
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("glow_app.training.run.evaluate", die)
+        patch.setattr("glow_app.training.run.measure_likelihood", die)
         with pytest.raises(RuntimeError, match="killed"):
             train(config, run)
     output = train(config, *find(run))

@@ -109,7 +109,7 @@ def test_a_run_interrupted_at_its_last_step_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("glow_app.training.run.evaluate", stop)
+        patch.setattr("glow_app.training.run.measure_likelihood", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "run")
     output = train(config, *find(tmp_path / "run"))
