@@ -231,7 +231,7 @@ def _kernels(by_tap: Tensor, n_in: int) -> Tensor:
 
 
 def _or_zeros(border: Tensor | None, taps: Tensor) -> Tensor:
-    return taps.new_zeros(*patches.shape[:2], 9) if border is None else border.flatten(2)
+    return taps.new_zeros(*taps.shape[:2], 9) if border is None else border.flatten(2)
 
 
 def _aligned(matrix: Tensor) -> Tensor:
