@@ -133,7 +133,7 @@ class Flow(nn.Module):
     ) -> Tensor:
         """Images drawn from the model, with latents ``temperature`` times those of the base at every level.
 
-        Image number i is a function of (seed, i): asked for alone or among others, it is the same image.
+        Image number i is a function of (seed, i): drawn alone or among others, it is the same image.
         Kingma & Dhariwal 2018, sec. 6.2 (temperature).
 
         Args:
@@ -152,7 +152,7 @@ class Flow(nn.Module):
     def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
         """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``.
 
-        They are laid out channels_last, and an image's numbers are drawn in the order in which they lie.
+        They are in the memory format channels_last, and an image's numbers are drawn in the order in which they lie.
         """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())

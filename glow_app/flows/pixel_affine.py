@@ -93,7 +93,7 @@ class PixelLinear(Bijection):
 
 def multiply(matrix: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """``matrix @ x + bias`` at every pixel of (B, C, H, W)."""
-    # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless somebody asks for it.
+    # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless it is enabled.
     return F.linear(x.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
 
 

@@ -13,8 +13,8 @@ class MaskedCoupling(Bijection):
     """``z = b x + (1 - b) (x exp(s(b x)) + t(b x))``; log|det| is the sum of ``(1 - b) s``. Dinh et al. 2016, sec. 3.4.
 
     ``s = rescale * tanh(raw)`` with one learned ``rescale`` per channel, the paper's hyperbolic tangent "multiplied by
-    a learned scale" (sec. 4.1); ``t`` is the conditioner's answer as it is. Shift and raw scale are interleaved in the
-    answer's channels.
+    a learned scale" (sec. 4.1); ``t`` is the conditioner's output as it is. Shift and raw scale are interleaved in the
+    output's channels.
 
     Args:
         conditioner: (B, C, H, W) -> (B, 2C, H, W).
@@ -45,13 +45,13 @@ class MaskedCoupling(Bijection):
         """By what ``x`` is multiplied, (B, C, H, W): 1 where the mask is."""
         return self._shift_and_log_scale(self.conditioner(x * self.mask))[1].exp()
 
-    def _transform(self, x: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(answer)
+    def _transform(self, x: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._shift_and_log_scale(output)
         return x * torch.exp(log_scale) + shift, sum_per_sample(log_scale)
 
-    def _shift_and_log_scale(self, answer: Tensor) -> tuple[Tensor, Tensor]:
+    def _shift_and_log_scale(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Both 0 where the mask is."""
-        shift, raw = deinterleave(answer)
+        shift, raw = deinterleave(output)
         changed = 1 - self.mask
         return changed * shift, changed * self.rescale[:, None, None] * torch.tanh(raw)
 

@@ -15,7 +15,7 @@ class Plane(Flow):
     """One level of steps of flow, ActNorm -> 1x1 convolution -> coupling, for points in the plane.
 
     A step is that of :class:`glow_app.flows.glow.Glow`, with two channels and one pixel: the 1x1 convolution is an
-    invertible 2x2 matrix, and the coupling asks an :class:`glow_app.flows.family.vector.MLP` in place of convolutions.
+    invertible 2x2 matrix, and the coupling has an :class:`glow_app.flows.family.vector.MLP` in place of convolutions.
     The log-determinant of all of it is a sum of logarithms of scales, so that ``log_prob`` is exact.
 
     >>> import torch

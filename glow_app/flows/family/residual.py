@@ -20,7 +20,7 @@ class WeightNormConv2d(nn.Module):
         n_in: input channels.
         n_out: output channels.
         kernel_size: 1 or 3.
-        zero: start with gains, and so an answer, of 0.
+        zero: start with gains, and so an output, of 0.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel_size: int, zero: bool = False) -> None:
@@ -68,7 +68,7 @@ class ResidualNet(Network):
 
     Args:
         n_in: channels of what conditions.
-        n_out: channels of the answer.
+        n_out: channels of the output.
         width: hidden channels.
         n_blocks: residual blocks.
         kind: of the normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
@@ -106,6 +106,6 @@ class ResidualNet(Network):
 
 
 def normalised(norm: Bijection, h: Tensor) -> Tensor:
-    """``relu(norm(h))``, normalised in the dtype of the trunk and answered in that of ``h``."""
+    """``relu(norm(h))``, normalised in the dtype of the trunk and returned in that of ``h``."""
     trunk = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
     return F.relu(norm(trunk)[0]).to(h.dtype)

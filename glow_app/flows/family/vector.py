@@ -1,8 +1,8 @@
 """Couplings on vectors: (B, D) as (B, D, 1, 1), images of one pixel with D channels.
 
 So vectors keep the contract of every other bijection, and whatever works on channels works on them: the couplings,
-which here ask an :class:`MLP`, ActNorm, 1x1 convolutions (any invertible matrix, as long as D is small), permutations.
-What halves the image, such as :class:`glow_app.flows.squeeze.Squeeze`, does not. A flow of vectors is
+whose conditioner here is an :class:`MLP`, ActNorm, 1x1 convolutions (any invertible matrix, as long as D is small),
+permutations. What halves the image, such as :class:`glow_app.flows.squeeze.Squeeze`, does not. A flow of vectors is
 
 >>> import torch
 >>> from glow_app.flows import Chain, Flow, initialize, vector_coupling
@@ -34,7 +34,7 @@ class MLP(Network):
 
     Args:
         n_in: numbers of what conditions.
-        n_out: numbers of the answer.
+        n_out: numbers of the output.
         width: of the hidden layers.
         n_hidden: number of hidden layers, each with a ReLU.
         compute_dtype: of the products, see :class:`glow_app.flows.conditioner.Network`.
@@ -108,7 +108,7 @@ class Reordered(Bijection):
 def vector_coupling(
     kind: str, partition: str, number: int, n_dims: int, width: int, n_hidden: int, scale: str = "bounded"
 ) -> Reordered:
-    """A coupling of vectors (B, D, 1, 1) that asks an :class:`MLP`.
+    """A coupling of vectors (B, D, 1, 1) whose conditioner is an :class:`MLP`.
 
     Args:
         kind: ``affine`` or ``additive``.

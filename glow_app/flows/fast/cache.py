@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def parameters_of(*modules: nn.Module) -> list[Tensor]:
-    """Those that the modules hold themselves. For what is asked at every step ``parameters()`` takes too long."""
+    """Those that the modules hold themselves. For what runs at every step ``parameters()`` takes too long."""
     return [parameter for module in modules for parameter in module._parameters.values() if parameter is not None]
 
 

@@ -29,7 +29,7 @@ def output(x: Tensor, owners: list[ScaledConv2d], training: bool, packed: WhileU
     Args:
         x: (B, in, H, W); everything is computed in its dtype.
         owners: of the parameters.
-        training: False where weights may be packed once for many batches, as long as no gradient is asked for.
+        training: False where weights may be packed once for many batches, as long as no gradient is needed.
         packed: where these are kept.
     """
     if training or torch.is_grad_enabled():

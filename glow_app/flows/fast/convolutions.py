@@ -1,4 +1,4 @@
-"""Scaled convolutions with ReLUs in between: the answer and, written out, the gradients.
+"""Scaled convolutions with ReLUs in between: the output and, written out, the gradients.
 
 A layer computes ``y = conv(x, s w) + s (border map + bias)`` with ``s = exp(3 logs)`` per output channel. Autograd
 would find the same gradients; written out they take fewer passes over the activations, which are large: a ReLU's
@@ -44,7 +44,7 @@ def convolutions(x: Tensor, layers: Sequence[Layer]) -> Tensor:
         layers: the parameters.
 
     Returns:
-        (B, out, H, W), laid out channels_last.
+        (B, out, H, W), in the memory format channels_last.
     """
     return cast(Tensor, _Convolutions.apply(x, *(parameter for layer in layers for parameter in layer)))
 
@@ -73,12 +73,12 @@ def fold(layer: Layer, scale: Tensor, height: int, width: int, dtype: torch.dtyp
 
 
 def convolved(x: Tensor, layer: Folded) -> Tensor:
-    """The answer of one layer for ``x``, channels_last, without gradients."""
+    """The output of one layer for ``x``, channels_last, without gradients."""
     padding = layer.weight.shape[-1] // 2
     if layer.bias.dim() == 1:
         return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
     y = F.conv2d(x, layer.weight, padding=padding)
-    # Compiled by torch 2.11, a function whose answer was changed in place has no gradients.
+    # Compiled by torch 2.11, a function whose output was changed in place has no gradients.
     return y + layer.bias if torch.compiler.is_compiling() else y.add_(layer.bias)
 
 
@@ -93,7 +93,7 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (1, out, height, width), zero except along the edge.
     """
-    # Through a permutation, so that the gradient is laid out as the kernel is.
+    # Through a permutation, so that the gradient has the memory format of the kernel.
     flat = kernel.permute(0, 2, 3, 1).flatten(1)
     return (flat @ frame(height, width, kernel).around.T).unflatten(1, (height, width))[None]
 
@@ -111,29 +111,28 @@ class Saved(NamedTuple):
 
 
 def run(x: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Saved]:
-    """The answer of :func:`convolutions`, without a graph, and what :func:`differentiate` needs."""
+    """The output of :func:`convolutions`, without a graph, and what :func:`differentiate` needs."""
     x = x.contiguous(memory_format=torch.channels_last)
-    kept = Saved([], [])
+    saved = Saved([], [])
     for layer in layers:
-        if kept.inputs:
+        if saved.inputs:
             x = x.relu_()
-        kept.inputs.append(x)
-        kept.scales.append(torch.exp(LOGS_FACTOR * layer.logs))
-        x = convolved(x, fold(layer, kept.scales[-1], *x.shape[2:], x.dtype))
-    return x, kept
+        saved.inputs.append(x)
+        saved.scales.append(torch.exp(LOGS_FACTOR * layer.logs))
+        x = convolved(x, fold(layer, saved.scales[-1], *x.shape[2:], x.dtype))
+    return x, saved
 
 
 def differentiate(
-    kept: Saved, layers: Sequence[Layer], grad: Tensor, wants_x: bool = True, long_ago: bool = False
+    saved: Saved, layers: Sequence[Layer], grad: Tensor, wants_x: bool = True
 ) -> tuple[Tensor | None, list[Tensor | None]]:
-    """The gradients, given that of the answer.
+    """The gradients, given that of the output.
 
     Args:
-        kept: by :func:`run`.
+        saved: by :func:`run`.
         layers: that it was given.
-        grad: (B, out, H, W), in the dtype of the answer.
-        wants_x: whether the gradient with respect to ``x`` is asked for.
-        long_ago: whether what was kept has left the processor's cache since.
+        grad: (B, out, H, W), in the dtype of the output.
+        wants_x: whether the gradient with respect to ``x`` is needed.
 
     Returns:
         The gradient with respect to ``x``, and those to the parameters of all layers, in order.
@@ -141,13 +140,11 @@ def differentiate(
     grad = grad.contiguous(memory_format=torch.channels_last)
     of_layers: list[Tensor | None] = []
     for number in range(len(layers) - 1, -1, -1):
-        x = kept.inputs[number]
-        if number and long_ago:
-            grad = _after_a_look(x, grad)
-        grad_x, of_layer = _backpropagate(x, layers[number], kept.scales[number], grad, wants_x or number > 0)
+        x = saved.inputs[number]
+        grad_x, of_layer = _backpropagate(x, layers[number], saved.scales[number], grad, wants_x or number > 0)
         of_layers[:0] = of_layer
         if number:
-            # In place: this gradient is nobody else's.
+            # In place: nothing else holds this gradient.
             torch.ops.aten.threshold_backward.grad_input(grad_x, x, 0, grad_input=grad_x)
         grad = grad_x
     return (grad if wants_x else None), of_layers
@@ -156,18 +153,17 @@ def differentiate(
 class _Convolutions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor | None) -> Tensor:
-        y, kept = run(x, _layers(parameters))
-        ctx.save_for_backward(*kept.inputs, *kept.scales, *parameters)
+        y, saved = run(x, _layers(parameters))
+        ctx.save_for_backward(*saved.inputs, *saved.scales, *parameters)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        saved = ctx.saved_tensors  # asked for once: checkpointing hands them out only once
-        n = len(saved) // (2 + len(Layer._fields))
-        kept, layers = Saved(list(saved[:n]), list(saved[n : 2 * n])), _layers(saved[2 * n :])
-        # On a GPU nothing is gained by a look at the numbers.
-        grad_x, of_layers = differentiate(kept, layers, grad, ctx.needs_input_grad[0], long_ago=not grad.is_cuda)
+        tensors = ctx.saved_tensors  # read once: checkpointing hands them out only once
+        n = len(tensors) // (2 + len(Layer._fields))
+        saved, layers = Saved(list(tensors[:n]), list(tensors[n : 2 * n])), _layers(tensors[2 * n :])
+        grad_x, of_layers = differentiate(saved, layers, grad, ctx.needs_input_grad[0])
         return grad_x, *of_layers
 
 
@@ -188,7 +184,7 @@ def _backpropagate(
     )
     of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
-    # Torch adds up bfloat16 numbers in float32 anyway; asked for a float32 sum, it would copy all of them first.
+    # Torch adds up bfloat16 numbers in float32 anyway; told to sum in float32, it would copy all of them first.
     of_bias = grad.sum((0, 2, 3)).to(scale.dtype).mul_(scale)
     of_border = None
     if layer.border is not None:
@@ -202,23 +198,12 @@ def _backpropagate(
 
 
 def laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
-    """``grad``, laid out as its parameter is: data parallelism would have to copy any other."""
+    """``grad``, in the memory format of its parameter: data parallelism would have to copy any other."""
     return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 
 
-def _after_a_look(x: Tensor, grad: Tensor) -> Tensor:
-    """``grad``, once ``x`` has been brought into the processor's cache.
-
-    A convolution reads in an order that a processor cannot foresee, and waits for each number. One look at them in the
-    order in which they lie takes a fraction of the time.
-    """
-    total = x.sum()
-    # A compiler leaves out what nothing depends on: so that it looks, and looks first, the gradient depends on it.
-    return grad + 0 * total if torch.compiler.is_compiling() else grad
-
-
 def _scaled(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """``s w``. Made again for the gradient rather than kept: kept, it would be a second copy of the model."""
+    """``s w``. Made again for the gradient rather than saved, which would be a second copy of the model."""
     return (weight * scale.view(-1, 1, 1, 1)).to(dtype)
 
 
@@ -245,7 +230,7 @@ def frame(height: int, width: int, like: Tensor) -> Frame:
     if torch.compiler.is_compiling():
         return _make_frame(*key)  # what is being traced is not to be kept
     if key not in _FRAMES:
-        with torch.inference_mode(False):  # kept for training, whoever asks first
+        with torch.inference_mode(False):  # used in training too, whatever needs it first
             _FRAMES[key] = _make_frame(*key)
     return _FRAMES[key]
 
@@ -267,7 +252,7 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """(B, H, W, C) as (B, C, H, W), laid out channels_last."""
+    """(B, H, W, C) as (B, C, H, W), in the memory format channels_last."""
     return x.permute(0, 3, 1, 2)
 
 

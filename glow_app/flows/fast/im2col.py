@@ -20,7 +20,7 @@ def patches(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
 
     Args:
         x: (B, H, W, C).
-        n: columns of the answer.
+        n: columns of the output.
         constant: (1, H, W, n - 9 C), the last columns, the same for all images; zeros if None.
 
     Returns:
@@ -47,7 +47,7 @@ def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> T
 
     Args:
         parts: (B H W, 9 C and more), as :func:`patches` has them.
-        shape: (B, H, W, C), of the answer.
+        shape: (B, H, W, C), of the output.
         bias: (H * W, C), for each pixel, or (1, C).
     """
     if (kernels := kernels_for(parts)) is not None:
@@ -76,7 +76,7 @@ def _constant(height: int, width: int, n: int, like: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return _make_constant(*key)  # what is being traced is not to be kept
     if key not in _CONSTANTS:
-        with torch.inference_mode(False):  # kept for training, whoever asks first
+        with torch.inference_mode(False):  # kept for training, whatever needs it first
             _CONSTANTS[key] = _make_constant(*key)
     return _CONSTANTS[key]
 

@@ -1,9 +1,9 @@
-"""Scaled convolutions of a model at rest, in evaluation: what is made of its parameters is made once.
+"""Scaled convolutions in inference: weights are scaled and packed once, for many batches.
 
-Weights are scaled, and on a CPU laid out as oneDNN reads them: torch lets it do so anew before every convolution, which
-for a few small images takes longer than the products. ReLUs are applied before an answer leaves the registers. A wide
+On a CPU they are packed as oneDNN reads them: torch has it pack them anew before every convolution, which for a few
+small images takes longer than the products. ReLUs are applied before an output leaves the registers. A wide
 conditioner is computed as matrix products over pixels, which run at the machine's full speed: convolutions from or to
-few channels do not. None of this changes an answer by more than rounding.
+few channels do not. None of this changes an output by more than rounding.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ gain."""
 
 
 class Packed(NamedTuple):
-    """Of :class:`glow_app.flows.fast.matmul.Matrices`, what an answer without gradients takes, laid out for oneDNN.
+    """Of :class:`glow_app.flows.fast.matmul.Matrices`, what an output without gradients takes, packed for oneDNN.
 
     Attributes:
         first, second, second_bias, last, last_bias: see there.
@@ -79,7 +79,7 @@ def _col2im(parts: Tensor, shape: Sequence[int], bias: Tensor) -> Tensor:
 
     Args:
         parts: (B H W, 9 C and more), overwritten.
-        shape: (B, H, W, C), of the answer.
+        shape: (B, H, W, C), of the output.
         bias: (H * W, C), or (1, C).
     """
     n_images, height, width, n_channels = shape

@@ -2,11 +2,11 @@
 
 A GPU's convolutions are made for many channels on both sides; these go from few to many and back, for which its matrix
 products are faster. At the first convolution, each pixel's 3x3 surroundings are laid side by side, with those of the
-border channel and a 1 for the bias, and one product gives the answer. At the last one, each pixel first computes what
+border channel and a 1 for the bias, and one product gives the output. At the last one, each pixel first computes what
 it adds to each of its nine neighbours, one product, and the ninths are then added up. What is made on the way is as
 small as the few channels are.
 
-Small operations take a GPU less time than it waits for them: weights are scaled, and laid out, for all K steps of a
+Small operations take a GPU less time than it waits for them: weights are scaled and packed for all K steps of a
 level at once.
 
 Images are (B, H, W, C) here, the order in which the numbers of a channels_last tensor lie.
@@ -68,10 +68,10 @@ def suit(x: Tensor) -> bool:
 
 
 def output(x: Tensor, matrices: Matrices) -> Tensor:
-    """The conditioner's answer to ``x`` (B, n_in, H, W), with products in the dtype of the matrices.
+    """The conditioner's output to ``x`` (B, n_in, H, W), with products in the dtype of the matrices.
 
     Returns:
-        (B, n_out, H, W), in the dtype of ``matrices.last_bias``, laid out channels_last.
+        (B, n_out, H, W), in the dtype of ``matrices.last_bias``, in the memory format channels_last.
     """
     return cast(Tensor, _Answer.apply(x, *matrices))
 
@@ -133,7 +133,7 @@ def _sum_of_rows(matrix: Tensor) -> Tensor:
 
 
 def _through_relu(grad: Tensor, positive: Tensor) -> Tensor:
-    """The gradient where the ReLU's answer is positive; overwrites the one that came in, which is nobody else's."""
+    """The gradient where the ReLU's output is positive; overwrites the incoming one, which nothing else holds."""
     if torch.compiler.is_compiling():
         return torch.where(positive > 0, grad, 0.0)
     return torch.ops.aten.threshold_backward.grad_input(grad, positive, 0, grad_input=grad)
@@ -221,12 +221,12 @@ def _stacked(n: int, parameters: Sequence[Tensor | None]) -> list[Any]:
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
     """``x`` in ``dtype``."""
-    # Compiled by torch 2.11, a function whose answer is a conversion that changes nothing has no gradients.
+    # Compiled by torch 2.11, a function whose output is a conversion that changes nothing has no gradients.
     return x if x.dtype == dtype else x.to(dtype)
 
 
 def _kernels(by_tap: Tensor, n_in: int) -> Tensor:
-    """(K, out, 9 in) as (K, out, in, 3, 3), laid out as weights are: an optimizer would have to copy any other."""
+    """(K, out, 9 in) as (K, out, in, 3, 3), in the memory format of the weights, which an optimizer need not copy."""
     return by_tap.unflatten(2, (3, 3, n_in)).permute(0, 1, 4, 2, 3)
 
 

@@ -44,8 +44,8 @@ def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
     return y
 
 
-def affine(x1: Tensor, x2: Tensor, answer: Tensor, bounded: bool, limit: float) -> tuple[Tensor, Tensor]:
-    """The affine coupling of two halves (B, H, W, C), given the conditioner's answer (B, H, W, 2C), all of any strides.
+def affine(x1: Tensor, x2: Tensor, output: Tensor, bounded: bool, limit: float) -> tuple[Tensor, Tensor]:
+    """The affine coupling of two halves (B, H, W, C), given the conditioner's output (B, H, W, 2C), all of any strides.
 
     Returns:
         ``z`` (B, H, W, 2C) and the log-scale (B, H, W, C).
@@ -55,7 +55,7 @@ def affine(x1: Tensor, x2: Tensor, answer: Tensor, bounded: bool, limit: float) 
     n_pixels = n_images * height * width
     grid, columns, rows = _programs(n_pixels, half)
     _affine[grid](
-        *(x1, x2, answer, z, log_scale, n_pixels, height, width, *x1.stride(), *x2.stride(), *answer.stride()),
+        *(x1, x2, output, z, log_scale, n_pixels, height, width, *x1.stride(), *x2.stride(), *output.stride()),
         *(half, bounded, limit, columns, rows),
     )
     return z, log_scale
@@ -64,7 +64,7 @@ def affine(x1: Tensor, x2: Tensor, answer: Tensor, bounded: bool, limit: float) 
 def affine_gradients(
     z2: Tensor, log_scale: Tensor, grad_z2: Tensor, grad_logdet: Tensor, bounded: bool, limit: float
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of ``x2`` (B, H, W, C) and of the conditioner's answer (B, H, W, 2C).
+    """The gradients of ``x2`` (B, H, W, C) and of the conditioner's output (B, H, W, 2C).
 
     Args:
         z2: the second half of ``z``, as the log-scale and ``grad_z2`` (B, H, W, C), of any strides.
@@ -74,15 +74,15 @@ def affine_gradients(
         bounded, limit: of the scale's map.
     """
     n_images, height, width, half = z2.shape
-    grad_x2, grad_answer = z2.new_empty(z2.shape), z2.new_empty(n_images, height, width, 2 * half)
+    grad_x2, grad_output = z2.new_empty(z2.shape), z2.new_empty(n_images, height, width, 2 * half)
     n_pixels = n_images * height * width
     grid, columns, rows = _programs(n_pixels, half)
     _affine_gradients[grid](
-        *(z2, log_scale, grad_z2, grad_logdet, grad_x2, grad_answer, n_pixels, height, width),
+        *(z2, log_scale, grad_z2, grad_logdet, grad_x2, grad_output, n_pixels, height, width),
         *(*z2.stride(), *log_scale.stride(), *grad_z2.stride(), grad_logdet.stride(0)),
         *(half, bounded, limit, columns, rows),
     )
-    return grad_x2, grad_answer
+    return grad_x2, grad_output
 
 
 def _programs(n_rows: int, n_columns: int) -> tuple[tuple[int], int, int]:
@@ -148,7 +148,7 @@ def _col2im(
 
 @triton.jit
 def _affine(
-    x1, x2, answer, z, log_scale, n_pixels, height, width,
+    x1, x2, output, z, log_scale, n_pixels, height, width,
     x1_image, x1_row, x1_column, x1_channel, x2_image, x2_row, x2_column, x2_channel,
     of_image, of_row, of_column, of_channel,
     half: tl.constexpr, bounded: tl.constexpr, limit: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
@@ -159,8 +159,8 @@ def _affine(
     kept = tl.load(x1 + _place(image, i, j, channel, x1_image, x1_row, x1_column, x1_channel), mask=there, other=0.0)
     moved = tl.load(x2 + _place(image, i, j, channel, x2_image, x2_row, x2_column, x2_channel), mask=there, other=0.0)
     place = _place(image, i, j, 2 * channel, of_image, of_row, of_column, of_channel)
-    shift = tl.load(answer + place, mask=there, other=0.0)
-    raw = tl.load(answer + place + of_channel, mask=there, other=0.0)
+    shift = tl.load(output + place, mask=there, other=0.0)
+    raw = tl.load(output + place + of_channel, mask=there, other=0.0)
     if bounded:
         log_s = 2.0 * limit / (1.0 + tl.exp(raw * (-2.0 / limit))) - limit
     else:
@@ -174,7 +174,7 @@ def _affine(
 
 @triton.jit
 def _affine_gradients(
-    z2, log_scale, grad_z2, grad_logdet, grad_x2, grad_answer, n_pixels, height, width,
+    z2, log_scale, grad_z2, grad_logdet, grad_x2, grad_output, n_pixels, height, width,
     z2_image, z2_row, z2_column, z2_channel, s_image, s_row, s_column, s_channel,
     of_image, of_row, of_column, of_channel, of_logdet,
     half: tl.constexpr, bounded: tl.constexpr, limit: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
@@ -197,5 +197,5 @@ def _affine_gradients(
         of_raw = tl.where(log_s > limit, of_log_s * (1.0 - scale), 0.0)
     tl.store(grad_x2 + number * half + channel, scale * grad, mask=there)
     at = number * (2 * half) + 2 * channel
-    tl.store(grad_answer + at, scale * grad, mask=there)
-    tl.store(grad_answer + at + 1, of_raw, mask=there)
+    tl.store(grad_output + at, scale * grad, mask=there)
+    tl.store(grad_output + at + 1, of_raw, mask=there)
