@@ -16,9 +16,6 @@ from torch.nn import functional as F
 
 from glow_app.flows.pixel_affine import LOGS_FACTOR
 
-GROUPS = 16
-"""With fewer images torch gives a 1x1 convolution on one CPU thread to a library that takes twice as long."""
-
 
 class Layer(NamedTuple):
     """What one convolution learns.
@@ -76,7 +73,7 @@ def convolved(x: Tensor, layer: Folded) -> Tensor:
     """The output of one layer for ``x``, channels_last, without gradients."""
     padding = layer.weight.shape[-1] // 2
     if layer.bias.dim() == 1:
-        return _ungrouped(F.conv2d(_regrouped(x, layer.weight), layer.weight, layer.bias, padding=padding), x)
+        return F.conv2d(x, layer.weight, layer.bias, padding=padding)
     y = F.conv2d(x, layer.weight, padding=padding)
     # Compiled by torch 2.11, a function whose output was changed in place has no gradients.
     return y + layer.bias if torch.compiler.is_compiling() else y.add_(layer.bias)
@@ -180,7 +177,7 @@ def _backpropagate(
     padding = [weight.shape[-1] // 2] * 2
     mask = [wants_x, True, False]
     grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        _regrouped(grad, weight), _regrouped(x, weight), weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
+        grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
     )
     of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
@@ -194,7 +191,7 @@ def _backpropagate(
         of_border = of_border.view(-1, 3, 3, 1).permute(0, 3, 1, 2)
         of_logs += (of_border * layer.border).sum((1, 2, 3))
     of_logs.addcmul_(of_bias, layer.bias).mul_(LOGS_FACTOR)
-    return _ungrouped(grad_x, x) if wants_x else None, (of_weight, of_border, of_bias, of_logs)
+    return grad_x if wants_x else None, (of_weight, of_border, of_bias, of_logs)
 
 
 def laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
@@ -254,21 +251,3 @@ def pixels(x: Tensor) -> Tensor:
 def channels_first(x: Tensor) -> Tensor:
     """(B, H, W, C) as (B, C, H, W), in the memory format channels_last."""
     return x.permute(0, 3, 1, 2)
-
-
-def _regrouped(x: Tensor, weight: Tensor) -> Tensor:
-    """For a 1x1 convolution on a CPU, few images as :data:`GROUPS` rows of pixels; anything else as it is."""
-    n_images, _, height, width = x.shape
-    # A compiler chooses for itself, and an exported model takes any number of images.
-    if torch.compiler.is_compiling() or n_images >= GROUPS or weight.shape[-1] > 1 or x.device.type != "cpu":
-        return x
-    n_pixels = n_images * height * width
-    if n_pixels < 8 * GROUPS or n_pixels % GROUPS:
-        return x
-    return pixels(x).reshape(GROUPS, 1, n_pixels // GROUPS, -1).permute(0, 3, 1, 2)
-
-
-def _ungrouped(y: Tensor, like: Tensor) -> Tensor:
-    """Undoes :func:`_regrouped`: ``y`` with the images, rows and columns of ``like``."""
-    n_images, _, height, width = like.shape
-    return y if y.shape[0] == n_images else pixels(y).reshape(n_images, height, width, -1).permute(0, 3, 1, 2)

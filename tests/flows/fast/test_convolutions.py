@@ -1,7 +1,5 @@
 """Scaled convolutions: the written-out gradients are those of the plain formula, however torch computes it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,15 +9,6 @@ from glow_app.flows import ConvNet, Glow, initialize
 from glow_app.flows.conditioner import ZeroConv2d
 from glow_app.flows.fast import accelerate
 from glow_app.flows.fast.conditioner import FastConvNet, with_gradients
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread is where torch chooses another library for few images."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain(net: ConvNet, x: Tensor) -> Tensor:
@@ -47,7 +36,6 @@ def random_net(border: bool, dtype: torch.dtype) -> FastConvNet:
     return net
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("border", [True, False])
 @pytest.mark.parametrize("shape", [(17, 3, 8, 8), (4, 3, 8, 8), (3, 3, 5, 7), (1, 3, 2, 2), (2, 3, 1, 1), (2, 3, 3, 1)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
