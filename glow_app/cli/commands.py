@@ -248,7 +248,7 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
         if composed.resume is None:
             found = _new_run_folder(config.name), None
         elif composed.resume == AUTO:
-            found = _continue_or_start(config, console)
+            found = _continue_or_start(config, composed, console)
         else:
             found = _find_run(str(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
@@ -276,7 +276,7 @@ def _new_run_folder(name: str) -> Path:
     return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
-def _continue_or_start(config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
+def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
     """The folder of the newest run like ``config`` that has a checkpoint, and that checkpoint; else where to start.
 
     That is a run that never came to its first checkpoint, or a new one. A sweep's job looks only at its own folder.
@@ -286,7 +286,7 @@ def _continue_or_start(config: TrainConfig, console: Console) -> tuple[Path, Pat
 
     new = _new_run_folder(config.name)
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
-    alike = runs_like(config, [new] if sweeps else Path("runs", config.name).glob("*"))
+    alike = runs_like(config, composed, [new] if sweeps else Path("runs", config.name).glob("*"))
     for run_folder in alike:
         if checkpoint := newest_whole(run_folder, console):
             say(console, f"resume=auto goes on from {checkpoint}")

@@ -27,6 +27,24 @@ How long it trains is not among them.
 """
 
 
+def read_options(path: Path, composed: DictConfig) -> DictConfig:
+    """The options of a run, with today's defaults of those that came after it.
+
+    Args:
+        path: of its config.yaml.
+        composed: all options, as Hydra composed them.
+    """
+    saved = read_config(path)
+    for key, default in composed.items():
+        own = saved.setdefault(key, default)
+        if not (isinstance(default, DictConfig) and isinstance(own, DictConfig)):
+            continue
+        # The options of another model or data set are none of this one's.
+        if key not in ("model", "data") or own.get("name") == default.get("name"):
+            saved[key] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(default)), own)
+    return saved
+
+
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     """The configuration of the run, changed by what the command line says besides ``resume``."""
     if not composed.resume or not run_folder.is_dir():
@@ -37,7 +55,7 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     path = run_folder / "config.yaml"
     if not path.exists():
         raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")
-    saved = read_config(path)
+    saved = read_options(path, composed)
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
@@ -54,11 +72,12 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     return saved
 
 
-def runs_like(config: TrainConfig, folders: Iterable[Path]) -> list[Path]:
+def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]) -> list[Path]:
     """Those of the runs in ``folders`` that compute what ``config`` asks for, newest first.
 
     Args:
         config: what is asked for.
+        composed: the same, as Hydra composed it.
         folders: of runs, in which the newest has the last name.
     """
     alike = []
@@ -66,7 +85,7 @@ def runs_like(config: TrainConfig, folders: Iterable[Path]) -> list[Path]:
         path = folder / "config.yaml"
         if path.is_file():
             with suppress(UserError):  # not a run, or one of another version
-                saved = check(read_config(path), TrainConfig)
+                saved = check(read_options(path, composed), TrainConfig)
                 if _deciding(saved) == _deciding(config):
                     alike.append(folder)
     return alike

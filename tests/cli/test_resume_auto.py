@@ -76,3 +76,18 @@ def test_auto_prefers_a_run_with_a_checkpoint_to_a_newer_one_without(
     shutil.rmtree(first)
     assert "starts runs/auto/9999-01-01_00-00-00 again: it had no checkpoint yet" in command(monkeypatch, capsys)[1]
     assert checkpoints_of(later)[-1].name == "step_00000004.ckpt"
+
+
+def test_a_run_from_before_an_option_has_its_default(
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, capsys)[0] == 0
+    (run,) = there.iterdir()
+    path = run / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    newer = ("max_seconds:", "  ema_decay:", "  skip_limit:")
+    path.write_text("".join(line for line in lines if not line.startswith(newer)))
+    assert len(path.read_text().splitlines()) == len(lines) - len(newer)
+    status, said = command(monkeypatch, capsys, "max_steps=6")
+    assert (status, "resume=auto goes on from runs/auto/" in said) == (0, True), said
+    assert checkpoints_of(run)[-1].name == "step_00000006.ckpt"
