@@ -11,8 +11,10 @@ from benchmarks.gpu.findings import card, curve, evaluation, newest
 from benchmarks.gpu.work import Plan, Stage, Work
 
 STEPS_A_SECOND = 50
-"""About, on an H100: 64 images in 17.6 ms, measured, and what a run adds to its steps."""
+"""About: 64 images took 17.6 ms on an H200, and a run adds something to its steps."""
 
+# Not shifted, unlike the paper's run: interpolated images are smoother than those of the test. A small model validates
+# at 3.805 bits/dim without, and at 3.890 with data.shift=0.1, after 80,000 images (model=small optim.lr=2e-3).
 MODEL = (
     "model=glow", "model.scale=bounded", "trainer=gpu", "trainer.batch_size=64", "data.shift=0", "optim.lr=1e-3",
     "optim.warmup_images=32000", "val_images=1000", "data.validation=1000", "temperatures=[0.5,0.6,0.7,0.8,0.9,1.0]",
