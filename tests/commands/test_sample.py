@@ -18,7 +18,7 @@ from torch import Tensor
 from glow_app import load
 from glow_app.artifacts.card import Card
 from glow_app.artifacts.weights import export
-from glow_app.commands import sample as command
+from glow_app.commands.reports import neighbours
 from glow_app.commands.sample import sample
 from glow_app.config.commands import SampleConfig
 from glow_app.config.data import DataConfig
@@ -285,7 +285,7 @@ def test_mistakes(run: Path, tmp_path: Path, arguments: list[str], message: str)
 
 
 def test_neighbours(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = command.open_split_of(
+    train = neighbours.open_split_of(
         load(run), configure("sample", SampleConfig, f"checkpoint={run}").data, "train", Console(quiet=True)
     )
     copies = torch.stack([train[5], train[40].flip(2), *(train[i] for i in range(18))])
@@ -309,7 +309,7 @@ def test_neighbours(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_neighbours_without_new_images(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = command.open_split_of
+    opened = neighbours.open_split_of
 
     def only(*splits: str) -> Callable[..., ImageSource]:
         def open_split_of(model: Model, data: DataConfig, split: str, console: Console) -> ImageSource:
@@ -319,9 +319,9 @@ def test_neighbours_without_new_images(run: Path, tmp_path: Path, monkeypatch: p
 
         return open_split_of
 
-    monkeypatch.setattr(command, "open_split_of", only("train", "val"))
+    monkeypatch.setattr(neighbours, "open_split_of", only("train", "val"))
     assert "(median of 3 images of val)" in told(run, tmp_path, "n=3", "neighbours=true")
-    monkeypatch.setattr(command, "open_split_of", only("train"))
+    monkeypatch.setattr(neighbours, "open_split_of", only("train"))
     text = told(run, tmp_path, "n=3", "neighbours=true")
     assert "no new images to compare with: data=drawn_faces has neither a test nor a val split" in text
 

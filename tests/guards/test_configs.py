@@ -38,7 +38,7 @@ def test_options_say_how_they_are_built(schema: type) -> None:
     if issubclass(schema, DataConfig):
         assert schema.open is not DataConfig.open
     else:
-        assert schema.build is not ModelConfig.build
+        assert schema.plain_flow is not ModelConfig.plain_flow
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(conf_folder()).as_posix())

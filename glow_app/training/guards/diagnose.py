@@ -67,7 +67,7 @@ def _first_not_finite(module: GlowModule, batch: Batch) -> str:
 
     def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
         if not all(torch.isfinite(tensor).all() for tensor in _tensors(output)):
-            found.append(f"{name} ({type(layer).__name__})")
+            found.append(f"{name} ({getattr(layer, 'kind', type(layer).__name__)})")
 
     with _looking_at(module.flow, look):
         module.flow.decompose(x, module.cond(batch.labels))  # layer by layer: nothing is folded into another

@@ -10,7 +10,7 @@ from torch import Tensor
 from glow_app.artifacts.weights import load
 from glow_app.data.stream import Batch
 from glow_app.errors import UserError
-from glow_app.training import run, trainer
+from glow_app.training import begin, trainer
 from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.ema import WeightAverage
 from glow_app.training.fast import cuda_graph as recorded_steps
@@ -51,7 +51,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
 def record_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU."""
     monkeypatch.setattr(recorded_steps, "record", record_on_cpu)
-    monkeypatch.setattr(run, "records_steps", lambda config, where: True)
+    monkeypatch.setattr(begin, "records_steps", lambda config, where: True)
 
 
 @RECORDED
