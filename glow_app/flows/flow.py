@@ -49,7 +49,11 @@ class Flow(nn.Module):
         # uint8: some communication backends refuse bool.
         self.register_buffer("initialized", torch.zeros((), dtype=torch.uint8))
         self._known_to_be_initialized = False
-        self.to(memory_format=torch.channels_last)
+
+    @property
+    def kind(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
 
     @property
     def n_dims(self) -> int:
@@ -80,14 +84,12 @@ class Flow(nn.Module):
         self._check_shape(x)
         latents: list[Tensor] = []
         logdet = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-        # The trunk stays in the parameters' dtype, whatever autocast a caller has switched on.
-        with torch.autocast(x.device.type, enabled=False):
-            for level in self.levels:
-                x, level_logdet = level(x, cond)
-                logdet = logdet + level_logdet
-                if len(latents) < len(self.levels) - 1:
-                    x, latent = x.chunk(2, 1)
-                    latents.append(latent)
+        for level in self.levels:
+            x, level_logdet = level(x, cond)
+            logdet = logdet + level_logdet
+            if len(latents) < len(self.levels) - 1:
+                x, latent = x.chunk(2, 1)
+                latents.append(latent)
         latents.append(x)
         return latents, logdet
 
@@ -97,24 +99,21 @@ class Flow(nn.Module):
         self._check_shape(x)
         latents: list[Tensor] = []
         parts: list[dict[str, Tensor]] = []
-        with torch.autocast(x.device.type, enabled=False):
-            for level in self.levels:
-                x, level_parts = cast(Bijection, level).decompose(x, cond)
-                parts.append(level_parts)
-                if len(parts) < len(self.levels):
-                    x, latent = x.chunk(2, 1)
-                    latents.append(latent)
+        for level in self.levels:
+            x, level_parts = cast(Bijection, level).decompose(x, cond)
+            parts.append(level_parts)
+            if len(parts) < len(self.levels):
+                x, latent = x.chunk(2, 1)
+                latents.append(latent)
         return [*latents, x], parts
 
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
         self.check_initialized()
-        # In the layout that levels compute in, before two in different ones are put together, which is slow.
-        *finer, x = (latent.contiguous(memory_format=torch.channels_last) for latent in latents)
-        with torch.autocast(x.device.type, enabled=False):
-            x = cast(Bijection, self.levels[-1]).inverse(x, cond)
-            for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
-                x = cast(Bijection, level).inverse(torch.cat([x, latent], 1), cond)
+        *finer, x = latents
+        x = cast(Bijection, self.levels[-1]).inverse(x, cond)
+        for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
+            x = cast(Bijection, level).inverse(torch.cat([x, latent], 1), cond)
         return x
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -152,7 +151,7 @@ class Flow(nn.Module):
     def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
         """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``.
 
-        They are in the memory format channels_last, and an image's numbers are drawn in the order in which they lie.
+        An image's numbers are drawn pixel by pixel, all channels of one before those of the next.
         """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())
@@ -168,14 +167,12 @@ class Flow(nn.Module):
         if not self._known_to_be_initialized:
             if not self.initialized.item():
                 raise RuntimeError(
-                    f"this {type(self).__name__} is not initialised: call initialize(flow, images), or load a "
-                    "checkpoint, first"
+                    f"this {self.kind} is not initialised: call initialize(flow, images), or load a checkpoint, first"
                 )
             self._known_to_be_initialized = True
 
     def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; this {type(self).__name__} takes "
-                f"(batch, {', '.join(map(str, self.image_shape))})"
+                f"x has shape {tuple(x.shape)}; this {self.kind} takes (batch, {', '.join(map(str, self.image_shape))})"
             )

@@ -26,7 +26,7 @@ def initialize(flow: Flow, x: Tensor, cond: Tensor | None = None) -> None:
         ValueError: a channel is constant over the batch.
     """
     if flow.initialized.item():
-        raise RuntimeError(f"this {type(flow).__name__} is already initialised")
+        raise RuntimeError(f"this {flow.kind} is already initialised")
     flow._check_shape(x)
     for level in flow.levels:
         # Half of the channels goes on; after the last level nothing does.

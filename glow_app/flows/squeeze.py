@@ -1,6 +1,5 @@
 """Squeeze: space becomes channels."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,9 +14,7 @@ class Squeeze(Bijection):
     """
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        # All that follows is per pixel or a convolution, for which channels_last is the faster layout.
-        z = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        return z, zero_logdet(x)
+        return F.pixel_unshuffle(x, 2), zero_logdet(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        return F.pixel_shuffle(z, 2).contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(z, 2)

@@ -46,10 +46,16 @@ def test_all_of_glow_is_read_in_one_sitting() -> None:
     assert lines(closure(FLOWS / "coupling.py")) <= COUPLING_LINES
 
 
+FOREIGN = (
+    "flows.fast", "autocast", "channels_last", "is_compiling", "is_cuda", "type ==", "type !=", "WhileUnchanged", "mkldnn",
+)  # fmt: skip
+"""Words of devices, precisions, memory formats, compilers and caches."""
+
+
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
 def test_the_mathematics_knows_nothing_of_how_it_runs(path: Path) -> None:
     text = path.read_text()
-    for word in ("flows.fast", "is_compiling", "is_cuda", "type ==", "type !=", "WhileUnchanged", "mkldnn"):
+    for word in FOREIGN:
         assert word not in text, word
 
 

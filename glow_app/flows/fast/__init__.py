@@ -11,11 +11,17 @@ from torch import nn
 from glow_app.flows.bijection import Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.family.nice import Nice
+from glow_app.flows.family.plane import Plane
+from glow_app.flows.family.real_nvp import RealNVP
 from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
 from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
+from glow_app.flows.fast.flow import FastFlow, FastGlow, FastNice, FastPlane, FastRealNVP, FastSqueeze
 from glow_app.flows.fast.glow import FastChain, FastFlowStep
-from glow_app.flows.glow import FlowStep
+from glow_app.flows.flow import Flow
+from glow_app.flows.glow import FlowStep, Glow
+from glow_app.flows.squeeze import Squeeze
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -24,7 +30,13 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     AffineCoupling: FastAffineCoupling,
     Chain: FastChain,
     ConvNet: FastConvNet,
+    Flow: FastFlow,
     FlowStep: FastFlowStep,
+    Glow: FastGlow,
+    Nice: FastNice,
+    Plane: FastPlane,
+    RealNVP: FastRealNVP,
+    Squeeze: FastSqueeze,
     ZeroConv2d: FastZeroConv2d,
 }
 """The plain class of a layer -> the faster one."""

@@ -6,9 +6,32 @@ import pytest
 import torch
 from torch import Tensor
 
-from glow_app.flows import Bijection, Glow, Nice, Plane, RealNVP, initialize
+from glow_app.flows import (
+    ActNorm,
+    Bijection,
+    Chain,
+    Flow,
+    Glow,
+    InvConv1x1,
+    Nice,
+    Plane,
+    RealNVP,
+    initialize,
+    vector_coupling,
+)
 from glow_app.flows.fast import FASTER, accelerate, reference
 from tests.contracts.bijections import BIJECTIONS, Row, perturb
+
+FLOWS = [
+    Flow((5, 1, 1), [Chain([ActNorm(5), InvConv1x1(5), vector_coupling("affine", "halves", 0, 5, 8, 1)])], [(5, 1, 1)]),
+    Glow((3, 8, 8), 2, 2, 8),
+    Nice((1, 4, 4), n_couplings=2, n_hidden=1, width=8),
+    RealNVP((3, 8, 8), n_levels=2, n_blocks=1, width=4),
+    Plane(n_steps=2, width=8),
+]
+"""One of each class of flows."""
+
+FASTER_NAMES = {faster: plain.__name__ for plain, faster in FASTER.items()}
 
 HAVE_FASTER = {
     name: row for name, row in BIJECTIONS.items() if any(type(layer) in FASTER for layer in row.make().modules())
@@ -73,6 +96,7 @@ def test_faster_layers_compute_what_the_plain_ones_state(
 
 def test_a_row_reaches_every_faster_class() -> None:
     reached = {type(layer) for row in HAVE_FASTER.values() for layer in row.make().modules()}
+    reached |= {type(flow) for flow in FLOWS}
     assert reached >= set(FASTER), f"add a row with {set(FASTER) - reached} to tests/contracts/bijections.py"
 
 
@@ -97,17 +121,35 @@ def test_a_whole_glow_agrees(coupling: str, border: bool, permutation: str, memo
         assert (one - other).abs().max() <= 1e-10 * (1 + other.abs().max())
 
 
-@pytest.mark.parametrize(
-    "flow",
-    [
-        Glow((3, 8, 8), 2, 2, 8),
-        Nice((1, 4, 4), n_couplings=2, n_hidden=1, width=8),
-        RealNVP((3, 8, 8), n_levels=2, n_blocks=1, width=4),
-        Plane(n_steps=2, width=8),
-    ],
-    ids=lambda flow: type(flow).__name__,
-)
-def test_states_are_those_of_the_plain_flow(flow: torch.nn.Module) -> None:
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: type(flow).__name__)
+def test_whole_flows_agree(flow: Flow, training: bool) -> None:
+    torch.manual_seed(0)
+    flow = copy.deepcopy(flow).double()
+    x = torch.rand(16, *flow.image_shape, dtype=torch.float64) - 0.5
+    initialize(flow, x)
+    perturb(flow, 0.03)
+    flow.train(training)
+
+    def found() -> list[Tensor]:
+        flow.zero_grad()
+        latents, logdet = flow(x)
+        flow.log_prob(x).mean().backward()
+        gradients = [parameter.grad for parameter in flow.parameters() if parameter.grad is not None]
+        with torch.no_grad():
+            _, parts = flow.decompose(x)
+            decomposed = [part for of_level in parts for part in of_level.values()]
+            return [*latents, logdet, *gradients, *decomposed, flow.inverse(latents)]
+
+    plain = [value.detach().clone() for value in found()]
+    fast = accelerate(flow)
+    assert fast is flow and type(flow) in FASTER.values() and flow.kind == FASTER_NAMES[type(flow)]
+    for one, other in zip(found(), plain, strict=True):
+        assert (one - other).abs().max() <= 1e-10 * (1 + other.abs().max())
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: type(flow).__name__)
+def test_states_are_those_of_the_plain_flow(flow: Flow) -> None:
     names = list(flow.state_dict())
     fast = accelerate(copy.deepcopy(flow))
     assert list(fast.state_dict()) == names

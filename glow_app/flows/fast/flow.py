@@ -1,0 +1,63 @@
+"""Whole flows in one memory format and one precision: channels_last, and no autocast."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.flows.family.nice import Nice
+from glow_app.flows.family.plane import Plane
+from glow_app.flows.family.real_nvp import RealNVP
+from glow_app.flows.fast.faster import Faster
+from glow_app.flows.flow import Flow
+from glow_app.flows.glow import Glow
+from glow_app.flows.squeeze import Squeeze
+
+
+class FastSqueeze(Faster, Squeeze):
+    """A squeeze whose output is channels_last: all that follows is per pixel or a convolution."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, logdet = super().forward(x, cond)
+        return z.contiguous(memory_format=torch.channels_last), logdet
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return super().inverse(z, cond).contiguous(memory_format=torch.channels_last)
+
+
+class FastFlow(Faster, Flow):
+    """A flow with channels_last parameters, whose trunk stays in their dtype whatever autocast a caller has enabled."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x, cond)
+
+    def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().decompose(x, cond)
+
+    def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
+        # Before two of different memory formats are put together, which is slow.
+        latents = [latent.contiguous(memory_format=torch.channels_last) for latent in latents]
+        with torch.autocast(latents[0].device.type, enabled=False):
+            return super().inverse(latents, cond)
+
+
+class FastGlow(FastFlow, Glow):
+    """See :class:`FastFlow`."""
+
+
+class FastNice(FastFlow, Nice):
+    """See :class:`FastFlow`."""
+
+
+class FastPlane(FastFlow, Plane):
+    """See :class:`FastFlow`."""
+
+
+class FastRealNVP(FastFlow, RealNVP):
+    """See :class:`FastFlow`."""
