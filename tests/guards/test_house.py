@@ -47,7 +47,8 @@ def test_all_of_glow_is_read_in_one_sitting() -> None:
 
 
 FOREIGN = (
-    "flows.fast", "autocast", "channels_last", "is_compiling", "is_cuda", "type ==", "type !=", "WhileUnchanged", "mkldnn",
+    "flows.fast", "autocast", "channels_last", "is_compiling", "is_cuda", "type ==", "type !=", "WhileUnchanged",
+    "mkldnn",
 )  # fmt: skip
 """Words of devices, precisions, memory formats, compilers and caches."""
 

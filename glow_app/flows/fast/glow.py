@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from glow_app.flows.bijection import Bijection, Chain, gradients
-from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.fast import matmul
 from glow_app.flows.fast.cache import WhileUnchanged, parameters_of
 from glow_app.flows.fast.conditioner import FastConvNet
+from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
 from glow_app.flows.fast.matmul import Matrices
 from glow_app.flows.fast.pixel_affine import PixelMap, inverse_map, joint_map
@@ -94,9 +94,11 @@ def _joint_matrices(steps: Sequence[FastFlowStep], x: Tensor) -> Sequence[Matric
     """Of the conditioners, where they run on a GPU and are differentiated."""
     if not (torch.is_grad_enabled() and matmul.suit(x)):
         return [None] * len(steps)
-    conditioners = [getattr(step.coupling, "conditioner", None) for step in steps]
-    if not all(isinstance(one, ConvNet) for one in conditioners):
+    couplings = [
+        step.coupling for step in steps if isinstance(step.coupling, FastAffineCoupling | FastAdditiveCoupling)
+    ]
+    nets = [coupling.conditioner for coupling in couplings if isinstance(coupling.conditioner, FastConvNet)]
+    if len(nets) < len(steps):  # one of somebody's own, which takes no matrices
         return [None] * len(steps)
-    nets = cast(list[FastConvNet], conditioners)
     layers = [net.layers() for net in nets]
     return matmul.joint_matrices(layers, *x.shape[2:], dtype=nets[0].compute_dtype or x.dtype).unbind()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from glow_app.data.stream import Batch
-from glow_app.flows import ConvNet, Glow
-from glow_app.flows.fast import accelerate, matmul
+from glow_app.flows import AffineCoupling, ConvNet, Glow
+from glow_app.flows.fast import accelerate, matmul, reference
 from glow_app.training.fast.cuda_graph import RecordedLoss
 from tests.flows.models import small_glow
 
@@ -103,6 +103,27 @@ def test_a_level_prepares_them_for_all_of_its_steps(
     with torch.no_grad():
         glow.log_prob(x)
     assert calls == [2, 2]  # at rest, every conditioner keeps what is made of its weights
+
+
+class OwnCoupling(AffineCoupling):
+    """A subclass, which keeps its class and takes no matrices."""
+
+
+class OwnNet(ConvNet):
+    """The same."""
+
+
+@pytest.mark.parametrize("own", [OwnCoupling, OwnNet])
+def test_layers_of_ones_own_are_left_as_they_are(own: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "suit", lambda x: True)
+    glow = reference(small_glow()).train()
+    for layer in glow.modules():
+        if type(layer) is own.__base__:
+            layer.__class__ = own
+    x = torch.rand(3, *glow.image_shape, dtype=torch.float64) - 0.5
+    plain = loss_and_gradients(glow, x)
+    assert_near(loss_and_gradients(accelerate(glow), x), plain, 1e-10)
+    assert any(type(layer) is own for layer in glow.modules())
 
 
 def loss_and_gradients(glow: Glow, x: Tensor) -> list[Tensor]:
