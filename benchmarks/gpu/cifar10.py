@@ -1,7 +1,7 @@
 """``cifar10``: the paper's model of CIFAR-10, trained for a given time, and bits/dim of all 10,000 test images.
 
 L=3 K=32 width 512, affine, 44.6M parameters; conditioners in bfloat16, steps in a CUDA graph; Adam, whose learning rate
-falls to 0 over the time; averaged weights. 1,000 of the training images are for validation, halfway and at the end.
+falls to 0 over the time; averaged weights. 1,000 of the training images are for validation, five times.
 """
 
 from typing import Any
@@ -10,13 +10,15 @@ from benchmarks.gpu.data import unpack_cifar10
 from benchmarks.gpu.findings import card, curve, evaluation, newest
 from benchmarks.gpu.work import Plan, Stage, Work
 
-STEPS_A_SECOND = 50
-"""About: 64 images took 17.6 ms on an H200, and a run adds something to its steps."""
+STEPS_A_SECOND = 42
+"""On an H200: 21,295 steps of 64 images in 510 seconds, validations included."""
 
 # Not shifted, unlike the paper's run: interpolated images are smoother than those of the test. A small model validates
-# at 3.805 bits/dim without, and at 3.890 with data.shift=0.1, after 80,000 images (model=small optim.lr=2e-3).
+# at 3.805 bits/dim without, and at 3.890 with data.shift=0.1, after 80,000 images (model=small optim.lr=2e-3). Mirrored:
+# without, this model validates at 3.545 after 16 epochs, at the top of its learning rate, and at 3.649 after 28.
 MODEL = (
-    "model=glow", "model.scale=bounded", "trainer=gpu", "trainer.batch_size=64", "data.shift=0", "optim.lr=1e-3",
+    "model=glow", "model.scale=bounded", "trainer=gpu", "trainer.batch_size=64", "data.shift=0", "data.flip=true",
+    "optim.lr=1e-3",
     "optim.warmup_images=32000", "val_images=1000", "data.validation=1000", "temperatures=[0.5,0.6,0.7,0.8,0.9,1.0]",
 )  # fmt: skip
 
@@ -34,11 +36,11 @@ def data(work: Work) -> dict[str, Any]:
 
 def training(work: Work) -> dict[str, Any]:
     """Trains, or goes on; the test at the end is of all test images, in float32."""
-    halfway = 1 + round(work.training * (2 if work.rehearsal else STEPS_A_SECOND) / 2)
+    fifth = 1 + round(work.training * (2 if work.rehearsal else STEPS_A_SECOND) / 5)
     work.command(
         "train", "name=cifar10", "resume=auto", "data=cifar10", f"data.root={work.folder / 'cifar10'}",
         "data.cache=false",  # all of it is in memory
-        *(TINY if work.rehearsal else MODEL), f"max_seconds={work.training}", f"validate_every={halfway}",
+        *(TINY if work.rehearsal else MODEL), f"max_seconds={work.training}", f"validate_every={fifth}",
         "samples_every=1000000", "checkpoint_every=1000000", "checkpoint_minutes=3",
     )  # fmt: skip
     run = newest("runs/cifar10/*", work.folder)
@@ -74,11 +76,11 @@ def weights(work: Work) -> dict[str, Any]:
 
 
 STAGES = (
-    Stage("data", 15, data),
+    Stage("data", 30, data),
     Stage("training", 45, training, after="data"),
     Stage("export", 25, export, after="training"),
     Stage("weights", 5, weights, after="export"),
     Stage("bound", 60, bound, after="export"),
 )
 
-PLAN = Plan(STAGES, STAGES, training=540.0, overhead=60.0)
+PLAN = Plan(STAGES, STAGES, training=510.0, overhead=80.0)

@@ -27,11 +27,11 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = path
         self._columns = ["step"]
-        self._there: list[tuple[float, set[str]]] = []  # what rows of the step from which the run continues hold
+        self._latest: dict[frozenset[str], float] = {}  # last step of each kind of row
         self._waiting: list[dict[str, float]] = []
         if path.exists():
             rows = [row for row in read(path) if row["step"] <= resumed_step]
-            self._there = [(row["step"], set(row)) for row in rows if row["step"] == resumed_step]
+            self._latest = {frozenset(row): row["step"] for row in rows}
             self._rewrite(rows)
 
     @property
@@ -49,8 +49,9 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"step": float(step or 0), **{key: float(value) for key, value in metrics.items() if key != "epoch"}}
-        if (row["step"], set(row)) in self._there:  # a validation repeated at the end of a run that had ended
-            return
+        if self._latest.get(frozenset(row), -1.0) >= row["step"]:
+            return  # Lightning repeats the last figures at the end of a run, a run that had ended its validation
+        self._latest[frozenset(row)] = row["step"]
         self._waiting.append(row)
         with suppress(OSError):
             self._write_waiting()

@@ -118,6 +118,17 @@ def test_a_run_interrupted_at_its_last_step_is_completed(
     assert read_checkpoint(checkpoints_of(tmp_path / "run")[-1])["global_step"] == 8
 
 
+def test_a_row_is_written_once(tmp_path: Path) -> None:
+    logger = metrics.MetricsCSV(tmp_path / "metrics.csv")
+    for step, key in ((50, "train/lr"), (60, "val/bits_per_dim"), (50, "train/lr")):  # as Lightning ends a timed run
+        logger.log_metrics({key: 1.0}, step)
+    assert [row["step"] for row in metrics.read(logger.path)] == [50, 60]
+    resumed = metrics.MetricsCSV(logger.path, 60)
+    for step in (60, 70):
+        resumed.log_metrics({"val/bits_per_dim": 1.0}, step)
+    assert [row["step"] for row in metrics.read(logger.path)] == [50, 60, 70]
+
+
 def test_rows_that_a_full_disk_refuses_wait_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
