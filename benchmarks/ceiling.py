@@ -63,11 +63,11 @@ def convolution(precision: str, device: torch.device) -> Work:
 
 
 def training_steps(shape: Shape, device: torch.device) -> Iterator[Work]:
-    """Forward, backward and Adam update, in both precisions; on a GPU recorded, which otherwise waits for launches."""
+    """Forward, backward and Adam update, in both precisions; on a GPU captured, which otherwise waits for launches."""
     images = faces(shape.n_initial, shape.size, device)
     for precision, one in (("fp32", PLAIN), ("bf16", BF16)):
         model, x = built(one, shape, images).train(), images[: shape.batch].clone()
-        step = training_step(model, x, recorded=device.type == "cuda")
+        step = training_step(model, x, captured=device.type == "cuda")
         flops = 3 * shape.batch * shape.forward_flops()
         yield Work(f"training step, {shape.name}", precision, flops, step)
 

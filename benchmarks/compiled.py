@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.models import OurGlow
-from benchmarks.peers import BF16, PEERS, PLAIN, RECORDED, Implementation, built
+from benchmarks.peers import BF16, CAPTURED, PEERS, PLAIN, Implementation, built
 from benchmarks.shapes import DEEP, NARROW, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
 from benchmarks.train_step import STEP_BOUNDS, training_step
@@ -34,9 +34,9 @@ HOW = {"cpu": ("none", "steps", "full"), "cuda": ("none", "steps")}
 
 
 def implementations(device: torch.device) -> tuple[Implementation, ...]:
-    """Ours that are compiled: on a GPU also those whose steps are recorded."""
+    """Ours that are compiled: on a GPU also those whose steps are captured."""
     return (
-        (PLAIN, BF16) if device.type == "cpu" else (BF16, *(one for one in RECORDED if one.name.startswith(BF16.name)))
+        (PLAIN, BF16) if device.type == "cpu" else (BF16, *(one for one in CAPTURED if one.name.startswith(BF16.name)))
     )
 
 
@@ -45,7 +45,7 @@ def first_step(one: Implementation, how: str, shape: Shape, images: torch.Tensor
     model = built(one, shape, images).train()
     if isinstance(model, OurGlow):
         compile_flow(model.flow, how)
-    step = training_step(model, images[: shape.batch].clone(), one.recorded)
+    step = training_step(model, images[: shape.batch].clone(), one.captured)
     start = time.perf_counter()
     step()
     return step, time.perf_counter() - start

@@ -5,7 +5,7 @@
 No GPU is used. What a training step of the experiment's model has live at most, beyond weights and gradients, is
 counted (benchmarks/allocations.py) for one image and for two at K = 2 and K = 4, in float32 on a CPU, and continued in
 a straight line to the experiment's K and batch. To it are added 4 bytes per parameter each for weights and gradients, 4
-more for the sum of gradients if recorded steps (trainer.cuda_graph) are accumulated, 8 for the optimizer and 4 for
+more for the sum of gradients if captured steps (trainer.cuda_graph) are accumulated, 8 for the optimizer and 4 for
 averaged weights; and what a GPU multiplies with (glow_app/flows/fast/matmul.py), all of it and twice that of the
 largest level, for its gradients.
 Not in it: libraries, workspaces and fragmentation; so an experiment is sized to 70% of its GPU's memory. With
@@ -31,7 +31,7 @@ from glow_app.config.train import TrainConfig
 from glow_app.flows import initialize
 from glow_app.flows.fast import matmul
 from glow_app.flows.glow import Level
-from glow_app.training.trainer import Layout, records_steps
+from glow_app.training.trainer import Layout, captures_steps
 
 CPU = torch.device("cpu")
 MODES = ("plain", "checkpoint", "reversible")
@@ -105,7 +105,7 @@ def main() -> None:
         if key not in known:
             known[key] = {memory: per_image(model, size, memory) for memory in MODES}
         n_parameters = sum(p.numel() for p in model.build((3, size, size), 0).parameters())
-        summed = config.trainer.accumulate > 1 and records_steps(config, Layout(devices=1, machines=1))
+        summed = config.trainer.accumulate > 1 and captures_steps(config, Layout(devices=1, machines=1))
         state = n_parameters * (4 + 4 + 8 + 4 * summed + (4 if config.optim.ema_decay else 0))
         each, fixed = known[key][model.memory]
         fixed += matrices(model, size)

@@ -34,7 +34,7 @@ class Implementation:
         build: constructor.
         package: what has to be installed; None for what is ours.
         couplings: those that the library has.
-        recorded: whether training steps are recorded and replayed, as with ``trainer.cuda_graph``.
+        captured: whether training steps are captured and replayed, as with ``trainer.cuda_graph``.
         samples_on: devices on which it can sample.
     """
 
@@ -43,7 +43,7 @@ class Implementation:
     build: Callable[[Shape], Model] = field(repr=False)
     package: str | None = None
     couplings: tuple[str, ...] = ("affine", "additive")
-    recorded: bool = False
+    captured: bool = False
     samples_on: tuple[str, ...] = ("cpu", "cuda")
 
     def offers(self, shape: Shape) -> bool:
@@ -59,8 +59,8 @@ MEMORY = {
     if memory in MEMORY_MODES
 }
 OURS = (PLAIN, BF16, *MEMORY.values())
-RECORDED = tuple(
-    replace(one, name=f"{one.name}, cuda_graph", settings=f"{one.settings}, cuda_graph=true", recorded=True)
+CAPTURED = tuple(
+    replace(one, name=f"{one.name}, cuda_graph", settings=f"{one.settings}, cuda_graph=true", captured=True)
     for one in (PLAIN, BF16)
 )
 """Ours as well, on a GPU."""

@@ -89,21 +89,21 @@ def on_a_gpu() -> list[str]:
         f"second (in brackets: time over that of the fastest of the others, quartiles for ours), {steps['repeats']} "
         f"alternated repetitions{noted(steps)}:",
         speeds(steps["shapes"], quartiles=True),
-        "What it allocates at most beyond what stood before, in MiB; what a recorded step computes with is in memory "
+        "What it allocates at most beyond what stood before, in MiB; what a captured step computes with is in memory "
         "of its own, and not counted:",
         peaks(steps["shapes"]),
-        "Bfloat16, recorded and compiled; the first step generates code, unless another model of the process has had "
+        "Bfloat16, captured and compiled; the first step generates code, unless another model of the process has had "
         f"it generated before{noted(compiled)}:",
         compilations(compiled["shapes"]),
         "Sampling, over the time of the fastest of the others (nflows cannot, its inverse mixes devices):",
         ratios(samples["shapes"]),
-        f"Share of the machine, training steps recorded{noted(ceilings)}:",
+        f"Share of the machine, training steps captured{noted(ceilings)}:",
         ceiling(ceilings["rows"]),
         "Allocated at most during a forward and backward pass at 32x32, L=3, width 128, batch 16, in MiB, with "
         "weights, gradients, Adam's state and the libraries' workspaces. With `plain` and `checkpoint`, a level's "
         f"weights are laid out for all of its steps at once{noted(memory)}:",
         depth(memory["points"], "peak_allocated_bytes"),
-        "The paper's 256x256 model (L6, K32, width 512, additive), one image, float32, not recorded; forward, backward "
+        "The paper's 256x256 model (L6, K32, width 512, additive), one image, float32, not captured; forward, backward "
         "and Adam:",
         table(["", "peak allocated", "a step"], modes),
     ]
@@ -144,7 +144,7 @@ def speed(row: Mapping[str, Any], quartiles: bool) -> str:
 
 
 def peaks(shapes: Mapping[str, Any]) -> str:
-    """One line a shape, one column an implementation that is not recorded."""
+    """One line a shape, one column an implementation that is not captured."""
     names = list(dict.fromkeys(row["name"] for shape in shapes.values() for row in shape["rows"]))
     names = [name for name in names if not name.endswith("cuda_graph")]
     lines = []

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from benchmarks import report
 from benchmarks.models import Model
-from benchmarks.peers import BF16, MEMORY, OURS, PEERS, PLAIN, RECORDED, Check, Implementation, built, check
+from benchmarks.peers import BF16, CAPTURED, MEMORY, OURS, PEERS, PLAIN, Check, Implementation, built, check
 from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
 from glow_app.data.stream import Batch
-from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
+from glow_app.training.fast.cuda_graph import CapturedAdam, CapturedLoss
 from glow_app.training.optim import largest_first
 
 LEARNING_RATE = 1e-5
@@ -34,21 +34,21 @@ STEP_BOUNDS = {
 """What has to hold on a CPU against the fastest peer, and what is aimed for."""
 
 
-def training_step(model: Model, x: Tensor, recorded: bool = False) -> Callable[[], Tensor]:
+def training_step(model: Model, x: Tensor, captured: bool = False) -> Callable[[], Tensor]:
     """A task that updates ``model`` once and returns the loss before the update.
 
-    Gradients are freed at the end, so that no model holds memory while another has its turn. With ``recorded``, loss
-    and gradients are recorded when the task runs for the first time, the update two runs later.
+    Gradients are freed at the end, so that no model holds memory while another has its turn. With ``captured``, loss
+    and gradients are captured when the task runs for the first time, the update two runs later.
     """
     parameters = largest_first(p for p in model.parameters() if p.requires_grad)
-    adam = RecordedAdam if recorded else partial(torch.optim.Adam, fused=True)
+    adam = CapturedAdam if captured else partial(torch.optim.Adam, fused=True)
     optimizer = adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.999))
     batch = Batch(x, torch.arange(len(x), device=x.device), None)
 
     def loss_of(batch: Batch) -> Tensor:
         return model.loss(batch.images)
 
-    loss_or_replay = RecordedLoss(loss_of, parameters) if recorded else loss_of
+    loss_or_replay = CapturedLoss(loss_of, parameters) if captured else loss_of
 
     def step() -> Tensor:
         loss = loss_or_replay(batch)
@@ -69,11 +69,11 @@ def time_shape(
         RuntimeError: a model's loss is not finite after its steps, so that its time means nothing.
     """
     images = faces(shape.n_initial, shape.size, device)
-    ours = (*OURS, *RECORDED) if device.type == "cuda" else OURS
+    ours = (*OURS, *CAPTURED) if device.type == "cuda" else OURS
     models = {one: built(one, shape, images) for one in (*ours, *PEERS) if one.offers(shape)}
     checks = {one: check(model, images[: shape.batch]) for one, model in models.items()}
     x = images[: shape.batch].clone()
-    tasks = {one.name: training_step(model.train(), x, one.recorded) for one, model in models.items()}
+    tasks = {one.name: training_step(model.train(), x, one.captured) for one, model in models.items()}
     timings = alternate(tasks, repeats, device, seconds)
     for one, model in models.items():
         if not model.loss(x).isfinite():

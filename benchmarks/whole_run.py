@@ -5,7 +5,7 @@
 
 The step alone is what ``benchmarks.train_step`` times: forward, backward and Adam on a batch that is there. A run reads
 drawn faces, looks at every gradient, averages weights and logs; it is timed from one of its steps to another. On a CPU
-in fp32, on a GPU in bf16 and recorded, as ``trainer=cpu`` and ``trainer=gpu`` have it.
+in fp32, on a GPU in bf16 and captured, as ``trainer=cpu`` and ``trainer=gpu`` have it.
 """
 
 import logging
@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks import report
-from benchmarks.peers import PLAIN, RECORDED, Implementation, built
+from benchmarks.peers import CAPTURED, PLAIN, Implementation, built
 from benchmarks.shapes import NARROW, WIDE, Shape, faces
 from benchmarks.timing import Quartiles, Timing, measure, per_run, ratio, warmed
 from benchmarks.train_step import training_step
@@ -43,7 +43,7 @@ WARM_UP = 5
 
 def ours(device: torch.device) -> Implementation:
     """What trains on a device by default."""
-    return PLAIN if device.type == "cpu" else RECORDED[-1]
+    return PLAIN if device.type == "cpu" else CAPTURED[-1]
 
 
 def configuration(shape: Shape, device: torch.device, n_steps: int, cache: Path) -> TrainConfig:
@@ -98,7 +98,7 @@ def main() -> None:
     content: dict[str, Any] = {}
     for shape in report.shapes(arguments, usual=(NARROW, WIDE)):
         images = faces(shape.n_initial, shape.size, device)
-        step = training_step(built(one, shape, images).train(), images[: shape.batch].clone(), one.recorded)
+        step = training_step(built(one, shape, images).train(), images[: shape.batch].clone(), one.captured)
         n = max(10, round(arguments.seconds / warmed(step, device).wall))
         timings: dict[str, list[Timing]] = {ALONE: [], RUN: []}
         with TemporaryDirectory() as folder:

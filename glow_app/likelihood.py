@@ -71,7 +71,7 @@ def seen(images: Tensor, n_bits: Bits) -> Tensor:
     return images if n_bits is None else images >> (8 - n_bits) << (8 - n_bits)
 
 
-def came_back(x: Tensor, images: Tensor, n_bits: Bits) -> Tensor:
+def is_reconstructed(x: Tensor, images: Tensor, n_bits: Bits) -> Tensor:
     """Whether what the inverse gave, (B, C, H, W), is what the model saw of ``images``, bool (B,).
 
     Every subpixel has to be the same after quantization; points may be off by ``POINT_TOLERANCE``.

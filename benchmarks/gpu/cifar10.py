@@ -14,8 +14,8 @@ STEPS_A_SECOND = 42
 """On an H200: 21,295 steps of 64 images in 510 seconds, validations included."""
 
 # Not shifted, unlike the paper's run: interpolated images are smoother than those of the test. A small model validates
-# at 3.805 bits/dim without, and at 3.890 with data.shift=0.1, after 80,000 images (model=small optim.lr=2e-3). Mirrored:
-# without, this model validates at 3.545 after 16 epochs, at the top of its learning rate, and at 3.649 after 28.
+# at 3.805 bits/dim without, and at 3.890 with data.shift=0.1, after 80,000 images (model=small optim.lr=2e-3).
+# Mirrored: without, this model validates at 3.545 after 16 epochs, amid its schedule, and at 3.649 after 28.
 MODEL = (
     "model=glow", "model.scale=bounded", "trainer=gpu", "trainer.batch_size=64", "data.shift=0", "data.flip=true",
     "optim.lr=1e-3",

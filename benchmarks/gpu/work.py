@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.gpu.machine import facts, query
 from glow_app.figures import stacked
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -204,14 +204,14 @@ class Work:
         """Writes what was found so far, and the end of the log, both here and to what comes back."""
         text = json.dumps(self.results, indent=1).encode() + b"\n"
         for path in (self._file, self.out / "results.json"):
-            write_durably(path, lambda file: file.write(text))
+            write_atomically(path, lambda file: file.write(text))
         if self.log.exists():
-            write_durably(self.out / "log.txt", lambda file: file.write(self.log.read_bytes()[-LOG_BYTES:]))
+            write_atomically(self.out / "log.txt", lambda file: file.write(self.log.read_bytes()[-LOG_BYTES:]))
 
     def bring_pictures(self, name: str, pictures: Sequence[Path]) -> None:
         """One picture of several, one below the other."""
         opened = [Image.open(path).convert("RGB") for path in pictures]
-        write_durably(self.folder / name, lambda file: stacked(opened).save(file, "PNG"))
+        write_atomically(self.folder / name, lambda file: stacked(opened).save(file, "PNG"))
         self._bring(self.folder / name)
 
     def bring_folder(self, folder: Path) -> dict[str, Any]:

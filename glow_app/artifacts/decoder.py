@@ -21,7 +21,7 @@ from glow_app.flows import Bijection, Flow
 from glow_app.flows.fast import reference
 from glow_app.flows.fast.pixel_affine import inverse_map
 from glow_app.flows.glow import FlowStep, Level
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 CHECKED_IMAGES = (1, 3)
 """Batches that are decoded by the file and by the model."""
@@ -108,7 +108,7 @@ def save_torch(flow: Flow, path: Path) -> float:
     """
     content = io.BytesIO()
     torch.export.save(_program(flow), content)
-    write_durably(path, lambda file: file.write(content.getvalue()))
+    write_atomically(path, lambda file: file.write(content.getvalue()))
     loaded = torch.export.load(path).module()
     return _checked(flow, loaded, path)
 
@@ -132,7 +132,7 @@ def save_onnx(flow: Flow, path: Path) -> float:
         whole = Path(folder, "decoder.onnx")
         program.save(str(whole), external_data=False)
         content = whole.read_bytes()
-    write_durably(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(content))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def decode(latents: Sequence[Tensor], *labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from glow_app.artifacts.card import CARD, FORMAT, WEIGHTS, Card, model_folder, read_card
 from glow_app.errors import UserError
 from glow_app.flows import Flow
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """How kernels of convolutions are stored -> their dtype. All else, a small part, is float32: to round scales and the
@@ -59,10 +59,10 @@ def export(flow: Flow, card: Card, folder: Path, storage: str = "fp32") -> None:
             raise UserError(f"the model is not exported: {name} holds values that are not finite")
     kernels = {name: value.to(STORAGE[storage]) for name, value in state.items() if value.dim() == 4}
     weights = safetensors.torch.save(state | kernels)
-    write_durably(folder / WEIGHTS, lambda file: file.write(weights))
+    write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     digest = hashlib.sha256(weights).hexdigest()
     text = json.dumps({"format": FORMAT, "sha256": digest, **dataclasses.asdict(card)}, indent=1, allow_nan=False)
-    write_durably(folder / CARD, lambda file: file.write(text.encode()))
+    write_atomically(folder / CARD, lambda file: file.write(text.encode()))
 
 
 def load(path: str | Path) -> Exported:

@@ -40,7 +40,7 @@ from glow_app.config.commands import (
 )
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
-from glow_app.runtime.rank import place
+from glow_app.runtime.rank import rank_info
 from glow_app.training.checkpoints.run_folder import folder_of, training_command
 
 U = TypeVar("U", bound=OpenConfig)
@@ -253,14 +253,14 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
             found = _find_run(str(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
 
-    folder, checkpoint = json.loads(distributed.agreed(decide))
+    folder, checkpoint = json.loads(distributed.broadcast_decision(decide))
     return Path(folder), None if checkpoint is None else Path(checkpoint)
 
 
 def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
     """Raises a UserError for a sweep whose runs would start processes: each of these would begin the sweep again."""
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    if sweep and composed.trainer.devices != 1 and place().world_size == 1:
+    if sweep and composed.trainer.devices != 1 and rank_info().world_size == 1:
         raise UserError(
             f"trainer.devices={composed.trainer.devices} in a sweep (-m): a run of a sweep does not start processes; "
             "choose trainer.devices=1, or hydra/launcher=submitit_slurm, whose tasks are the processes"

@@ -17,7 +17,7 @@ from glow_app.cli import help as pages
 from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
 from glow_app.config.check import did_you_mean
 from glow_app.errors import UserError
-from glow_app.runtime.rank import place
+from glow_app.runtime.rank import rank_info
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -83,7 +83,7 @@ def run(
 
 
 def _say(error: Exception, command: str, folders: Sequence[Path]) -> int:
-    if place().rank > 0:
+    if rank_info().rank > 0:
         # Of several processes that find the same, the first speaks, and the others are ended while they wait.
         time.sleep(PATIENCE)
     print(f"error: {_one_line(error, command, folders)}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from glow_app.config.commands import CompareConfig
 from glow_app.errors import UserError
-from glow_app.runtime.rank import place
+from glow_app.runtime.rank import rank_info
 
 FLAGS = ("-m", "--multirun")
 
@@ -36,7 +36,7 @@ def with_notice(arguments: list[str]) -> list[str]:
 
 def conclude() -> None:
     """Compares the runs of the sweep that has just ended, if one has, and says how to do so again."""
-    if not _begun or place().rank > 0:
+    if not _begun or rank_info().rank > 0:
         return
     console, folder = Console(), _begun[-1]
     print()
@@ -58,7 +58,7 @@ def interrupted(arguments: list[str]) -> None:
     Args:
         arguments: with which it was started.
     """
-    if not _begun or place().rank > 0:
+    if not _begun or rank_info().rank > 0:
         return
     kept = [argument for argument in arguments if argument.partition("=")[0] not in REPLACED]
     command = shlex.join(["glow-train", *kept, "resume=auto", f"hydra.sweep.dir={_begun[-1]}"])

@@ -257,7 +257,7 @@ def class_number(card: Card, label: str) -> int:
     raise UserError(f"label={label} is not one of {', '.join(names)}{did_you_mean(label, names)}")
 
 
-def account_of(model: Model, source: ImageSource, config: UseConfig) -> dict[str, Any]:
+def metadata_of(model: Model, source: ImageSource, config: UseConfig) -> dict[str, Any]:
     """JSON-ready: which model on which data, with which options: enough to get the same figures again."""
     return {
         "model": str(model.folder),

@@ -44,7 +44,7 @@ def compare_runs(config: CompareConfig, console: Console) -> None:
     band_plot.draw(bands(found), report.title(found), folder / PICTURE)
     report.write(found, told, folder)
     say(console, "\nlook at")
-    for name in (PICTURE, report.TABLE, report.ACCOUNT):
+    for name in (PICTURE, report.TABLE, report.METADATA):
         say(console, f"  {folder / name}")
 
 

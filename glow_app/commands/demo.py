@@ -15,7 +15,7 @@ from glow_app.config.commands import DemoConfig
 from glow_app.data.source import ImageSource
 from glow_app.demo.studio import Studio
 from glow_app.errors import UserError
-from glow_app.latents.directions import ACCOUNT, Directions
+from glow_app.latents.directions import METADATA, Directions
 from glow_app.model import Model
 from glow_app.runtime.console import say
 
@@ -62,7 +62,7 @@ def open_studio(config: DemoConfig, console: Console) -> Studio:
 
 
 def _directions(config: DemoConfig, model: Model, console: Console) -> Directions | None:
-    if config.directions is None and not (directions_folder(None, model) / ACCOUNT).is_file():
+    if config.directions is None and not (directions_folder(None, model) / METADATA).is_file():
         say(console, f"no attribute sliders: glow-directions checkpoint={config.checkpoint} finds directions for them")
         return None
     return open_directions(config.directions, config.method, model)

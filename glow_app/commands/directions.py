@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app.commands.common import (
-    account_of,
     directions_folder,
     images_between,
+    metadata_of,
     open_model,
     open_split_of,
     output_folder,
@@ -33,7 +33,7 @@ from glow_app.latents.directions import Directions, require_levels, save
 from glow_app.latents.moments import Moments
 from glow_app.model import Model
 from glow_app.runtime import distributed
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import counting, say, show
 
 SAVE_EVERY = 60.0
@@ -46,29 +46,29 @@ def directions(config: DirectionsConfig, console: Console) -> None:
     Raises:
         UserError: the data set has no attributes, or too few images.
     """
-    with distributed.joined():
-        if not distributed.is_first():
+    with distributed.process_group():
+        if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_model(config)
         source = open_split_of(model, config.data, config.split, console)
         indices = images_between(source, "first", config.first, config.n_images)
         _require(config, model, source)
         folder = output_folder(config, model, "directions")
-        account = account_of(model, source, config) | {"first": config.first}
+        metadata = metadata_of(model, source, config) | {"first": config.first}
         start = time.perf_counter()
-        moments = _gather(model, source, indices, config, account, folder, console)
+        moments = _gather(model, source, indices, config, metadata, folder, console)
         images_per_second = len(indices) / (time.perf_counter() - start)
         found, left_out = from_moments(
-            moments, source.attribute_names, model.flow.latent_shapes, model.digest, account, config.shrinkage
+            moments, source.attribute_names, model.flow.latent_shapes, model.digest, metadata, config.shrinkage
         )
         options = {key: getattr(config, key) for key in ("orthogonal_to", "levels", "calibration")}
-        found = [replace(one, account={**one.account, "options": options}) for one in found]
+        found = [replace(one, metadata={**one.metadata, "options": options}) for one in found]
         found = _refined(found, config, console)
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             found = _calibrate(found, model, source, indices, config, console)
             save(found, folder)
         _unfinished(folder).unlink(missing_ok=True)
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             _report(found, left_out, console)
             say(console, f"{images_per_second:,.0f} images/s encoded")
             say(console, f"\nsaved\n  {folder}\nedit with")
@@ -107,7 +107,7 @@ def _gather(
     source: ImageSource,
     indices: Sequence[int],
     config: DirectionsConfig,
-    account: dict,
+    metadata: dict,
     folder: Path,
     console: Console,
 ) -> Moments:
@@ -115,9 +115,9 @@ def _gather(
     attributes = source.attributes
     assert attributes is not None
     moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
-    share = distributed.share(indices)
+    share = distributed.shard(indices)
     path = _unfinished(folder)
-    key = hashlib.sha256(json.dumps([account, len(indices)], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([metadata, len(indices)], sort_keys=True).encode()).hexdigest()
     _restore(moments, path, key)
     before = moments.count
     if before:
@@ -139,7 +139,7 @@ def _gather(
             say(console, f"interrupted after {moments.count:,} images; the same command goes on from there")
             raise
     whole = Moments(model.flow.latent_shapes, len(source.attribute_names))
-    for part in distributed.gathered(moments.state()):
+    for part in distributed.all_gather(moments.state()):
         whole.add_state(part)
     return whole
 
@@ -168,7 +168,7 @@ def _unfinished(folder: Path) -> Path:
 
 def _keep(moments: Moments, path: Path, key: str) -> None:
     content = safetensors.torch.save(moments.state(), metadata={"key": key})
-    write_durably(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(content))
 
 
 def _restore(moments: Moments, path: Path, key: str) -> None:
@@ -186,7 +186,7 @@ def _restore(moments: Moments, path: Path, key: str) -> None:
 def _report(found: Sequence[Directions], left_out: Sequence[str], console: Console) -> None:
     """What is known of every attribute, and which directions point the same way."""
     plain, balanced = found[0], found[1]
-    counts = plain.account["counts"]
+    counts = plain.metadata["counts"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attribute", no_wrap=True)
     for column in ("with", "without", "length", "gains"):
@@ -209,8 +209,8 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
         )
     show(console, table)
     say(console, f"*: the model does not go {REACHED:.0%} of the way from one class to the other, whatever the gain")
-    if "discriminant" in plain.account["methods"]:
-        details = plain.account["methods"]["discriminant"]
+    if "discriminant" in plain.metadata["methods"]:
+        details = plain.metadata["methods"]["discriminant"]
         say(console, f"discriminant: shrinkage {details['shrinkage']:.3f}, in levels {details['levels']}")
     else:
         say(console, "no discriminant: the coarsest level alone has too many numbers for a covariance")
@@ -220,6 +220,6 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
 
 def _gains(one: Directions, row: int) -> str:
     """The gains for adding and for removing, each with a star where it does not reach."""
-    reached = one.account.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
+    reached = one.metadata.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
     pairs = zip(one.gains[row].tolist(), reached, strict=True)
     return " ".join(f"{gain:.2f}{' ' if part is not None and part >= REACHED else '*'}" for gain, part in pairs)

@@ -31,8 +31,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     Raises:
         UserError: the model, the data or the split are not there.
     """
-    with distributed.joined():
-        if not distributed.is_first():
+    with distributed.process_group():
+        if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_any_model(config)
         _require_images_for_pictures(model, config)
@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         folder = output_folder(config, model, "evaluate")
         indices = range(min(config.n_images or len(source), len(source)))
         reached = measure(model, source, indices, config, console)
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             report.table(reached, model, source, config, console)
             report.write(reached, model, source, config, folder)
             report.look_at(folder, config, console)
@@ -98,7 +98,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
 
 
 def _codecs(source: ImageSource, indices: Sequence[int], n_bits: Bits, seed: int) -> dict[str, float]:
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         return {}
     images = seen(InOrder(source, seed).__getitems__(list(indices)).images, n_bits)
     return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
@@ -111,8 +111,8 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         UserError: a model is not there, or the two see images of another shape or another number of bits.
     """
     assert config.compare is not None
-    with distributed.joined():
-        if not distributed.is_first():
+    with distributed.process_group():
+        if not distributed.is_rank_zero():
             console = Console(quiet=True)
         models = [open_any_model(config, path) for path in config.compare]
         first, second = models
@@ -130,5 +130,5 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         for name, model in zip(config.compare, models, strict=True):
             with counting(console, name) as progress:
                 reached.append(measure_likelihood(model.flow, source, indices, *how, progress))
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             report.comparison(reached, models, source, config, folder, console)

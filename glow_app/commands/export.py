@@ -18,9 +18,9 @@ from glow_app.commands.reports.model_card import model_card
 from glow_app.config.commands import METHODS, ExportConfig
 from glow_app.errors import UserError
 from glow_app.latents import directions as attribute_vectors
-from glow_app.latents.directions import ACCOUNT, Directions
+from glow_app.latents.directions import METADATA, Directions
 from glow_app.model import Model
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import say
 
 PLACES = ("root", "attributes")
@@ -68,7 +68,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")
     first = directions[0] if directions else None
     text = model_card(written, folder.resolve().name, config.license, first, judged, config.temperature)
-    write_durably(folder / "README.md", lambda file: file.write(text.encode()))
+    write_atomically(folder / "README.md", lambda file: file.write(text.encode()))
     say(console, f"exported to {folder}: read README.md, then")
     if not same:
         say(
@@ -96,7 +96,7 @@ def _directions(config: ExportConfig, model: Model, same: bool) -> list[Directio
             )
         return []
     folder = directions_folder(config.directions, model)
-    if config.directions is None and not (folder / ACCOUNT).is_file():
+    if config.directions is None and not (folder / METADATA).is_file():
         return []
     found: list[Directions] = []
     for method in METHODS:
@@ -107,12 +107,12 @@ def _directions(config: ExportConfig, model: Model, same: bool) -> list[Directio
                 raise
     for one in found:
         one.require(model.digest)
-    return [dataclasses.replace(one, account=_portable_account(one.account)) for one in found]
+    return [dataclasses.replace(one, metadata=_portable_metadata(one.metadata)) for one in found]
 
 
-def _portable_account(account: dict[str, Any]) -> dict[str, Any]:
-    data = account.get("data")
-    kept = {key: value for key, value in account.items() if key not in ("model", "data")}
+def _portable_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    data = metadata.get("data")
+    kept = {key: value for key, value in metadata.items() if key not in ("model", "data")}
     return kept | ({"data": _portable(data)} if isinstance(data, dict) else {})
 
 

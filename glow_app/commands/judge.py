@@ -107,8 +107,8 @@ def _part(what: str, options: str, config: JudgeConfig, source: ImageSource, ima
 
 
 def _part_of_directions(directions: Directions) -> Part:
-    account: dict[str, Any] = directions.account
-    missing = [key for key in ("data", "split", "first", "images", "fingerprint") if key not in account]
+    metadata: dict[str, Any] = directions.metadata
+    missing = [key for key in ("data", "split", "first", "images", "fingerprint") if key not in metadata]
     if missing:
         raise UserError(
             f"these directions do not say from which images they were made (no {', '.join(missing)}), so that nothing "
@@ -117,11 +117,11 @@ def _part_of_directions(directions: Directions) -> Part:
     return Part(
         "the images of the directions",
         "first or n_images of glow-directions",
-        account["data"],
-        account["split"],
-        account["first"],
-        account["images"],
-        account["fingerprint"],
+        metadata["data"],
+        metadata["split"],
+        metadata["first"],
+        metadata["images"],
+        metadata["fingerprint"],
     )
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.commands.common import class_number, open_model, output_folder
 from glow_app.commands.reports.neighbours import show_neighbours
-from glow_app.commands.sample_account import Account, State, written_alone
 from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
+from glow_app.commands.sample_metadata import Metadata, State, written_alone
 from glow_app.config.commands import SampleConfig
 from glow_app.errors import UserError
 from glow_app.latents.sampling import Sampler
@@ -29,7 +29,7 @@ MOST_ROWS = 24
 """Temperatures that are compared in one picture."""
 MOST_WITH_NEIGHBOURS = 64
 NUMBERS_SHOWN = 10
-"""Images that are not finite that are printed; all are in the account."""
+"""Images that are not finite that are printed; all are in the metadata."""
 
 
 class Temperature(NamedTuple):
@@ -52,8 +52,8 @@ def sample(config: SampleConfig, console: Console) -> None:
             other samples, another process writes them, or no image is finite.
     """
     _check_together(config)
-    with distributed.joined():
-        _sample(config, console if distributed.is_first() else Console(quiet=True))
+    with distributed.process_group():
+        _sample(config, console if distributed.is_rank_zero() else Console(quiet=True))
 
 
 def _sample(config: SampleConfig, console: Console) -> None:
@@ -64,7 +64,7 @@ def _sample(config: SampleConfig, console: Console) -> None:
     folder = output_folder(config, model, "sample")
     samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
     _introduce(config, model, temperatures, console)
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         _help(config, samplers)
         return
     if config.format == "grid":
@@ -80,7 +80,7 @@ def _sample(config: SampleConfig, console: Console) -> None:
 def _help(config: SampleConfig, samplers: dict[Temperature, Sampler]) -> None:
     """What a process other than the first does: it draws its part of what the first one asks for."""
     for sampler in samplers.values():
-        numbers: Sequence[int] = distributed.from_first(None)
+        numbers: Sequence[int] = distributed.broadcast(None)
         for _ in sampler.batches(numbers, config.batch_size):
             pass
 
@@ -164,12 +164,12 @@ def _draw_files(
             jobs.append((sampler, files))
         for sampler, files in jobs:
             _draw_into(files, sampler, config, console)
-            _report_not_finite(files.account.state.not_finite, config.n, "left out", files.account, model, console)
+            _report_not_finite(files.metadata.state.not_finite, config.n, "left out", files.metadata, model, console)
     return [files.path for _, files in jobs]
 
 
 def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, console: Console) -> None:
-    todo = distributed.from_first(files.todo())
+    todo = distributed.broadcast(files.todo())
     before = config.n - len(todo)
     if before:
         say(console, f"{before:,} of {config.n:,} images of {files.path} are there already")
@@ -182,7 +182,7 @@ def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, conso
                 progress(before + done, config.n)
         files.finish()
     except KeyboardInterrupt:
-        drawn = files.account.state.drawn
+        drawn = files.metadata.state.drawn
         say(console, f"interrupted after {drawn:,} of {config.n:,} images; the same command goes on from there")
         raise
     finally:
@@ -197,7 +197,7 @@ def _report_speed(n: int, seconds: float, console: Console) -> None:
 
 
 def _report_not_finite(
-    names: Sequence[object], n: int, what_was_done: str, account: Account, model: Model, console: Console
+    names: Sequence[object], n: int, what_was_done: str, metadata: Metadata, model: Model, console: Console
 ) -> None:
     """Says which images are not finite, and what helps.
 
@@ -213,7 +213,7 @@ def _report_not_finite(
         raise UserError(f"none of {n:,} images is finite: {helps}")
     named = ", ".join(map(str, names[:NUMBERS_SHOWN]))
     if len(names) > NUMBERS_SHOWN:
-        named += f" and {len(names) - NUMBERS_SHOWN:,} more (all in {account.path})"
+        named += f" and {len(names) - NUMBERS_SHOWN:,} more (all in {metadata.path})"
     say(console, f"not finite and {what_was_done}: {len(names):,} of {n:,} images, number {named}; {helps}")
 
 
@@ -237,14 +237,14 @@ def _draw_grid(
     # Other images of the same samples may be shown than last time.
     free = ("n", "first", "model_folder")
     facts = _facts(config, model, samplers) | {"n": n}
-    account = Account(path.with_name(f"{path.name}.json"), facts, path, free, replace=True)
+    metadata = Metadata(path.with_name(f"{path.name}.json"), facts, path, free, replace=True)
     numbers = range(config.first, config.first + n)
     start = time.monotonic()
     rows: list[Tensor] = []
     finite: list[Tensor] = []
     with counting(console, "sampling") as progress:
         for sampler in samplers.values():
-            for batch in sampler.batches(distributed.from_first(numbers), config.batch_size):
+            for batch in sampler.batches(distributed.broadcast(numbers), config.batch_size):
                 rows.append(batch.images)
                 finite.append(batch.finite)
                 progress(sum(map(len, rows)), n * len(samplers))
@@ -254,13 +254,13 @@ def _draw_grid(
     bad = (~good.view(len(samplers), n)).nonzero().tolist()
     at = list(samplers)
     names = [f"{config.first + i} (T = {at[row].text})" if several else str(config.first + i) for row, i in bad]
-    _report_not_finite(names, len(images), "crossed out", account, model, console)
-    account.state = State(n, tuple(sorted({config.first + i for _, i in bad})))
-    if account.of_others:
-        # Before the new account, which is not theirs; also the neighbours if they are not wanted now.
+    _report_not_finite(names, len(images), "crossed out", metadata, model, console)
+    metadata.state = State(n, tuple(sorted({config.first + i for _, i in bad})))
+    if metadata.of_others:
+        # Before the new metadata, which is not theirs; also the neighbours if they are not wanted now.
         path.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
-    account.write()
+    metadata.write()
     row_labels = [f"T = {t.text}" for t in samplers] if several else []
     figures.save_png(figures.grid(images, n if several else min(n, 8 if n <= 64 else 16), row_labels=row_labels), path)
     if not config.neighbours:

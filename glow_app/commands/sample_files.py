@@ -1,6 +1,6 @@
 """Where samples go: a folder of PNG files or one npz, in constant memory, and resumable however the process ended.
 
-Beside them lies an account of which samples they are: :mod:`glow_app.commands.sample_account`.
+Beside them lies an metadata of which samples they are: :mod:`glow_app.commands.sample_metadata`.
 """
 
 import io
@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from glow_app.commands.sample_account import Account, State, writing
+from glow_app.commands.sample_metadata import Metadata, State, writing
 from glow_app.errors import UserError
 from glow_app.latents.sampling import Samples
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 FLUSH_SECONDS = 2.0
 """Seconds of work that a kill may cost."""
@@ -32,11 +32,11 @@ class SampleFiles(Protocol):
     """Samples on their way to the disk.
 
     Attributes:
-        account: what they are, and how far they have come.
+        metadata: what they are, and how far they have come.
         path: file or folder where they are in the end.
     """
 
-    account: Account
+    metadata: Metadata
     path: Path
 
     def todo(self) -> Sequence[int]:
@@ -64,36 +64,36 @@ class PngFolder:
 
     Args:
         folder: may exist, with some of these images.
-        facts: see :class:`Account`; ``n`` and ``first`` say which images.
+        facts: see :class:`Metadata`; ``n`` and ``first`` say which images.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.path = folder
-        self.account = Account(folder / "samples.json", facts, folder, free=("n", "model_folder"))
-        held = self.account.held
+        self.metadata = Metadata(folder / "samples.json", facts, folder, free=("n", "model_folder"))
+        held = self.metadata.held
         if held is not None and held["n"] > facts["n"]:
             raise UserError(f"{folder} holds samples with n={held['n']}, more than {facts['n']}: choose output=...")
         self._flushed = time.monotonic()
 
     def todo(self) -> list[int]:
-        first, n = self.account.facts["first"], self.account.facts["n"]
-        skipped = set(self.account.state.not_finite)
+        first, n = self.metadata.facts["first"], self.metadata.facts["n"]
+        skipped = set(self.metadata.state.not_finite)
         missing = [i for i in range(first, first + n) if i not in skipped and not _is_whole(self._file(i))]
-        self.account.state = State(n - len(missing), self.account.state.not_finite)
-        self.account.write()
+        self.metadata.state = State(n - len(missing), self.metadata.state.not_finite)
+        self.metadata.write()
         return missing
 
     def add(self, batch: Samples) -> None:
         for number, image, finite in zip(batch.numbers, batch.images, batch.finite.tolist(), strict=True):
             if finite:
                 _write_png(image, self._file(number))
-        drawn, not_finite = self.account.state
-        self.account.state = State(drawn + len(batch.numbers), tuple(sorted({*not_finite, *batch.not_finite})))
+        drawn, not_finite = self.metadata.state
+        self.metadata.state = State(drawn + len(batch.numbers), tuple(sorted({*not_finite, *batch.not_finite})))
         if time.monotonic() > self._flushed + FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        self.account.write()
+        self.metadata.write()
         self._flushed = time.monotonic()
 
     def finish(self) -> None:
@@ -107,69 +107,69 @@ class NpzFile:
     """One npz: uint8 (N, H, W, C) as ``arr_0``, as evaluators of samples read it, and the labels, int64, as ``arr_1``.
 
     Images that are not finite are left out. Until all are there, pixels are appended to ``<path>.partial``, and the
-    account says how many of them can be relied on; then they are copied into the npz, stored, not packed.
+    metadata says how many of them can be relied on; then they are copied into the npz, stored, not packed.
 
     Args:
-        path: of the npz; its account is ``<path>.json``.
-        facts: see :class:`Account`; ``n`` and ``first`` say which images.
+        path: of the npz; its metadata is ``<path>.json``.
+        facts: see :class:`Metadata`; ``n`` and ``first`` say which images.
         labels: the classes of the images with these numbers; None without classes.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], labels: Callable[[Sequence[int]], list[int] | None]) -> None:
         self.path = path
-        self.account = Account(path.with_name(f"{path.name}.json"), facts, path, free=("model_folder",))
+        self.metadata = Metadata(path.with_name(f"{path.name}.json"), facts, path, free=("model_folder",))
         self._labels = labels
         self._partial = path.with_name(f"{path.name}.partial")
         self._flushed = time.monotonic()
 
     @property
     def _n_kept(self) -> int:
-        return self.account.state.drawn - len(self.account.state.not_finite)
+        return self.metadata.state.drawn - len(self.metadata.state.not_finite)
 
     @property
     def _bytes_kept(self) -> int:
-        channels, height, width = self.account.facts["image_shape"]
+        channels, height, width = self.metadata.facts["image_shape"]
         return self._n_kept * channels * height * width
 
     def todo(self) -> range:
-        first, n = self.account.facts["first"], self.account.facts["n"]
-        if self.path.exists() and self.account.state.drawn == n:
+        first, n = self.metadata.facts["first"], self.metadata.facts["n"]
+        if self.path.exists() and self.metadata.state.drawn == n:
             return range(0)
         with writing(self._partial):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.touch()
             if self._partial.stat().st_size < self._bytes_kept:
-                self.account.state = State(0, ())  # somebody deleted it, or cut it short
-            # What is behind was written after the account, and is drawn again.
+                self.metadata.state = State(0, ())  # somebody deleted it, or cut it short
+            # What is behind was written after the metadata, and is drawn again.
             os.truncate(self._partial, self._bytes_kept)
-        self.account.write()
-        return range(first + self.account.state.drawn, first + n)
+        self.metadata.write()
+        return range(first + self.metadata.state.drawn, first + n)
 
     def add(self, batch: Samples) -> None:
         pixels = batch.images[batch.finite].permute(0, 2, 3, 1).contiguous().numpy()
         with writing(self._partial), open(self._partial, "ab") as file:
             file.write(pixels.data)
-        drawn, not_finite = self.account.state
-        self.account.state = State(drawn + len(batch.numbers), (*not_finite, *batch.not_finite))
+        drawn, not_finite = self.metadata.state
+        self.metadata.state = State(drawn + len(batch.numbers), (*not_finite, *batch.not_finite))
         if time.monotonic() > self._flushed + FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         with writing(self._partial), open(self._partial, "ab") as file:
             os.fsync(file.fileno())
-        self.account.write()
+        self.metadata.write()
         self._flushed = time.monotonic()
 
     def finish(self) -> None:
         if self._n_kept and not self.path.exists():
             self.flush()
-            write_durably(self.path, self._write_zip)
+            write_atomically(self.path, self._write_zip)
         self._partial.unlink(missing_ok=True)
 
     def _write_zip(self, target: BinaryIO) -> None:
-        channels, height, width = self.account.facts["image_shape"]
-        first, n = self.account.facts["first"], self.account.facts["n"]
-        skipped = set(self.account.state.not_finite)
+        channels, height, width = self.metadata.facts["image_shape"]
+        first, n = self.metadata.facts["first"], self.metadata.facts["n"]
+        skipped = set(self.metadata.state.not_finite)
         labels = self._labels([number for number in range(first, first + n) if number not in skipped])
         # A ZipInfo without a date: the same samples give the same file.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:

@@ -152,10 +152,10 @@ def _check_cuda_graph(config: TrainConfig) -> None:
     if config.model.memory == "reversible":
         raise UserError(
             "trainer.cuda_graph=true: model.memory=reversible looks at values once in a while, for drift, which a "
-            "recorded step cannot; choose model.memory=plain or checkpoint"
+            "captured step cannot; choose model.memory=plain or checkpoint"
         )
     if config.model.normalises_batches:
         raise UserError(
-            "trainer.cuda_graph=true: what batch normalisation finds in a batch is lost in a recorded step; choose "
+            "trainer.cuda_graph=true: what batch normalisation finds in a batch is lost in a captured step; choose "
             "model.normalisation=actnorm"
         )

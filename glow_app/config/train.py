@@ -44,7 +44,7 @@ class TrainerConfig:
         "generate code for training: steps one by one, or all as one", choices=("none", "steps", "full")
     )
     cuda_graph: bool | None = option(
-        "on one GPU: record forward, backward and Adam's update once, then launch each in one call; null: if possible"
+        "on one GPU: capture forward, backward and Adam's update once, then launch each in one call; null: if possible"
     )
     batch_size: int = option("images per batch, divided among all processes", at_least=1)
     accumulate: int = option("batches whose gradients are averaged for one update", at_least=1)

@@ -117,7 +117,7 @@ def limits(studio: Studio) -> str:
     if studio.directions is None:
         lines.append(HOW_TO_GET_DIRECTIONS)
     else:
-        images = studio.directions.account.get("images")
+        images = studio.directions.metadata.get("images")
         known = f" of {images:,} labelled images" if isinstance(images, int) else ""
         lines.append(
             f"Directions are means{known}: what often occurs together moves together, and rare attributes rest on few "

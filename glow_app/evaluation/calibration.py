@@ -57,7 +57,7 @@ def calibrated(
         progress: told (done, in all) of the work.
 
     Returns:
-        the directions, whose account says under ``reached`` which part of the distance amount 1 goes, for adding and
+        the directions, whose metadata says under ``reached`` which part of the distance amount 1 goes, for adding and
         for removing; None if there are too few images to learn from.
     """
     names = methods[0].names
@@ -82,7 +82,7 @@ def calibrated(
             gains[one.method][row] = torch.tensor([adding, removing])
             reached[one.method][name] = (added, removed)
         progress(n_examples + (row + 1) * n_examples // len(names), 2 * n_examples)
-    return [replace(one, gains=gains[one.method], account={**one.account, "reached": reached}) for one in methods]
+    return [replace(one, gains=gains[one.method], metadata={**one.metadata, "reached": reached}) for one in methods]
 
 
 def _some(indices: range, chosen: Tensor) -> list[int]:

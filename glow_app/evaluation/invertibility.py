@@ -10,7 +10,7 @@ from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
-from glow_app.likelihood import came_back, dequantize, encoding_noise
+from glow_app.likelihood import dequantize, encoding_noise, is_reconstructed
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
 from glow_app.units import Bits, quantization_bits
@@ -21,7 +21,7 @@ class Reconstruction:
     """What is left of images that are encoded and decoded again.
 
     Attributes:
-        exact: bool (N,): whether it came back, see :func:`glow_app.likelihood.came_back`.
+        exact: bool (N,): whether it came back, see :func:`glow_app.likelihood.is_reconstructed`.
         largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``,
             which is ``x`` itself of points); not finite where the inverse is not.
         mean: float64 (N,): mean absolute error of an image, in the same unit.
@@ -48,13 +48,13 @@ def reconstruct(
     The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`.
     """
     rows: list[Tensor] = []
-    for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
+    for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
         again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
         error = (again - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
-        exact = came_back(again, batch.images, n_bits)
+        exact = is_reconstructed(again, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
-    exact, largest, mean = distributed.interleaved(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
+    exact, largest, mean = distributed.gather_shards(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
     return Reconstruction(exact.bool(), largest, mean)
 
 

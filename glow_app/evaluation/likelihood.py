@@ -74,14 +74,14 @@ def measure_likelihood(
     """
     rows: list[Tensor] = []
     names: list[str] = []
-    for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, progress):
+    for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
         u = dequantization_noise(batch.images, seed, batch.positions)
         parts = _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
     # A process without a share knows no names.
-    names = next(filter(None, distributed.gathered(names)))
-    bits = distributed.interleaved(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
+    names = next(filter(None, distributed.all_gather(names)))
+    bits = distributed.gather_shards(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
     quantization = quantization_bits(n_bits)
     named = {"quantization": torch.full_like(bits[:, 0], quantization), **dict(zip(names, bits.unbind(1), strict=True))}
     return Likelihood(bits.sum(1) + quantization, named)
@@ -111,12 +111,12 @@ def importance_bound(
         def report(done: int, total: int, draw: int = draw) -> None:
             progress(draw * total + done, n_samples * total)
 
-        for batch in batches(flow, source, distributed.share(indices), seed, batch_size, workers, report):
+        for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, report):
             u = dequantization_noise(batch.images, seed, batch.positions + draw * DRAW_STRIDE)
             parts.append(log_prob(flow, batch.images, u, n_bits, batch.labels).double().cpu())
         draws.append(torch.cat([torch.empty(0), *parts]))
     nats = torch.logsumexp(torch.stack(draws), 0) - math.log(n_samples)
-    return Likelihood(distributed.interleaved(-nats / (flow.n_dims * math.log(2))))
+    return Likelihood(distributed.gather_shards(-nats / (flow.n_dims * math.log(2))))
 
 
 def batches(

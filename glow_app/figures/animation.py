@@ -10,7 +10,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from glow_app.figures import enlarged, to_picture
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 
 def save_gif(frames: Tensor, path: Path, frame_ms: int) -> None:
@@ -22,7 +22,7 @@ def save_gif(frames: Tensor, path: Path, frame_ms: int) -> None:
         frame_ms: milliseconds of each.
     """
     first, *others = (_picture(frame) for frame in _there_and_back(frames))
-    write_durably(
+    write_atomically(
         path,
         lambda file: first.save(file, format="GIF", save_all=True, append_images=others, duration=frame_ms, loop=0),
     )
@@ -43,7 +43,7 @@ def save_mp4(frames: Tensor, path: Path, frame_ms: int) -> bool:
         if subprocess.run(command, capture_output=True, check=False).returncode or not film.exists():
             return False
         content = film.read_bytes()
-    write_durably(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(content))
     return True
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which people with any kind of colour vision tell apart; yellow, too light for a line, left out."""
@@ -85,7 +85,7 @@ def draw(bands: Sequence[Band], title: str, path: Path) -> None:
     axes.xaxis.set_major_formatter(lambda images, _: f"{images:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
-    write_durably(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
 
 
 def limits(bands: Sequence[Band], last: int) -> tuple[float, float]:

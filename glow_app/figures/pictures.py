@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.Image import Image as Picture
 from torch import Tensor
 
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 SMALLEST_SIDE = 96
 """Pixels: smaller images are enlarged to at least about this, without smoothing."""
@@ -95,7 +95,7 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
 
 def save_png(picture: Picture, path: Path) -> None:
     """Writes a PNG, whole or not at all."""
-    write_durably(path, lambda file: picture.save(file, format="PNG"))
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def curves(rows: list[dict[str, float]], path: Path) -> None:
@@ -122,4 +122,4 @@ def curves(rows: list[dict[str, float]], path: Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("bits per dimension")
     axes.grid(alpha=0.3)
-    write_durably(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))

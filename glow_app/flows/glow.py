@@ -13,7 +13,7 @@ from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
-from glow_app.flows.pixel_affine import ActNorm, PixelLinear, channel_mixing
+from glow_app.flows.pixel_affine import ActNorm, PixelLinear, channel_permutation
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -137,7 +137,7 @@ class Glow(Flow):
         def step(channels: int) -> FlowStep:
             return FlowStep(
                 ActNorm(channels),
-                channel_mixing(permutation, channels),
+                channel_permutation(permutation, channels),
                 make_coupling(coupling, channels, width, scale, border),
             )
 

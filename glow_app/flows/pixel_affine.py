@@ -184,7 +184,7 @@ def random_rotation(n_channels: int) -> Tensor:
     return torch.linalg.qr(torch.randn(n_channels, n_channels, dtype=torch.float64)).Q
 
 
-def channel_mixing(kind: str, n_channels: int) -> PixelLinear:
+def channel_permutation(kind: str, n_channels: int) -> PixelLinear:
     """The layer between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
 
     Raises:

@@ -41,7 +41,7 @@ def from_moments(
     names: Sequence[str],
     latent_shapes: Sequence[tuple[int, int, int]],
     model: str,
-    account: dict[str, Any],
+    metadata: dict[str, Any],
     shrinkage: float | None,
 ) -> tuple[list[Directions], list[str]]:
     """The directions of all attributes by all methods.
@@ -51,7 +51,7 @@ def from_moments(
         names: of the attributes, in the order of ``moments``.
         latent_shapes: (C, H, W) of each level, finest first.
         model: digest of the model.
-        account: where the moments come from.
+        metadata: where the moments come from.
         shrinkage: of the discriminant's covariance towards a multiple of I, in [0, 1]; None: estimated (OAS).
 
     Returns:
@@ -98,7 +98,7 @@ def from_moments(
             latent_shapes=tuple(latent_shapes),
             method=method,
             model=model,
-            account={**account, "images": n, "counts": counts, "methods": details},
+            metadata={**metadata, "images": n, "counts": counts, "methods": details},
         )
         for method, way in ways.items()
     ]

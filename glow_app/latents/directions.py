@@ -22,10 +22,10 @@ from glow_app.artifacts.hub import local
 from glow_app.data.formats.tables import attribute_column
 from glow_app.errors import UserError
 from glow_app.latents.moments import flat, unflat
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 
 FORMAT = 1
-VECTORS, ACCOUNT = "directions.safetensors", "directions.json"
+VECTORS, METADATA = "directions.safetensors", "directions.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Directions:
         latent_shapes: (C, H, W) of each level, finest first.
         method: which of :data:`glow_app.config.commands.METHODS`.
         model: digest of the model.
-        account: where they come from: data, counts, options; JSON-ready.
+        metadata: where they come from: data, counts, options; JSON-ready.
     """
 
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Directions:
     latent_shapes: tuple[tuple[int, int, int], ...]
     method: str
     model: str
-    account: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def vectors(self) -> Tensor:
@@ -153,16 +153,18 @@ def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = to
     gains = {f"gains of {one.method}": one.gains for one in directions}
     stored = {name: value.to(dtype).contiguous() for name, value in vectors.items()}
     content = safetensors.torch.save(stored | gains)
-    write_durably(folder / VECTORS, lambda file: file.write(content))
-    account = {
+    write_atomically(folder / VECTORS, lambda file: file.write(content))
+    metadata = {
         "format": FORMAT,
         "sha256": sha256(content).hexdigest(),
         "model": first.model,
         "names": first.names,
         "latent_shapes": first.latent_shapes,
-        "account": first.account,
+        "account": first.metadata,
     }
-    write_durably(folder / ACCOUNT, lambda file: file.write(json.dumps(account, indent=1, allow_nan=False).encode()))
+    write_atomically(
+        folder / METADATA, lambda file: file.write(json.dumps(metadata, indent=1, allow_nan=False).encode())
+    )
 
 
 def load(path: str | Path, method: str = "mean_difference") -> Directions:
@@ -176,17 +178,17 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
         UserError: they are not there, damaged, or not of this method.
     """
     folder = local(path)
-    if (folder / "directions" / ACCOUNT).is_file():
+    if (folder / "directions" / METADATA).is_file():
         folder = folder / "directions"
-    if not (folder / ACCOUNT).is_file():
+    if not (folder / METADATA).is_file():
         raise UserError(f"no directions at {path}: make them with glow-directions checkpoint=...")
     try:
-        account = json.loads((folder / ACCOUNT).read_text())
+        metadata = json.loads((folder / METADATA).read_text())
         content = (folder / VECTORS).read_bytes()
-        if account["format"] != FORMAT:
-            raise UserError(f"{folder / ACCOUNT} has another format than {FORMAT}: make the directions again")
-        if sha256(content).hexdigest() != account["sha256"]:
-            raise UserError(f"{folder / VECTORS} is damaged, or not what {ACCOUNT} describes; make it again")
+        if metadata["format"] != FORMAT:
+            raise UserError(f"{folder / METADATA} has another format than {FORMAT}: make the directions again")
+        if sha256(content).hexdigest() != metadata["sha256"]:
+            raise UserError(f"{folder / VECTORS} is damaged, or not what {METADATA} describes; make it again")
         tensors = safetensors.torch.load(content)
         if method not in tensors:
             there = ", ".join(
@@ -194,15 +196,15 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
             )
             raise UserError(f"method={method}: {folder} holds {there}")
         return Directions(
-            names=tuple(account["names"]),
+            names=tuple(metadata["names"]),
             units=_of_length_one(tensors[method]),
             without=tensors["without"].float(),
             with_it=tensors["with"].float(),
             gains=tensors[f"gains of {method}"],
-            latent_shapes=tuple((c, h, w) for c, h, w in account["latent_shapes"]),
+            latent_shapes=tuple((c, h, w) for c, h, w in metadata["latent_shapes"]),
             method=method,
-            model=account["model"],
-            account=account["account"],
+            model=metadata["model"],
+            metadata=metadata["account"],
         )
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder} holds no sound directions ({error}); make them with glow-directions") from error

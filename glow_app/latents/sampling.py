@@ -73,8 +73,8 @@ class Sampler:
         size = -(-batch_size // GROUP) * GROUP
         whole = (list(together) for _, together in groupby(numbers, key=lambda number: number // size))
         while of_each := list(islice(whole, distributed.world_size())):
-            own = distributed.share(of_each)
-            for batch in distributed.gathered(self.draw(own[0]) if own else None):
+            own = distributed.shard(of_each)
+            for batch in distributed.all_gather(self.draw(own[0]) if own else None):
                 if batch is not None:
                     yield batch
 

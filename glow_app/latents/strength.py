@@ -13,7 +13,7 @@ def strengths(directions: Directions) -> Tensor:
     distance of ``D (1/n + 1/m)``. That is taken off, or the rarest attributes would seem to be the strongest.
     """
     squared = (directions.with_it - directions.without).double().square().sum(1)
-    counts = directions.account.get("counts", {})
+    counts = directions.metadata.get("counts", {})
     by_chance = [sum(1 / n for n in counts[name].values()) if name in counts else 0.0 for name in directions.names]
     n_dims = directions.units.shape[1]
     return (squared - n_dims * torch.tensor(by_chance, dtype=torch.float64)).clamp(min=0).sqrt()

@@ -16,7 +16,7 @@ class CannotWrite(UserError):
     """The disk refuses: full, read-only, no permission. What was there before is still there."""
 
 
-def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces ``path`` by what ``write`` puts into the file it is given.
 
     A temporary file in the same folder, fsync, rename, fsync of the folder: after a crash or a full disk, ``path``

@@ -14,23 +14,23 @@ import torch.distributed as dist
 from torch import Tensor
 
 from glow_app.errors import UserError
-from glow_app.runtime.rank import is_child, is_of_srun, place
+from glow_app.runtime.rank import is_child, is_of_srun, rank_info
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-AGREED = "GLOW_APP_AGREED"
+DECISION = "GLOW_APP_DECISION"
 """In the environment of processes that ``glow-train`` started: what it had decided before."""
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Inside, the processes that were started together know of each other.
 
     Raises:
         UserError: one of them has ended inside, and this one has noticed.
     """
-    here = place()
+    here = rank_info()
     if here.world_size == 1 or dist.is_initialized():
         yield
         return
@@ -57,22 +57,22 @@ def _import_what_holds_groups() -> None:
     import torch.distributed.nn.functional  # noqa: F401
 
 
-def agreed(decide: Callable[[], str]) -> str:
+def broadcast_decision(decide: Callable[[], str]) -> str:
     """What the first process decides, known to all of those that were started together, before they are joined.
 
     Also known to the processes that this one may start later.
     """
-    here = place()
-    key = f"{AGREED} {next(_agreements)}"  # a sweep decides once for each of its runs
+    here = rank_info()
+    key = f"{DECISION} {next(_decisions)}"  # a sweep decides once for each of its runs
     if is_child():
-        return os.environ[AGREED]
+        return os.environ[DECISION]
     if here.world_size == 1:
         text = decide()
     else:
         if here.rank == 0:
             _store().set(key, decide())
         text = _store().get(key).decode()
-    os.environ[AGREED] = text
+    os.environ[DECISION] = text
     return text
 
 
@@ -80,7 +80,7 @@ def _store() -> dist.Store:
     """Where processes leave each other notes: that of torchrun, else the first process keeps it."""
     global _kept_store
     if _kept_store is None:
-        here = place()
+        here = rank_info()
         if is_of_srun():
             from lightning_fabric.plugins.environments.slurm import SLURMEnvironment  # reads SLURM's lists of machines
 
@@ -93,7 +93,7 @@ def _store() -> dist.Store:
 
 
 _kept_store: dist.Store | None = None
-_agreements = itertools.count()
+_decisions = itertools.count()
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -116,26 +116,26 @@ def world_size() -> int:
 
 def local_rank() -> int:
     """Number of this process among those of its machine: which GPU is its own."""
-    return place().local_rank
+    return rank_info().local_rank
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the process that speaks and writes files."""
-    return place().rank == 0
+    return rank_info().rank == 0
 
 
 def require_one(command: str) -> None:
     """Raises a UserError if this is one of several processes, each of which would do the whole work."""
-    if place().world_size > 1:
+    if rank_info().world_size > 1:
         raise UserError(f"{command} runs in one process; start it without torchrun or srun")
 
 
-def share(items: Sequence[S]) -> Sequence[S]:
+def shard(items: Sequence[S]) -> Sequence[S]:
     """This process's part: process r of n takes numbers r, r + n, r + 2n, ..."""
     return items[rank() :: world_size()]
 
 
-def gathered(part: T) -> list[T]:
+def all_gather(part: T) -> list[T]:
     """What each process has, by rank, known to all."""
     if not dist.is_initialized():
         return [part]
@@ -144,12 +144,12 @@ def gathered(part: T) -> list[T]:
     return parts  # type: ignore[return-value]
 
 
-def from_first(value: T | None) -> T:
+def broadcast(value: T | None) -> T:
     """The value that the first process has, known to all; what the others give does not matter."""
-    return gathered(value if rank() == 0 else None)[0]  # type: ignore[return-value]
+    return all_gather(value if rank() == 0 else None)[0]  # type: ignore[return-value]
 
 
-def mean(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """The mean over all processes of a number that each has."""
     if not dist.is_initialized():
         return value
@@ -158,9 +158,9 @@ def mean(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def interleaved(part: Tensor) -> Tensor:
-    """The rows of all processes, each of which has those of its :func:`share`, in their order: known to all."""
-    parts = gathered(part)
+def gather_shards(part: Tensor) -> Tensor:
+    """The rows of all processes, each of which has those of its :func:`shard`, in their order: known to all."""
+    parts = all_gather(part)
     whole = torch.empty(sum(len(p) for p in parts), *part.shape[1:], dtype=part.dtype)
     for number, rows in enumerate(parts):
         whole[number :: len(parts)] = rows

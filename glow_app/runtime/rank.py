@@ -1,11 +1,11 @@
-"""Which of several processes this one is, told by the environment; without torch, so that it is known at once."""
+"""Which of several processes this one is, from the environment; without torch, which takes seconds to import."""
 
 import os
 from functools import cache
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class RankInfo(NamedTuple):
     """Which of several processes this one is.
 
     Attributes:
@@ -21,25 +21,25 @@ class Place(NamedTuple):
     local_world_size: int
 
 
-ALONE = Place(0, 1, 0, 1)
+SINGLE_PROCESS = RankInfo(0, 1, 0, 1)
 
 
 @cache
-def place() -> Place:
-    """What ``torchrun``, SLURM's ``srun`` or ``glow-train`` told this process when they started it, else ``ALONE``."""
-    env = os.environ  # asked once: Lightning takes some of it away when training ends
+def rank_info() -> RankInfo:
+    """Reads what ``torchrun``, SLURM's ``srun`` or ``glow-train`` has set for this process, else ``SINGLE_PROCESS``."""
+    env = os.environ  # read once: Lightning takes some of it away when training ends
     if "RANK" in env and "WORLD_SIZE" in env:  # torchrun
         world_size = int(env["WORLD_SIZE"])
-        return Place(
+        return RankInfo(
             int(env["RANK"]), world_size, int(env.get("LOCAL_RANK", "0")), int(env.get("LOCAL_WORLD_SIZE", world_size))
         )
     if is_of_srun():
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
         here = int(env.get("SLURM_NTASKS_PER_NODE", tasks // nodes))
-        return Place(int(env["SLURM_PROCID"]), tasks, int(env["SLURM_LOCALID"]), here)
+        return RankInfo(int(env["SLURM_PROCID"]), tasks, int(env["SLURM_LOCALID"]), here)
     if "LOCAL_RANK" in env and "WORLD_SIZE" in env:  # glow-train, by Lightning, on one machine
-        return Place(int(env["LOCAL_RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["WORLD_SIZE"]))
-    return ALONE
+        return RankInfo(int(env["LOCAL_RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["WORLD_SIZE"]))
+    return SINGLE_PROCESS
 
 
 def is_of_srun() -> bool:
@@ -51,4 +51,4 @@ def is_of_srun() -> bool:
 
 def is_child() -> bool:
     """Whether ``glow-train`` started this process, as one of several."""
-    return "RANK" not in os.environ and not is_of_srun() and place().rank > 0
+    return "RANK" not in os.environ and not is_of_srun() and rank_info().rank > 0

@@ -11,7 +11,7 @@ from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
-from glow_app.training.trainer import Layout, records_steps
+from glow_app.training.trainer import Layout, captures_steps
 
 
 def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
@@ -54,5 +54,5 @@ def make_module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) ->
         clock=clock,
         seed=config.seed,
         conditioner_dtype=PRECISIONS[config.trainer.precision],
-        cuda_graph=records_steps(config, where),
+        cuda_graph=captures_steps(config, where),
     )

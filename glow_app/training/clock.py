@@ -79,7 +79,7 @@ class Clock(pl.Callback):
     ) -> None:
         now = self._before + monotonic() - self._started
         if trainer.world_size > 1 and self.max_seconds is not None:
-            now = distributed.mean(torch.tensor(now, dtype=torch.float64, device=pl_module.device)).item()
+            now = distributed.all_reduce_mean(torch.tensor(now, dtype=torch.float64, device=pl_module.device)).item()
         self.seconds = now
 
     def on_train_batch_end(

@@ -23,7 +23,7 @@ from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
-from glow_app.training.trainer import Layout, layout, records_steps
+from glow_app.training.trainer import Layout, captures_steps, layout
 
 STEPS = 20
 """Steps that are measured."""
@@ -53,7 +53,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
         UserError: there is no such device, or its memory does not suffice.
     """
     where = layout(config.trainer)
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         console = Console(quiet=True)
     forbid_tf32()
     torch.manual_seed(config.seed)
@@ -94,7 +94,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     compile_flow(flow, config.trainer.compile)
     images_per_step = config.trainer.batch_size * config.trainer.accumulate
     precision = PRECISIONS[config.trainer.precision]
-    recorded = records_steps(config, where)
+    captured = captures_steps(config, where)
     module = GlowModule(
         flow.train(),
         config.data.n_bits,
@@ -103,10 +103,10 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
         Clock(config.max_steps, config.max_seconds),
         config.seed,
         precision,
-        recorded,
+        captured,
     )
     flow.set_conditioner_dtype(precision)
-    optimizer = make_optimizer(flow.parameters(), config.optim, recorded)
+    optimizer = make_optimizer(flow.parameters(), config.optim, captured)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # noise is nothing to learn from, and the first steps of a run have hardly more
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None

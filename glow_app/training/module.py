@@ -13,11 +13,11 @@ from glow_app.config.train import OptimConfig
 from glow_app.data.stream import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
-from glow_app.likelihood import bits_per_dim, came_back, dequantization_noise, dequantize, log_prob
+from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, is_reconstructed, log_prob
 from glow_app.runtime import distributed
 from glow_app.training.after_update import figures_are_due
 from glow_app.training.clock import Clock
-from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
+from glow_app.training.fast.cuda_graph import CapturedAdam, CapturedLoss
 from glow_app.training.optim import clip_gradients, largest_first, learning_rate_factor, make_optimizer
 from glow_app.units import Bits
 
@@ -39,7 +39,7 @@ class GlowModule(pl.LightningModule):
         clock: of the run, by which its learning rate falls.
         seed: of the noise.
         conditioner_dtype: of the conditioners in training; None for float32.
-        cuda_graph: whether training steps are recorded and replayed, see :mod:`glow_app.training.fast.cuda_graph`.
+        cuda_graph: whether training steps are captured and replayed, see :mod:`glow_app.training.fast.cuda_graph`.
 
     Attributes:
         training_loss: mean bits per dimension of a batch; of this, gradients are taken.
@@ -67,14 +67,14 @@ class GlowModule(pl.LightningModule):
         self.seed = seed
         self.conditioner_dtype = conditioner_dtype
         self.training_loss: Callable[[Batch], Tensor] = (
-            RecordedLoss(self.mean_bits_per_dim, largest_first(flow.parameters()))
+            CapturedLoss(self.mean_bits_per_dim, largest_first(flow.parameters()))
             if cuda_graph
             else self.mean_bits_per_dim
         )
         self.last_loss: Tensor | None = None
         self.gradient_norm: Tensor | None = None
         self._validated: list[Tensor] = []
-        self._came_back: list[Tensor] = []
+        self._reconstructed_exactly: list[Tensor] = []
 
     def on_train_start(self) -> None:
         self.flow.set_conditioner_dtype(self.conditioner_dtype)
@@ -102,12 +102,12 @@ class GlowModule(pl.LightningModule):
         clip_gradients(optimizer, gradient_clip_val, norm)
 
     def on_train_end(self) -> None:
-        for recorded in (self.training_loss, self.optimizers(use_pl_optimizer=False)):
-            if isinstance(recorded, RecordedLoss | RecordedAdam):
-                recorded.drop()
+        for captured in (self.training_loss, self.optimizers(use_pl_optimizer=False)):
+            if isinstance(captured, CapturedLoss | CapturedAdam):
+                captured.drop()
 
     def on_validation_start(self) -> None:
-        self._validated, self._came_back = [], []
+        self._validated, self._reconstructed_exactly = [], []
         self.flow.set_conditioner_dtype(None)
         # Other batch sizes and dtypes than in training: each would be compiled anew.
         torch.compiler.set_stance("force_eager")
@@ -118,18 +118,18 @@ class GlowModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._validated.append(self.bits_per_dim(batch).double().cpu())
-        self._came_back.append(self._reconstructed(batch, batch.positions < CHECKED).cpu())
+        self._reconstructed_exactly.append(self._reconstructed(batch, batch.positions < CHECKED).cpu())
 
     def on_validation_epoch_end(self) -> None:
         # In the order of the images, so that the figures do not depend on who has computed which.
-        reached = Likelihood(distributed.interleaved(torch.cat(self._validated)))
-        came_back = torch.cat(distributed.gathered(torch.cat(self._came_back)))
+        reached = Likelihood(distributed.gather_shards(torch.cat(self._validated)))
+        is_reconstructed = torch.cat(distributed.all_gather(torch.cat(self._reconstructed_exactly)))
         # "step" is Lightning's word for the step of everything that is logged with it.
         figures = {
             "step": float(self.global_step),
             "val/bits_per_dim": reached.mean,
             "val/standard_error": reached.standard_error,
-            "val/reconstructed": came_back.double().mean(),
+            "val/reconstructed": is_reconstructed.double().mean(),
         }
         # Lightning asks for a reduction over processes; of values that are the same in all of them, any will do.
         self.log_dict(figures, reduce_fx="max", sync_dist=True)
@@ -170,7 +170,7 @@ class GlowModule(pl.LightningModule):
             return chosen.new_empty(0)
         cond = None if cond is None else cond[chosen]
         latents, _ = self.flow(dequantize(images, 0.5, self.n_bits), cond)
-        return came_back(self.flow.inverse(latents, cond), images, self.n_bits)
+        return is_reconstructed(self.flow.inverse(latents, cond), images, self.n_bits)
 
     def _apply_optim_options(self) -> None:
         """A resumed optimizer has the options that it was saved with; those of this run may differ."""
@@ -183,7 +183,7 @@ class GlowModule(pl.LightningModule):
         schedule.base_lrs = [self.optim.lr] * len(optimizer.param_groups)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        optimizer = make_optimizer(self.flow.parameters(), self.optim, isinstance(self.training_loss, RecordedLoss))
+        optimizer = make_optimizer(self.flow.parameters(), self.optim, isinstance(self.training_loss, CapturedLoss))
         factor = learning_rate_factor(self.optim, self.images_per_step, self.clock)
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

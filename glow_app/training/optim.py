@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from glow_app.config.train import OptimConfig
 from glow_app.training.clock import Clock
-from glow_app.training.fast.cuda_graph import RecordedAdam
+from glow_app.training.fast.cuda_graph import CapturedAdam
 
 
 class PublishedAdamax(Optimizer):
@@ -66,19 +66,19 @@ class PublishedAdamax(Optimizer):
         return state[name]
 
 
-def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, recorded: bool) -> Optimizer:
+def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, captured: bool) -> Optimizer:
     """The optimizer that ``config.name`` names; in its state, parameters are numbered :func:`largest_first`.
 
     Args:
         params: parameters.
         config: all options.
-        recorded: whether updates are recorded where that is possible, see :mod:`glow_app.training.fast.cuda_graph`.
+        captured: whether updates are captured where that is possible, see :mod:`glow_app.training.fast.cuda_graph`.
     """
     betas, params = (config.beta1, config.beta2), largest_first(params)
     if config.name == "adamax":
         return PublishedAdamax(params, lr=config.lr, betas=betas)
-    if recorded:
-        return RecordedAdam(params, lr=config.lr, betas=betas)
+    if captured:
+        return CapturedAdam(params, lr=config.lr, betas=betas)
     return torch.optim.Adam(params, lr=config.lr, betas=betas, fused=True)
 
 

@@ -41,9 +41,9 @@ from glow_app.training.loggers import metrics
 from glow_app.training.loggers.make import conclude, make_loggers
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import largest_first
-from glow_app.training.pictures.album import Album
-from glow_app.training.pictures.density import Portraits
-from glow_app.training.pictures.interpolations import Strips
+from glow_app.training.pictures.density import DensityPlots
+from glow_app.training.pictures.interpolations import InterpolationGrids
+from glow_app.training.pictures.picture_writer import PictureWriter
 from glow_app.training.pictures.samples import SampleGrids
 from glow_app.training.progress import ProgressReport
 from glow_app.training.trainer import Layout, layout, make_trainer, validate_every
@@ -92,7 +92,7 @@ def fit(
         SystemExit: likewise another signal; the status is 128 + its number.
     """
     where = layout(config.trainer)
-    first = distributed.is_first()
+    first = distributed.is_rank_zero()
     if not first:
         console = Console(quiet=True)
     forbid_tf32()
@@ -125,7 +125,7 @@ def fit(
 def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int, command: str | None) -> None:
     """From the first thing that is written to the last."""
     config, console = run.config, run.console
-    first = distributed.is_first()
+    first = distributed.is_rank_zero()
     if first:
         save_configuration(config, run.folder, command)
     compile_flow(run.module.flow, config.trainer.compile)
@@ -245,16 +245,20 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
 
 def _pictures(run: _Run) -> list[pl.Callback]:
     """What is drawn while the model trains."""
-    config, album = run.config, Album(run.folder, run.console)
+    config, writer = run.config, PictureWriter(run.folder, run.console)
     if isinstance(run.train, Points):
-        return [Portraits(album, config.samples_every, run.train, config.seed, run.final_weights)]
+        return [DensityPlots(writer, config.samples_every, run.train, config.seed, run.final_weights)]
     drawn: list[pl.Callback] = [
-        SampleGrids(album, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console)
+        SampleGrids(
+            writer, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
+        )
     ]
     if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
         batch_size = config.trainer.batch_size // distributed.world_size()
         drawn.append(
-            Strips(album, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console)
+            InterpolationGrids(
+                writer, config.samples_every, run.train, run.val, batch_size, run.final_weights, run.console
+            )
         )
     return drawn
 

@@ -17,8 +17,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from glow_app.config.train import TrainConfig, TrainerConfig
 from glow_app.errors import UserError
-from glow_app.runtime.rank import is_child, is_of_srun, place
-from glow_app.training.checkpoints.format import DurableCheckpointIO
+from glow_app.runtime.rank import is_child, is_of_srun, rank_info
+from glow_app.training.checkpoints.format import AtomicCheckpointIO
 
 LOG_EVERY = 50
 """Steps between two rows of training figures in metrics.csv."""
@@ -50,7 +50,7 @@ def layout(trainer: TrainerConfig) -> Layout:
     Raises:
         UserError: the machine has no such devices, or the batch or the options do not suit their number.
     """
-    here = place()
+    here = rank_info()
     if here.world_size > 1:
         found = Layout(here.local_world_size, here.world_size // here.local_world_size)
     else:
@@ -77,8 +77,8 @@ def layout(trainer: TrainerConfig) -> Layout:
     return found
 
 
-def records_steps(config: TrainConfig, where: Layout) -> bool:
-    """Whether training steps are recorded, as ``trainer.cuda_graph`` asks for, or as is possible where it does not."""
+def captures_steps(config: TrainConfig, where: Layout) -> bool:
+    """Whether training steps are captured, as ``trainer.cuda_graph`` asks for, or as is possible where it does not."""
     if config.trainer.cuda_graph is not None:
         return config.trainer.cuda_graph
     on_one_gpu = config.trainer.accelerator == "gpu" and where.world_size == 1
@@ -134,7 +134,7 @@ def make_trainer(
             # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
             default_root_dir=run_folder,
             logger=list(loggers),
-            plugins=[DurableCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -151,6 +151,6 @@ def _together() -> DDPStrategy:
 
 def _environment() -> ClusterEnvironment | None:
     """Who has started the processes, or is to: Lightning would take any job of SLURM's for one started by srun."""
-    if place().world_size > 1 and not is_of_srun() and not is_child():
+    if rank_info().world_size > 1 and not is_of_srun() and not is_child():
         return TorchElasticEnvironment()
     return None if is_of_srun() else LightningEnvironment()

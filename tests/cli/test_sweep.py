@@ -8,7 +8,7 @@ import pytest
 
 from glow_app.cli import sweep
 from glow_app.runtime import distributed
-from glow_app.runtime.rank import Place
+from glow_app.runtime.rank import RankInfo
 from tests.comparison.made_runs import made
 from tests.training.runs import SMALLEST
 
@@ -45,7 +45,7 @@ def test_a_sweep_that_does_not_compare_says_why(
 def test_the_first_of_several_processes_compares(
     rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    several = Place(rank, 2, rank, 2)
+    several = RankInfo(rank, 2, rank, 2)
     monkeypatch.setattr(sweep, "place", lambda: several)
     monkeypatch.setattr(distributed, "place", lambda: several)
     for number in (0, 1):

@@ -60,9 +60,9 @@ def break_every(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
 def test_one_picture(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path, "n=20", "first=7", "seed=4")
     assert files(tmp_path) == ["T0.70_seed4.png", "T0.70_seed4.png.json"]
-    account = json.loads((tmp_path / "T0.70_seed4.png.json").read_text())
+    metadata = json.loads((tmp_path / "T0.70_seed4.png.json").read_text())
     model = load(run)
-    assert account == {
+    assert metadata == {
         "format_version": 2, "model": model.digest, "model_folder": str(model.folder), "n": 20, "first": 7, "seed": 4,
         "temperature": [0.7], "level_temperatures": None, "label": None, "format": "grid", "precision": "fp32",
         "image_shape": [3, 16, 16], "n_bits": 8, "drawn": 20, "not_finite": [],
@@ -98,9 +98,9 @@ def test_temperatures_beside_each_other(run: Path, tmp_path: Path) -> None:
 def test_temperatures_of_levels(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path, "level_temperatures=[1.0,0.0]", "n=4", "format=npz")
     assert "level temperatures, finest first: 1.00-0.00" in text
-    account = json.loads((tmp_path / "T1.00-0.00_seed0.npz.json").read_text())
-    assert account["temperature"] is None
-    assert account["level_temperatures"] == [1.0, 0.0]
+    metadata = json.loads((tmp_path / "T1.00-0.00_seed0.npz.json").read_text())
+    assert metadata["temperature"] is None
+    assert metadata["level_temperatures"] == [1.0, 0.0]
     with np.load(tmp_path / "T1.00-0.00_seed0.npz") as arrays:
         images = Sampler(load(run).flow, 8, (1.0, 0.0), 0).draw(range(4)).images
         assert np.array_equal(arrays["arr_0"], images.permute(0, 2, 3, 1).numpy())

@@ -40,7 +40,7 @@ def use(function: Callable[[Any, Console], None], config: UseConfig) -> str:
 def written_elsewhere(path: Path) -> Iterator[None]:
     """Inside, another process writes samples there."""
     script = (
-        "import sys; from pathlib import Path; from glow_app.commands.sample_account import written_alone\n"
+        "import sys; from pathlib import Path; from glow_app.commands.sample_metadata import written_alone\n"
         "with written_alone(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(path)]

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from glow_app import noise
 from glow_app.flows import ActNorm, AffineCoupling, Chain, ConvNet, FlowStep, Glow, InvConv1x1, TopPrior, initialize
 from glow_app.flows.base import Normal
-from glow_app.flows.pixel_affine import channel_mixing
+from glow_app.flows.pixel_affine import channel_permutation
 from tests.contracts.bijections import perturb
 from tests.flows.models import small_glow
 
@@ -92,7 +92,7 @@ def test_density_in_two_dimensions_integrates_to_one(permutation: str) -> None:
     steps = []
     for _ in range(3):
         net = ConvNet(1, 2, width=16, border=True, compute_dtype=None)
-        steps.append(FlowStep(ActNorm(2), channel_mixing(permutation, 2), AffineCoupling(net, "bounded")))
+        steps.append(FlowStep(ActNorm(2), channel_permutation(permutation, 2), AffineCoupling(net, "bounded")))
     flow = Chain([*steps, TopPrior(2, border=True)]).double()
     perturb(flow, 0.1)
     line = torch.linspace(-15, 15, 301, dtype=torch.float64)

@@ -167,7 +167,7 @@ class TestFiles:
                 loaded = load(path, method)
                 assert torch.equal(loaded.vectors, one.vectors)
                 assert (loaded.names, loaded.latent_shapes) == (one.names, one.latent_shapes)
-                assert loaded.account["counts"]["Smiling"]["with"] == one.account["counts"]["Smiling"]["with"]
+                assert loaded.metadata["counts"]["Smiling"]["with"] == one.metadata["counts"]["Smiling"]["with"]
 
     def test_whatever_is_wrong_is_one_line(self, found: dict[str, Directions], tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"no directions at .*: make them with glow-directions"):
@@ -179,8 +179,8 @@ class TestFiles:
         (tmp_path / "directions.safetensors").write_bytes(content[:-1] + b"x")
         with pytest.raises(UserError, match=r"directions\.safetensors is damaged"):
             load(tmp_path)
-        for account in ("{", "[]", json.dumps({"format": 1})):
-            (tmp_path / "directions.json").write_text(account)
+        for metadata in ("{", "[]", json.dumps({"format": 1})):
+            (tmp_path / "directions.json").write_text(metadata)
             with pytest.raises(UserError, match="holds no sound directions"):
                 load(tmp_path)
 

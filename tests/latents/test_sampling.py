@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.commands import sample_files
-from glow_app.commands.sample_account import Account, State, written_alone
 from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
+from glow_app.commands.sample_metadata import Metadata, State, written_alone
 from glow_app.errors import UserError
 from glow_app.flows import Glow
 from glow_app.latents.sampling import GROUP, Sampler
@@ -247,20 +247,20 @@ def test_other_samples_are_left_alone(tmp_path: Path, changed: dict[str, Any], m
 
 def test_other_samples_that_may_be_replaced(tmp_path: Path) -> None:
     path, picture = tmp_path / "a.png.json", tmp_path / "a.png"
-    old = Account(path, facts(), picture, replace=True)
+    old = Metadata(path, facts(), picture, replace=True)
     assert not old.of_others
     old.state = State(N, (3,))
     old.write()
-    again = Account(path, facts(n=4), picture, free=("n",), replace=True)
+    again = Metadata(path, facts(n=4), picture, free=("n",), replace=True)
     assert (again.of_others, again.state) == (False, State(N, (3,)))
-    other = Account(path, facts(model="other"), picture, replace=True)
+    other = Metadata(path, facts(model="other"), picture, replace=True)
     assert (other.of_others, other.state) == (True, State(0, ()))
 
 
 def tried_elsewhere(path: Path, times: int = 1) -> list[str]:
     """What another process is told that wants to write there, too."""
     script = (
-        "import sys; from pathlib import Path; from glow_app.commands.sample_account import written_alone\n"
+        "import sys; from pathlib import Path; from glow_app.commands.sample_metadata import written_alone\n"
         "for _ in range(int(sys.argv[2])):\n"
         "    try: written_alone(Path(sys.argv[1])).__enter__()\n"
         "    except Exception as error: print(error)"
@@ -283,7 +283,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_that_a_killed_process_left(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     script = (
-        "import sys, time; from pathlib import Path; from glow_app.commands.sample_account import written_alone\n"
+        "import sys, time; from pathlib import Path; from glow_app.commands.sample_metadata import written_alone\n"
         "with written_alone(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)

@@ -60,7 +60,7 @@ def _serve(pipe: Connection, rank: int, n: int, port: int) -> None:
     torch.set_num_threads(1)
     # It ends processes that fail; these are to go on with the next test. The watch has tests of its own.
     Watch.setup = pl.Callback.setup
-    with distributed.joined():
+    with distributed.process_group():
         while True:
             function, arguments = pipe.recv()
             try:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from glow_app.errors import UserError
-from glow_app.training.checkpoints.format import DurableCheckpointIO, checkpoints_of, newest_whole, verify
+from glow_app.training.checkpoints.format import AtomicCheckpointIO, checkpoints_of, newest_whole, verify
 from tests.conftest import Whole
 from tests.reliability import jobs
 from tests.reliability.conftest import Figures
@@ -78,10 +78,10 @@ def fill_the_disk_at_every_second_save(report: Path) -> None:
 
     ``report`` gets, for each of these, whether the newest checkpoint is whole after it.
     """
-    save = DurableCheckpointIO.save_checkpoint
+    save = AtomicCheckpointIO.save_checkpoint
     calls, size, results = 0, 0, []
 
-    def limited(self: DurableCheckpointIO, checkpoint: dict[str, Any], path: Any, **options: Any) -> None:
+    def limited(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Any, **options: Any) -> None:
         nonlocal calls, size
         calls += 1
         if calls % 2 or len(results) == MOMENTS:
@@ -99,7 +99,7 @@ def fill_the_disk_at_every_second_save(report: Path) -> None:
             results.append(not Path(path).exists() and not list(Path(path).parent.glob("*.part")))
             report.write_text(json.dumps(results))
 
-    DurableCheckpointIO.save_checkpoint = limited  # type: ignore[method-assign]
+    AtomicCheckpointIO.save_checkpoint = limited  # type: ignore[method-assign]
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ SAVES = [*COMMAND, "max_steps=16"]
 
 def inside_saving(folder: Path, place: Place) -> int:
     folder.mkdir()
-    third = Place("glow_app.training.checkpoints.format.DurableCheckpointIO", "save_checkpoint", 3)
+    third = Place("glow_app.training.checkpoints.format.AtomicCheckpointIO", "save_checkpoint", 3)
     return jobs.run(folder, SAVES, third, partial(jobs.put, place, jobs.die))
 
 

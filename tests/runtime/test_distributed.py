@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glow_app.runtime import distributed
-from glow_app.runtime.rank import Place
+from glow_app.runtime.rank import RankInfo
 
 
 class Store(dict[str, bytes]):
@@ -21,13 +21,13 @@ def test_every_decision_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     store = Store()
     monkeypatch.setattr(distributed, "_store", lambda: store)
     monkeypatch.setattr(distributed, "is_child", lambda: False)
-    monkeypatch.setenv(distributed.AGREED, "")  # put back at the end
+    monkeypatch.setenv(distributed.DECISION, "")  # put back at the end
     decisions = iter(["first", "second"])
     heard = []
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "_agreements", itertools.count())
-        monkeypatch.setattr(distributed, "place", lambda rank=rank: Place(rank, 2, rank, 2))
-        heard.append([distributed.agreed(lambda: next(decisions)) for _ in range(2)])
+        monkeypatch.setattr(distributed, "place", lambda rank=rank: RankInfo(rank, 2, rank, 2))
+        heard.append([distributed.broadcast_decision(lambda: next(decisions)) for _ in range(2)])
     assert heard == [["first", "second"]] * 2
 
 
@@ -35,9 +35,9 @@ LATE = """
 import glob
 from pathlib import Path
 from glow_app.runtime import distributed
-with distributed.joined():
+with distributed.process_group():
     import torch.distributed.nn.functional
-    distributed.gathered(distributed.rank())
+    distributed.all_gather(distributed.rank())
 print([name for name in (Path(task).read_text() for task in glob.glob("/proc/self/task/*/comm")) if "gloo" in name])
 """
 

@@ -63,8 +63,8 @@ def computed(run: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if not key.startswith("speed/")} for row in rows]
 
 
-def record_on_cpu(computes: Sequence[Recordable], warm_up: int) -> list[tuple[Callable[[], None], Tensors | None]]:
-    """Keeps the promise of ``record``: replays compute from what lies in the same places, into the same tensors."""
+def capture_on_cpu(computes: Sequence[Recordable], warm_up: int) -> list[tuple[Callable[[], None], Tensors | None]]:
+    """Keeps the promise of ``capture``: replays compute from what lies in the same places, into the same tensors."""
 
     def replaying(compute: Recordable, results: Tensors | None) -> Callable[[], None]:
         def replay() -> None:

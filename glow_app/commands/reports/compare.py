@@ -13,10 +13,10 @@ from rich.table import Table
 from glow_app.artifacts.card import Card
 from glow_app.commands.reports.evaluate import write_json
 from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import say, show
 
-TABLE, ACCOUNT = "variants.md", "variants.json"
+TABLE, METADATA = "variants.md", "variants.json"
 
 SPREAD = "± is the standard deviation over seeds, of one seed there is none"
 WELCH = (
@@ -64,17 +64,17 @@ def write(found: Sequence[Variant], told: Sequence[Difference], folder: Path) ->
         parts += ["Second minus first, bits/dim of the validation:", "\n".join(_markdown(_differences(found, told)))]
         parts.append(WELCH)
     text = "\n\n".join(parts) + "\n"
-    write_durably(folder / TABLE, lambda file: file.write(text.encode()))
+    write_atomically(folder / TABLE, lambda file: file.write(text.encode()))
     content = {
         "data": title(found),
         "differ_in": list(found[0].values),
         "not_alike": unlike(found),
-        "variants": [_account(variant) for variant in found],
+        "variants": [_metadata(variant) for variant in found],
         "differences": [
             dataclasses.asdict(one) | {"beyond_the_spread": one.beyond_the_spread, "limit": one.limit} for one in told
         ],
     }
-    write_json(content, folder / ACCOUNT)
+    write_json(content, folder / METADATA)
 
 
 def n_parameters(card: Card) -> int:
@@ -140,7 +140,7 @@ def _differences(found: Sequence[Variant], told: Sequence[Difference]) -> Cells:
     return rows
 
 
-def _account(variant: Variant) -> dict[str, Any]:
+def _metadata(variant: Variant) -> dict[str, Any]:
     images, mean, low, high = variant.band()
     seconds = [run.seconds for run in variant.finished if run.seconds is not None]
     return {

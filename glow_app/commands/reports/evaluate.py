@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
-from glow_app.commands.common import account_of
+from glow_app.commands.common import metadata_of
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
@@ -23,12 +23,12 @@ from glow_app.evaluation.density import Entropies
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import say, show
 from glow_app.units import Unit, unit_of
 
 WORST_COLUMNS = 8
-WORST, ACCOUNT, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
+WORST, METADATA, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Evaluation:
 def table(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
     """The figures for a person to read."""
     n, checked = len(reached.likelihood.per_image), len(reached.reconstruction.exact)
-    about, unit = account_of(model, source, config), unit_of(model.n_bits)
+    about, unit = metadata_of(model, source, config), unit_of(model.n_bits)
     say(console, f"model      {about['model']} (step {model.card.step:,}, {model.card.weights} weights)")
     say(
         console,
@@ -137,7 +137,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
     """``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
     back = reached.reconstruction
     content: dict[str, Any] = {
-        **account_of(model, source, config),
+        **metadata_of(model, source, config),
         "images": len(reached.likelihood.per_image),
         "bits_per_dim": _summary(reached.likelihood),
         "unit": unit_of(model.n_bits).meaning,
@@ -159,8 +159,8 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         },
         "images_per_second": reached.images_per_second,
     }
-    write_json(content, folder / ACCOUNT)
-    write_durably(folder / PER_IMAGE, lambda file: file.write(_per_image(reached, source).encode()))
+    write_json(content, folder / METADATA)
+    write_atomically(folder / PER_IMAGE, lambda file: file.write(_per_image(reached, source).encode()))
     if config.worst:
         figures.save_png(_worst(reached.likelihood, source, config), folder / WORST)
 
@@ -168,7 +168,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Writes a JSON file, with null where a figure is not finite."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
-    write_durably(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _finite(value: Any) -> Any:
@@ -214,7 +214,7 @@ def _worst(likelihood: Likelihood, source: ImageSource, config: EvaluateConfig) 
 def look_at(folder: Path, config: EvaluateConfig, console: Console) -> None:
     """The last lines."""
     say(console, "\nlook at")
-    for name in (ACCOUNT, PER_IMAGE, *([WORST] if config.worst else [])):
+    for name in (METADATA, PER_IMAGE, *([WORST] if config.worst else [])):
         say(console, f"  {folder / name}")
 
 
@@ -245,7 +245,7 @@ def comparison(
         f"{verdict}: {len(difference):,} {unit.things} of {source.name} {source.split}, the same noise for both",
     )
     content = {
-        "models": [account_of(model, source, config) for model in models],
+        "models": [metadata_of(model, source, config) for model in models],
         "bits_per_dim": [_summary(likelihood) for likelihood in reached],
         "difference": {"mean": mean, "standard_error": error, "interval_95": [low, high], "images": len(difference)},
     }

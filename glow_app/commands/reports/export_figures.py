@@ -20,11 +20,11 @@ def bits_per_dim(model: Model) -> dict[str, float]:
     Raises:
         UserError: the file is damaged.
     """
-    path = run_folder(model) / "evaluate" / evaluate.ACCOUNT
-    account = _account_of(model, path)
-    if account is None or account["precision"] != "fp32":
+    path = run_folder(model) / "evaluate" / evaluate.METADATA
+    metadata = _metadata_of(model, path)
+    if metadata is None or metadata["precision"] != "fp32":
         return {}
-    reached, split = account["bits_per_dim"], account["split"]
+    reached, split = metadata["bits_per_dim"], metadata["split"]
     return {
         f"{split}/bits_per_dim": reached["mean"],
         f"{split}/standard_error": reached["standard_error"],
@@ -38,15 +38,15 @@ def judgement(model: Model) -> Judged | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = run_folder(model) / "judge" / judge.ACCOUNT
-    account = _account_of(model, path)
-    if account is None:
+    path = run_folder(model) / "judge" / judge.METADATA
+    metadata = _metadata_of(model, path)
+    if metadata is None:
         return None
-    methods = account["methods"]
+    methods = metadata["methods"]
     return Judged(
-        account["images"],
-        account["split"],
-        account["amount"],
+        metadata["images"],
+        metadata["split"],
+        metadata["amount"],
         {method: _turned(found["means"]) for method, found in methods.items()},
         {method: {one["attribute"]: _turned(one) for one in found["attributes"]} for method, found in methods.items()},
     )
@@ -56,16 +56,16 @@ def _turned(figures: dict[str, Any]) -> Turned:
     return Turned(figures["success"], figures["drift"])
 
 
-def _account_of(model: Model, path: Path) -> dict[str, Any] | None:
+def _metadata_of(model: Model, path: Path) -> dict[str, Any] | None:
     """What a file says, if it is of these very weights on the data that the model was trained on."""
     if not path.is_file():
         return None
     try:
-        account = json.loads(path.read_text())
-        same = account["digest"] == model.digest and _images(account["data"]) == _images(model.card.data)
+        metadata = json.loads(path.read_text())
+        same = metadata["digest"] == model.digest and _images(metadata["data"]) == _images(model.card.data)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}): measure again, or delete it") from error
-    return account if same else None
+    return metadata if same else None
 
 
 def _images(data: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_app import figures
-from glow_app.commands.common import account_of
+from glow_app.commands.common import metadata_of
 from glow_app.commands.reports.evaluate import write_json
 from glow_app.config.commands import JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF
@@ -25,7 +25,7 @@ from glow_app.latents.directions import Directions
 from glow_app.model import Model
 from glow_app.runtime.console import say, show
 
-ACCOUNT, PICTURE = "judge.json", "flips.png"
+METADATA, PICTURE = "judge.json", "flips.png"
 
 PICTURE_ROWS = 6
 """Images in the picture."""
@@ -193,7 +193,7 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
     """Leaves ``judge.json`` and ``flips.png`` in a folder."""
     measured = reached.measured
     content = {
-        **account_of(reached.model, reached.edit_source, config),
+        **metadata_of(reached.model, reached.edit_source, config),
         "first": reached.edited.start,
         "images": len(reached.edited),
         "amount": config.amount,
@@ -209,7 +209,7 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
             "attributes": [one._asdict() for one in reached.reliability],
             "factors": reached.factors,
         },
-        "directions": reached.methods[0].account,
+        "directions": reached.methods[0].metadata,
         "reconstruction": {
             "exact": measured.exact,
             "largest_error": measured.largest_error,
@@ -222,7 +222,7 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
             for method, edits in measured.edits.items()
         },
     }
-    write_json(content, folder / ACCOUNT)
+    write_json(content, folder / METADATA)
     figures.save_png(_picture(reached, config), folder / PICTURE)
 
 
@@ -258,5 +258,5 @@ def _shown_method(reached: Judgement) -> Directions:
 def look_at(folder: Path, console: Console) -> None:
     """The last lines."""
     say(console, "\nlook at")
-    for name in (ACCOUNT, PICTURE):
+    for name in (METADATA, PICTURE):
         say(console, f"  {folder / name}")

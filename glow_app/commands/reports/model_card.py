@@ -130,7 +130,7 @@ def _use(card: Card, name: str, directions: Directions | None) -> str:
 
 
 def _attributes(directions: Directions, judged: Judged | None) -> str:
-    counts = directions.account.get("counts", {})
+    counts = directions.metadata.get("counts", {})
     found = strengths(directions).tolist()
     order = sorted(range(len(directions.names)), key=lambda row: -found[row])
     lines = [

@@ -5,7 +5,7 @@ from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.family.vector import MLP
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep
-from glow_app.flows.pixel_affine import ActNorm, channel_mixing
+from glow_app.flows.pixel_affine import ActNorm, channel_permutation
 
 SHAPE = (2, 1, 1)
 """A point: an image of one pixel whose two channels are x and y."""
@@ -62,7 +62,7 @@ class Plane(Flow):
                     between = AdditiveCoupling(MLP(1, 1, width, n_hidden))
                 case _:
                     raise ValueError(f"coupling is {coupling!r}; choose affine or additive")
-            return FlowStep(ActNorm(2), channel_mixing(permutation, 2), between)
+            return FlowStep(ActNorm(2), channel_permutation(permutation, 2), between)
 
         steps = Chain([step() for _ in range(n_steps)], memory, anchor_every)
         super().__init__(SHAPE, [steps], [SHAPE], base)

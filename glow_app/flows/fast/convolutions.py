@@ -179,7 +179,7 @@ def _backpropagate(
     grad_x, of_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, mask
     )
-    of_weight = laid_out(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
+    of_weight = in_memory_format_of(of_weight.to(scale.dtype) * scale.view(-1, 1, 1, 1), layer.weight)
     of_logs = (of_weight * layer.weight).sum((1, 2, 3))
     # Torch adds up bfloat16 numbers in float32 anyway; told to sum in float32, it would copy all of them first.
     of_bias = grad.sum((0, 2, 3)).to(scale.dtype).mul_(scale)
@@ -194,7 +194,7 @@ def _backpropagate(
     return grad_x if wants_x else None, (of_weight, of_border, of_bias, of_logs)
 
 
-def laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
+def in_memory_format_of(grad: Tensor, parameter: Tensor) -> Tensor:
     """``grad``, in the memory format of its parameter: data parallelism would have to copy any other."""
     return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 

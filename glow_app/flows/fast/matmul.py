@@ -73,7 +73,7 @@ def output(x: Tensor, matrices: Matrices) -> Tensor:
     Returns:
         (B, n_out, H, W), in the dtype of ``matrices.last_bias``, in the memory format channels_last.
     """
-    return cast(Tensor, _Answer.apply(x, *matrices))
+    return cast(Tensor, _Output.apply(x, *matrices))
 
 
 def joint_matrices(conditioners: Sequence[Sequence[Layer]], height: int, width: int, dtype: torch.dtype) -> Matrices:
@@ -92,7 +92,7 @@ def joint_matrices(conditioners: Sequence[Sequence[Layer]], height: int, width: 
     )
 
 
-class _Answer(torch.autograd.Function):
+class _Output(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parts: Tensor) -> Tensor:
         matrices = Matrices(*parts)

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import say
 from glow_app.training.checkpoints.run_folder import folder_of
 
@@ -40,11 +40,11 @@ CONTENT: dict[str, type] = {
 """What a checkpoint holds at least."""
 
 
-class DurableCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes Lightning's checkpoints whole or not at all, with their digest."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        write_durably(Path(path), lambda file: _write(checkpoint, file))
+        write_atomically(Path(path), lambda file: _write(checkpoint, file))
 
 
 class _Hashed:

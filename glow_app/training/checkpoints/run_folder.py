@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import CannotWrite, write_durably
+from glow_app.runtime.atomic import CannotWrite, write_atomically
 from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
@@ -90,8 +90,8 @@ def save_configuration(config: TrainConfig, run_folder: Path, command: str | Non
     """
     configuration = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     text = json.dumps(versions(), indent=1)
-    write_durably(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
-    write_durably(run_folder / "versions.json", lambda file: file.write(text.encode()))
+    write_atomically(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
+    write_atomically(run_folder / "versions.json", lambda file: file.write(text.encode()))
     if command is not None:
         _note(command, run_folder / COMMAND)
 
@@ -104,7 +104,7 @@ def _note(command: str, path: Path) -> None:
     known = [[one for one in shlex.split(line) if _key(one) != "resume"] for line in begun]
     if not begun or (changes and [program, *changes] not in known):
         text = "\n".join([*begun, command]) + "\n"
-        write_durably(path, lambda file: file.write(text.encode()))
+        write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def training_command(run_folder: Path) -> str | None:

@@ -1,8 +1,8 @@
-"""``trainer.cuda_graph``: forward, backward and Adam's update of a training step, recorded once, then a launch each.
+"""``trainer.cuda_graph``: forward, backward and Adam's update of a training step, captured once, then a launch each.
 
 A step of a deep Glow is thousands of small kernels, and a GPU may wait longer for their launches than for their work. A
 CUDA graph launches the same kernels again on the same addresses, in one call: what changes from step to step, the batch
-and the learning rate, is copied to where they read it. Torch counts no changes of parameters by a recorded update: what
+and the learning rate, is copied to where they read it. Torch counts no changes of parameters by a captured update: what
 is computed from them and kept (``flows.cache``) must not outlive the evaluation that needed it, and does not.
 """
 
@@ -20,16 +20,16 @@ from torch.optim.adam import adam
 
 from glow_app.data.stream import Batch
 from glow_app.errors import UserError
-from glow_app.flows.fast.convolutions import laid_out
+from glow_app.flows.fast.convolutions import in_memory_format_of
 
 T = TypeVar("T")
 
 WARM_UP = 3
-"""Runs before the recording, in which libraries choose algorithms and constants are made."""
+"""Runs before the capture, in which libraries choose algorithms and constants are made."""
 
 
-class _Recording(NamedTuple):
-    """Of a loss and its gradients.
+class _Graphs(NamedTuple):
+    """The two graphs of a loss and of its gradients, with the tensors that they read and write.
 
     Attributes:
         place: where the loss reads its batch.
@@ -50,46 +50,46 @@ class _Recording(NamedTuple):
     sums: list[Tensor]
 
 
-class RecordedLoss:
-    """A loss whose gradients with respect to parameters are those of a recording, made with the first batch.
+class CapturedLoss:
+    """A loss whose gradients with respect to parameters are those of a CUDA graph, captured with the first batch.
 
     ``backward()`` adds them to the parameters' ``grad``; ``torch.autograd.grad`` knows nothing of them. Everything in
-    between is recorded with them, so it must not look at a value, and all batches are of one size. A ``grad`` that was
-    None lies in the same place after each ``backward()``: :class:`RecordedAdam` asks for that.
+    between is captured with them, so it must not look at a value, and all batches are of one size. A ``grad`` that was
+    None lies in the same place after each ``backward()``: :class:`CapturedAdam` asks for that.
 
     Args:
-        loss: the scalar to record, in training mode.
+        loss: the scalar to capture, in training mode.
         parameters: what it is differentiated by; all of them count in it.
     """
 
     def __init__(self, loss: Callable[[Batch], Tensor], parameters: Iterable[nn.Parameter]) -> None:
         self._loss = loss
         self._parameters = list(parameters)
-        self._recording: _Recording | None = None
+        self._graphs: _Graphs | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """The loss of a batch. To be differentiated before that of the next one is asked for.
 
         Raises:
-            UserError: the step does something that cannot be recorded.
+            UserError: the step does something that cannot be captured.
         """
-        if self._recording is None:
-            self._recording = self._record(batch)
-        recording = self._recording
-        for mine, given in zip(recording.place, batch, strict=True):
+        if self._graphs is None:
+            self._graphs = self._capture(batch)
+        captured = self._graphs
+        for mine, given in zip(captured.place, batch, strict=True):
             if mine is not None and given is not None:
-                assert mine.shape == given.shape, "a recorded step takes batches of one size"
+                assert mine.shape == given.shape, "a captured step takes batches of one size"
                 mine.copy_(given)
-        recording.forward()
-        start = torch.zeros((), device=recording.loss.device, requires_grad=True)
-        return cast(Tensor, _Replayed.apply(start, recording, self._parameters))
+        captured.forward()
+        start = torch.zeros((), device=captured.loss.device, requires_grad=True)
+        return cast(Tensor, _Replayed.apply(start, captured, self._parameters))
 
     def drop(self) -> None:
-        """Frees the recording, with the memory of all activations and gradients."""
-        self._recording = None
+        """Frees the graph, with the memory of all activations and gradients."""
+        self._graphs = None
         _give(self._parameters, [None] * len(self._parameters))
 
-    def _record(self, batch: Batch) -> _Recording:
+    def _capture(self, batch: Batch) -> _Graphs:
         place = Batch(*(None if part is None else part.clone() for part in batch))  # type: ignore[arg-type]
         factor = torch.ones((), device=self._parameters[0].device)
         live: list[Tensor] = []
@@ -101,10 +101,10 @@ class RecordedLoss:
         def backward() -> tuple[Tensor, ...]:
             gradients = torch.autograd.grad(live.pop(), self._parameters, factor)
             # As autograd does where it keeps them: an optimizer takes what lies in one place for one weight's.
-            return tuple(laid_out(g, p) for g, p in zip(gradients, self._parameters, strict=True))
+            return tuple(in_memory_format_of(g, p) for g, p in zip(gradients, self._parameters, strict=True))
 
-        (replay_forward, (loss,)), (replay_backward, gradients) = record([forward, backward], WARM_UP)
-        return _Recording(place, replay_forward, loss, factor, replay_backward, gradients, sums=[])
+        (replay_forward, (loss,)), (replay_backward, gradients) = capture([forward, backward], WARM_UP)
+        return _Graphs(place, replay_forward, loss, factor, replay_backward, gradients, sums=[])
 
 
 class _Replayed(torch.autograd.Function):
@@ -115,33 +115,33 @@ class _Replayed(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, start: Tensor, recording: _Recording, parameters: list[nn.Parameter]) -> Tensor:
-        ctx.recording, ctx.parameters = recording, parameters
-        return recording.loss.clone()  # the next replay overwrites it
+    def forward(ctx: Any, start: Tensor, captured: _Graphs, parameters: list[nn.Parameter]) -> Tensor:
+        ctx.captured, ctx.parameters = captured, parameters
+        return captured.loss.clone()  # the next replay overwrites it
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:  # type: ignore[override]
-        recording, parameters = ctx.recording, ctx.parameters
-        if parameters[0].grad is recording.gradients[0]:
+        captured, parameters = ctx.captured, ctx.parameters
+        if parameters[0].grad is captured.gradients[0]:
             # Those of an earlier batch of the same update, which the replay is about to overwrite.
-            recording.sums[:] = recording.sums or [torch.empty_like(gradient) for gradient in recording.gradients]
-            torch._foreach_copy_(recording.sums, recording.gradients)
-            _give(parameters, recording.sums)
-        recording.factor.copy_(grad)
-        recording.backward()
+            captured.sums[:] = captured.sums or [torch.empty_like(gradient) for gradient in captured.gradients]
+            torch._foreach_copy_(captured.sums, captured.gradients)
+            _give(parameters, captured.sums)
+        captured.factor.copy_(grad)
+        captured.backward()
         if parameters[0].grad is None:
-            _give(parameters, recording.gradients)
+            _give(parameters, captured.gradients)
         else:
-            torch._foreach_add_([parameter.grad for parameter in parameters], recording.gradients)
+            torch._foreach_add_([parameter.grad for parameter in parameters], captured.gradients)
         return None, None, None
 
 
-class RecordedAdam(torch.optim.Adam):
-    """Adam whose update is recorded as soon as gradients lie twice in the same places, and from then on is one launch.
+class CapturedAdam(torch.optim.Adam):
+    """Adam whose update is captured as soon as gradients lie twice in the same places, and from then on is one launch.
 
     The same operations as of ``torch.optim.Adam(fused=True)``, with the learning rate as a number on the device, in
-    float32. All other options are those of the recording.
+    float32. All other options are those of the capture.
 
     Args:
         params: parameters, which get gradients all or none; without gradients nothing is updated.
@@ -184,7 +184,7 @@ class RecordedAdam(torch.optim.Adam):
         self._gradients, self._replay = gradients, None
         if in_place:
             rate = self._rate
-            ((self._replay, _),) = record([lambda: self._update(rate)], warm_up=0)  # just done
+            ((self._replay, _),) = capture([lambda: self._update(rate)], warm_up=0)  # just done
         return loss
 
     def load_state_dict(self, state_dict: Any) -> None:
@@ -192,7 +192,7 @@ class RecordedAdam(torch.optim.Adam):
         super().load_state_dict(state_dict)
 
     def drop(self) -> None:
-        """Frees the recording."""
+        """Frees the graph."""
         self._gradients, self._replay = [], None
 
     def _update(self, rate: Tensor) -> None:
@@ -223,18 +223,18 @@ def _give(parameters: Iterable[nn.Parameter], gradients: Iterable[Tensor | None]
         parameter.grad = gradient
 
 
-def record(computes: Sequence[Callable[[], T]], warm_up: int) -> list[tuple[Callable[[], None], T]]:
-    """Records what ``computes`` launch on the GPU.
+def capture(computes: Sequence[Callable[[], T]], warm_up: int) -> list[tuple[Callable[[], None], T]]:
+    """Captures what ``computes`` launch on the GPU.
 
     Args:
-        computes: what to record, in the order in which it is going to be launched.
+        computes: what to capture, in the order in which it is going to be launched.
         warm_up: how often all of it is to run before.
 
     Returns:
         for each, a function that launches it again, and the tensors that then hold the results.
 
     Raises:
-        UserError: something cannot be recorded, such as to wait for a value.
+        UserError: something cannot be captured, such as to wait for a value.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -244,17 +244,17 @@ def record(computes: Sequence[Callable[[], T]], warm_up: int) -> list[tuple[Call
                 compute()
     torch.cuda.current_stream().wait_stream(stream)
     pool = torch.cuda.graph_pool_handle()  # of the memory that they hand to each other
-    recorded = []
+    captured = []
     try:
         for compute in computes:
             graph = torch.cuda.CUDAGraph()
-            # Only this thread is held to the rules of a recording: the loader's own may pin memory meanwhile.
+            # Only this thread is held to the rules of a capture: the loader's own may pin memory meanwhile.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 results = compute()
-            recorded.append((graph.replay, results))
+            captured.append((graph.replay, results))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"trainer.cuda_graph: the step cannot be recorded ({reason}); set it to false") from error
-    return recorded
+        raise UserError(f"trainer.cuda_graph: the step cannot be captured ({reason}); set it to false") from error
+    return captured

@@ -50,8 +50,8 @@ def out_of_memory(error: Exception) -> UserError | None:
     """What to say of an exception that means that memory did not suffice; None for any other."""
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return None
-    recording = ", trainer.cuda_graph=false" if isinstance(error, torch.OutOfMemoryError) else ""
+    capture = ", trainer.cuda_graph=false" if isinstance(error, torch.OutOfMemoryError) else ""
     return UserError(
         "out of memory; try a smaller trainer.batch_size (with trainer.accumulate), model.memory=checkpoint or "
-        f"reversible{recording}"
+        f"reversible{capture}"
     )

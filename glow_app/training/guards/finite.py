@@ -16,7 +16,7 @@ from glow_app.runtime import distributed
 from glow_app.runtime.console import say
 from glow_app.training.after_update import figures_are_due
 from glow_app.training.checkpoints.format import checkpoints_of
-from glow_app.training.fast.cuda_graph import RecordedAdam
+from glow_app.training.fast.cuda_graph import CapturedAdam
 from glow_app.training.guards.diagnose import examine
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import gradient_norm
@@ -31,7 +31,7 @@ class FiniteGuard(pl.Callback):
     update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of the
     last update that was made, and the gradient's norm; with ``skip`` also how many updates were left out so far.
 
-    Recorded updates are left out by the device itself, and looked at when the next one is about to be made: the device
+    Captured updates are left out by the device itself, and looked at when the next one is about to be made: the device
     need not wait until it has been heard. No checkpoint is written and nothing is validated in between.
 
     Args:
@@ -67,13 +67,13 @@ class FiniteGuard(pl.Callback):
     ) -> None:
         assert isinstance(pl_module, GlowModule)
         self._settle()
-        loss = distributed.mean(torch.stack(self._losses).sum())
+        loss = distributed.all_reduce_mean(torch.stack(self._losses).sum())
         norm = pl_module.gradient_norm = gradient_norm(optimizer)
         due = figures_are_due(trainer, trainer.global_step + 1)
         good = torch.isfinite(norm + loss)
         batches = self._batches
         self._batches, self._losses = [], []
-        if isinstance(optimizer, RecordedAdam):
+        if isinstance(optimizer, CapturedAdam):
             optimizer.found_inf.copy_(~good)
             if pl_module.last_loss is not None and not due:
                 pl_module.last_loss = torch.where(good, loss, pl_module.last_loss)
@@ -119,7 +119,7 @@ class FiniteGuard(pl.Callback):
 
     def _refuse(self, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> None:
         # Every process examines its own batches; all know what all have found.
-        found = distributed.gathered([line for batch in batches for line in examine(module, batch)])
+        found = distributed.all_gather([line for batch in batches for line in examine(module, batch)])
         several = len(found) > 1
         lines = [f"process {rank}: {line}" if several else line for rank, own in enumerate(found) for line in own]
         where = "; ".join(lines) or "computed again, the same images give finite values: suspect the device"

@@ -10,17 +10,17 @@ from glow_app.evaluation import density_figures
 from glow_app.evaluation.density import Square, portrait
 from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.album import Album
+from glow_app.training.pictures.picture_writer import PictureWriter
 
 SQUARE = Square(side=10.0, cells=200)
 N_POINTS = 5_000
 
 
-class Portraits(AfterUpdate):
+class DensityPlots(AfterUpdate):
     """Draws ``samples/step_*_plane.png``: data, samples, log-density and warped grid, as ``glow-plot2d`` does.
 
     Args:
-        album: where the pictures go.
+        writer: where the pictures go.
         every: steps between two; the last step is always drawn.
         data: points to show beside the flow's.
         seed: of the latents.
@@ -29,14 +29,14 @@ class Portraits(AfterUpdate):
 
     def __init__(
         self,
-        album: Album,
+        writer: PictureWriter,
         every: int,
         data: Points,
         seed: int,
         weights: Callable[[], AbstractContextManager[None]],
     ) -> None:
         super().__init__()
-        self.album = album
+        self.writer = writer
         self.every = every
         self.data = data
         self.seed = seed
@@ -50,4 +50,4 @@ class Portraits(AfterUpdate):
         with self.weights(), pl_module.float32_evaluation():
             shown = portrait(pl_module.flow, self.data.points, SQUARE, N_POINTS, seed=self.seed)
         picture = density_figures.portrait(shown, "log", f"samples, step {step:,}")
-        self.album.keep(picture, step, "plane", trainer.loggers, "samples/plane")
+        self.writer.write(picture, step, "plane", trainer.loggers, "samples/plane")

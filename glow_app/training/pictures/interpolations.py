@@ -1,4 +1,4 @@
-"""Strips while a model trains: from one validation image to another, and along the direction of an attribute."""
+"""Interpolation grids while a model trains: between two validation images, and along the direction of an attribute."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ from glow_app.likelihood import dequantize, encoding_noise, quantize
 from glow_app.runtime.console import say
 from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.album import Album
+from glow_app.training.pictures.picture_writer import PictureWriter
 
 STEPS = 9
 """Images from one to the other, both included."""
@@ -35,7 +35,7 @@ N_ENCODED = 512
 SHOWN_FIRST = "Smiling"
 
 
-class Strips(AfterUpdate):
+class InterpolationGrids(AfterUpdate):
     """Draws ``samples/step_*_interpolation.png`` and, of data with attributes, ``samples/step_*_edit_<name>.png``.
 
     Always the same images, and noise that is a function of the seed: one sees the same strips improve, and a resumed
@@ -43,7 +43,7 @@ class Strips(AfterUpdate):
     ``N_ENCODED`` training images with and without the attribute, not measured in images as glow-directions does.
 
     Args:
-        album: where the strips go.
+        writer: where the strips go.
         every: steps between two; the last step is always drawn.
         train: training images.
         val: validation images.
@@ -54,7 +54,7 @@ class Strips(AfterUpdate):
 
     def __init__(
         self,
-        album: Album,
+        writer: PictureWriter,
         every: int,
         train: ImageSource,
         val: ImageSource,
@@ -63,7 +63,7 @@ class Strips(AfterUpdate):
         console: Console,
     ) -> None:
         super().__init__()
-        self.album = album
+        self.writer = writer
         self.every = every
         self.train = train
         self.val = val
@@ -120,7 +120,7 @@ class Strips(AfterUpdate):
             part = self.chosen[start : start + self.batch_size]
             latents = self._encode(module, self._images(self.train, module, part))
             moments.update(latents, self.train.attributes[part, column, None])
-        made, _ = from_moments(moments, [name], shapes, model="", account={}, shrinkage=None)
+        made, _ = from_moments(moments, [name], shapes, model="", metadata={}, shrinkage=None)
         return next(one for one in made if one.method == "mean_difference")
 
     def _images(self, source: ImageSource, module: GlowModule, indices: list[int]) -> Batch:
@@ -153,7 +153,7 @@ class Strips(AfterUpdate):
         images = quantize(x, trainer.lightning_module.n_bits)
         grid = figures.grid(images, len(labels) or STEPS, column_labels=labels)
         suffix = what if what == "interpolation" else f"{what}_{name}"
-        self.album.keep(grid, step, suffix, trainer.loggers, f"{what}/{name}", caption)
+        self.writer.write(grid, step, suffix, trainer.loggers, f"{what}/{name}", caption)
 
 
 def shown_attribute(source: ImageSource, indices: list[int]) -> str | None:

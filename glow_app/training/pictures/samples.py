@@ -13,7 +13,7 @@ from glow_app.likelihood import quantize
 from glow_app.runtime.console import say
 from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.album import Album
+from glow_app.training.pictures.picture_writer import PictureWriter
 
 
 class SampleGrids(AfterUpdate):
@@ -22,7 +22,7 @@ class SampleGrids(AfterUpdate):
     The loggers are given the same pictures.
 
     Args:
-        album: where the grids go.
+        writer: where the grids go.
         every: steps between two; the last step is always drawn.
         temperatures: one grid for each.
         n: images in a grid.
@@ -33,7 +33,7 @@ class SampleGrids(AfterUpdate):
 
     def __init__(
         self,
-        album: Album,
+        writer: PictureWriter,
         every: int,
         temperatures: list[float],
         n: int,
@@ -42,7 +42,7 @@ class SampleGrids(AfterUpdate):
         console: Console,
     ) -> None:
         super().__init__()
-        self.album = album
+        self.writer = writer
         self.every = every
         self.temperatures = temperatures
         self.n = n
@@ -67,4 +67,4 @@ class SampleGrids(AfterUpdate):
             say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
             return
         grid = figures.grid(quantize(x, module.n_bits), columns=8)
-        self.album.keep(grid, step, f"T{temperature:.2f}", loggers, f"samples/T{temperature:.2f}")
+        self.writer.write(grid, step, f"T{temperature:.2f}", loggers, f"samples/T{temperature:.2f}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from glow_app.data.stream import Batch
 from glow_app.flows import AffineCoupling, ConvNet, Glow
 from glow_app.flows.fast import accelerate, matmul, reference
-from glow_app.training.fast.cuda_graph import RecordedLoss
+from glow_app.training.fast.cuda_graph import CapturedLoss
 from tests.flows.models import small_glow
 
 Answers = Callable[[list[ConvNet], Tensor], list[Tensor]]
@@ -164,13 +164,13 @@ def test_a_gpu_computes_float32_and_bfloat16_as_well_as_they_allow() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("memory", ["plain", "checkpoint"])
-def test_a_recording_has_the_same_gradients(memory: str) -> None:
+def test_a_capture_has_the_same_gradients(memory: str) -> None:
     glow = small_glow((3, 16, 16), memory=memory, dtype=torch.float32, width=24).cuda().train()
     batches = [torch.rand(5, *glow.image_shape, device="cuda") - 0.5 for _ in range(3)]
     parameters = list(glow.parameters())
-    recorded = RecordedLoss(lambda batch: glow.log_prob(batch.images).mean(), parameters)
+    captured = CapturedLoss(lambda batch: glow.log_prob(batch.images).mean(), parameters)
     for x in batches:
-        loss = recorded(Batch(x, torch.arange(len(x), device="cuda"), None))
+        loss = captured(Batch(x, torch.arange(len(x), device="cuda"), None))
         loss.backward()
         found = [loss, *(cast(Tensor, parameter.grad) for parameter in parameters)]
         assert_near(found, [g.cpu() for g in loss_and_gradients(glow, x)], 1e-5)

@@ -1,4 +1,4 @@
-"""Training steps that are recorded and replayed: the wiring anywhere, CUDA graphs where there is a GPU."""
+"""Training steps that are captured and replayed: the wiring anywhere, CUDA graphs where there is a GPU."""
 
 import copy
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from glow_app.errors import UserError
 from glow_app.training.clock import Clock
 from glow_app.training.estimate import estimate
 from glow_app.training.fast import cuda_graph
-from glow_app.training.fast.cuda_graph import RecordedAdam, RecordedLoss
+from glow_app.training.fast.cuda_graph import CapturedAdam, CapturedLoss
 from glow_app.training.loggers import metrics
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import make_optimizer
-from glow_app.training.trainer import Layout, layout, records_steps
+from glow_app.training.trainer import Layout, captures_steps, layout
 from tests.flows.models import small_glow
-from tests.training.runs import QUIET, configure, find, record_on_cpu, smallest, train
+from tests.training.runs import QUIET, capture_on_cpu, configure, find, smallest, train
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,26 @@ from tests.training.runs import QUIET, configure, find, record_on_cpu, smallest,
     ],
     ids=lambda overrides: overrides[0],
 )
-def test_recorded_steps_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
-    # A recorded update has its learning rate in float32: always 2^-10.
+def test_captured_steps_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+    # A captured update has its learning rate in float32: always 2^-10.
     rate = ["optim.lr=0.0009765625", "optim.warmup_images=0", "optim.decay=constant"]
     config = smallest(tmp_path, "max_steps=6", "validate_every=3", *rate, *overrides)
     train(config, tmp_path / "plain")
-    monkeypatch.setattr(cuda_graph, "record", record_on_cpu)
+    monkeypatch.setattr(cuda_graph, "capture", capture_on_cpu)
     config.trainer.cuda_graph = True  # refused from outside: there is no graph on a CPU
-    train(config, tmp_path / "recorded")
+    train(config, tmp_path / "captured")
     of_run = [
         [{k: v for k, v in row.items() if "speed" not in k} for row in metrics.read(tmp_path / name / "metrics.csv")]
-        for name in ("plain", "recorded")
+        for name in ("plain", "captured")
     ]
     assert of_run[0] == of_run[1]
-    plain, again = (torch.load(find(tmp_path / name)[1], weights_only=True) for name in ("plain", "recorded"))
+    plain, again = (torch.load(find(tmp_path / name)[1], weights_only=True) for name in ("plain", "captured"))
     assert all(torch.equal(plain["state_dict"][key], value) for key, value in again["state_dict"].items())
 
 
 @pytest.mark.slow
-def test_recorded_steps_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graph, "record", record_on_cpu)
+def test_captured_steps_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graph, "capture", capture_on_cpu)
     config = smallest(tmp_path, "model.class_conditional=true")
     config.trainer.cuda_graph = True
     assert estimate(config, QUIET) > 0
@@ -80,11 +80,11 @@ def a_module(cuda_graph: bool) -> GlowModule:
     )
 
 
-def test_a_recording_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_is_made_once_and_belongs_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(cuda_graph, "record", lambda *how: made.append(how) or record_on_cpu(*how))
+    monkeypatch.setattr(cuda_graph, "capture", lambda *how: made.append(how) or capture_on_cpu(*how))
     module = a_module(cuda_graph=True)
-    assert isinstance(module.training_loss, RecordedLoss)
+    assert isinstance(module.training_loss, CapturedLoss)
     losses = [module.training_loss(a_batch(seed)).item() for seed in (0, 1)]
     assert losses == [module.mean_bits_per_dim(a_batch(seed)).item() for seed in (0, 1)]
     assert len(made) == 1
@@ -101,7 +101,7 @@ def weights(n: int) -> list[nn.Parameter]:
 
 
 def test_accumulated_gradients_lie_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graph, "record", record_on_cpu)
+    monkeypatch.setattr(cuda_graph, "capture", capture_on_cpu)
     module = a_module(cuda_graph=True)
     parameter = next(module.flow.parameters())
     places = []
@@ -117,18 +117,18 @@ def test_accumulated_gradients_lie_in_one_place(monkeypatch: pytest.MonkeyPatch)
     assert places[0] is places[1]
 
 
-def test_recorded_updates_are_those_of_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_updates_are_those_of_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     made, replayed = [], []
 
-    def record(computes: list[Callable[[], None]], warm_up: int) -> list[tuple[Callable[[], None], None]]:
+    def capture(computes: list[Callable[[], None]], warm_up: int) -> list[tuple[Callable[[], None], None]]:
         made.append(warm_up)
         (compute,) = computes
         return [(lambda: (replayed.append(len(rates)), compute())[0], None)]
 
-    monkeypatch.setattr(cuda_graph, "record", record)
+    monkeypatch.setattr(cuda_graph, "capture", capture)
     ours, theirs = weights(0), weights(0)
     options = {"lr": 0.5, "betas": (0.75, 0.875)}
-    updates = RecordedAdam(ours, **options), torch.optim.Adam(theirs, fused=True, **options)
+    updates = CapturedAdam(ours, **options), torch.optim.Adam(theirs, fused=True, **options)
     place = [torch.empty_like(weight) for weight in ours]
     rates: list[float] = []
     for rate in (0.5, 0.25, 0.125, 1.0, 0.0625, 0.5):  # the same in float32
@@ -156,10 +156,10 @@ def test_recorded_updates_are_those_of_adam(monkeypatch: pytest.MonkeyPatch) -> 
     ("overrides", "message"),
     [
         (["trainer=cpu"], r"^trainer\.cuda_graph=true needs trainer\.accelerator=gpu, not cpu; set it to false$"),
-        (["trainer=gpu", "model.memory=reversible"], "drift, which a recorded step cannot; choose model.memory=plain"),
+        (["trainer=gpu", "model.memory=reversible"], "drift, which a captured step cannot; choose model.memory=plain"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused(overrides: list[str], message: str) -> None:
+def test_what_cannot_be_captured_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         configure("trainer.cuda_graph=true", *overrides)
 
@@ -171,7 +171,7 @@ def test_several_processes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "recorded"),
+    ("overrides", "captured"),
     [
         (["trainer=gpu"], True),
         (["trainer=gpu", "trainer.cuda_graph=false"], False),
@@ -182,10 +182,10 @@ def test_several_processes_are_refused() -> None:
         (["trainer=cpu"], False),
     ],
 )
-def test_steps_are_recorded_wherever_they_can_be(overrides: list[str], recorded: bool) -> None:
+def test_steps_are_captured_wherever_they_can_be(overrides: list[str], captured: bool) -> None:
     config = configure(*overrides)
-    assert records_steps(config, Layout(devices=1, machines=1)) == recorded
-    assert not records_steps(config, Layout(devices=2, machines=1))
+    assert captures_steps(config, Layout(devices=1, machines=1)) == captured
+    assert not captures_steps(config, Layout(devices=2, machines=1))
 
 
 def test_a_step_that_waits_for_a_value_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +203,8 @@ def test_a_step_that_waits_for_a_value_is_told(monkeypatch: pytest.MonkeyPatch) 
         if len(runs) > cuda_graph.WARM_UP:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    with pytest.raises(UserError, match=r"cannot be recorded \(operation not .* capturing\); set it to false$"):
-        cuda_graph.record([compute], cuda_graph.WARM_UP)
+    with pytest.raises(UserError, match=r"cannot be captured \(operation not .* capturing\); set it to false$"):
+        cuda_graph.capture([compute], cuda_graph.WARM_UP)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -13,15 +13,15 @@ from glow_app.errors import UserError
 from glow_app.training import begin, trainer
 from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.ema import WeightAverage
-from glow_app.training.fast import cuda_graph as recorded_steps
+from glow_app.training.fast import cuda_graph as captured_steps
 from glow_app.training.guards import finite
 from glow_app.training.guards.diagnose import examine
 from glow_app.training.guards.monitors import Monitors
 from glow_app.training.loggers import metrics
 from glow_app.training.module import GlowModule
-from tests.training.runs import find, record_on_cpu, smallest, train
+from tests.training.runs import capture_on_cpu, find, smallest, train
 
-RECORDED = pytest.mark.parametrize("recorded", [False, True], ids=["", "recorded"])
+CAPTURED = pytest.mark.parametrize("captured", [False, True], ids=["", "captured"])
 CONDITIONER = "levels.1.steps.0.coupling.conditioner"
 
 
@@ -48,19 +48,19 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
     monkeypatch.setattr(GlowModule, "bits_per_dim", seen)
 
 
-def record_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def capture_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU."""
-    monkeypatch.setattr(recorded_steps, "record", record_on_cpu)
-    monkeypatch.setattr(begin, "records_steps", lambda config, where: True)
+    monkeypatch.setattr(captured_steps, "capture", capture_on_cpu)
+    monkeypatch.setattr(begin, "captures_steps", lambda config, where: True)
 
 
-@RECORDED
+@CAPTURED
 def test_the_error_names_the_layer_and_the_sample(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
 ) -> None:
     poison(monkeypatch, 5, 5)
-    if recorded:
-        record_steps(monkeypatch)
+    if captured:
+        capture_steps(monkeypatch)
     with pytest.raises(
         UserError,
         match=rf"step 5: loss nan.*; samples at positions 42: not finite from {CONDITIONER} \(ConvNet\) on",
@@ -68,15 +68,15 @@ def test_the_error_names_the_layer_and_the_sample(
         train(smallest(tmp_path), tmp_path / "run")
 
 
-@pytest.mark.parametrize(("optim", "recorded"), [("adam", False), ("adamax", False), ("adam", True)])
+@pytest.mark.parametrize(("optim", "captured"), [("adam", False), ("adamax", False), ("adam", True)])
 @pytest.mark.parametrize("every", [1, 4])
 def test_an_update_that_is_left_out_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str, recorded: bool, every: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str, captured: bool, every: int
 ) -> None:
     options = ["trainer.nonfinite=skip", f"optim={optim}", f"checkpoint_every={every}", "optim.ema_decay=0.9"]
     poison(monkeypatch, 4, 4)
-    if recorded:
-        record_steps(monkeypatch)
+    if captured:
+        capture_steps(monkeypatch)
     saved: dict[int, dict[str, Any]] = {}
     on_train_batch_start = Monitors.on_train_batch_start
 
@@ -99,13 +99,13 @@ def test_an_update_that_is_left_out_changes_nothing(
     assert load(tmp_path / "run").card.step == 8
 
 
-@RECORDED
+@CAPTURED
 def test_too_many_updates_left_out_in_a_row_end_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
 ) -> None:
     poison(monkeypatch, 3, 6)
-    if recorded:
-        record_steps(monkeypatch)
+    if captured:
+        capture_steps(monkeypatch)
     options = ["trainer.nonfinite=skip", "trainer.skip_limit=3"]
     with pytest.raises(UserError, match=r"step 5: .*stopped before the update after 3 in a row, the last good"):
         train(smallest(tmp_path, *options), tmp_path / "run")
@@ -114,12 +114,12 @@ def test_too_many_updates_left_out_in_a_row_end_the_run(
 
 
 @pytest.mark.parametrize("step", [0, 3, 6, 7])
-def test_nothing_is_saved_or_validated_before_a_recorded_update_is_looked_at(
+def test_nothing_is_saved_or_validated_before_a_captured_update_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Step 3 is before a validation and a checkpoint, 6 before the update whose figures are logged, 7 the last."""
     poison(monkeypatch, step, step)
-    record_steps(monkeypatch)
+    capture_steps(monkeypatch)
 
     def with_its_own_weights(module: GlowModule, batch: Batch) -> list[str]:
         (average,) = (callback for callback in module.trainer.callbacks if isinstance(callback, WeightAverage))
@@ -150,13 +150,13 @@ def test_what_does_not_happen_again_is_laid_on_the_device(tmp_path: Path, monkey
         train(smallest(tmp_path), tmp_path / "run")
 
 
-@RECORDED
+@CAPTURED
 def test_figures_of_an_update_that_is_left_out_are_those_of_the_last_that_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
 ) -> None:
     monkeypatch.setattr(trainer, "LOG_EVERY", 4)
-    if recorded:
-        record_steps(monkeypatch)
+    if captured:
+        capture_steps(monkeypatch)
     rows = []
     for name, first in (("good", 99), ("left out", 7)):
         with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from glow_app.runtime.console import say
 from glow_app.training.loggers.make import log_picture
 
 
-class Album:
+class PictureWriter:
     """Keeps pictures as ``samples/step_<step>_<suffix>.png``, and gives them to the loggers that take pictures.
 
     Args:
@@ -25,7 +25,7 @@ class Album:
         self.run_folder = run_folder
         self.console = console
 
-    def keep(
+    def write(
         self, picture: Picture, step: int, suffix: str, loggers: Sequence[Logger], name: str, caption: str = ""
     ) -> None:
         """One picture of a step; ``name``, such as ``samples/T0.70``, and ``caption`` are for the loggers."""

@@ -1,6 +1,6 @@
 """What is known of samples on the disk, and which process may write them.
 
-An account, JSON, lies beside them. Samples of another model or with other options are never mixed with them, nor
+An metadata, JSON, lies beside them. Samples of another model or with other options are never mixed with them, nor
 written over them, and one process at a time writes them.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import write_durably
+from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.lock import lock
 
 FORMAT = 2
@@ -31,13 +31,13 @@ class State(NamedTuple):
     not_finite: tuple[int, ...]
 
 
-class Account:
+class Metadata:
     """What is known of samples that are, or are to be, on the disk.
 
     Args:
         path: JSON.
         facts: what tells these samples from others, JSON-ready.
-        of: the samples' file or folder: there must be none if there is no account.
+        of: the samples' file or folder: there must be none if there is no metadata.
         free: facts that may have changed since.
         replace: other samples may be there: they are to be overwritten.
 
@@ -47,7 +47,7 @@ class Account:
         of_others: whether what was found are other samples, which ``replace`` allows.
 
     Raises:
-        UserError: there are other samples, or the account is damaged.
+        UserError: there are other samples, or the metadata is damaged.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Account:
         """Writes the facts and the state."""
         state = {"drawn": self.state.drawn, "not_finite": list(self.state.not_finite)}
         text = json.dumps({"format_version": FORMAT, **self.facts, **state}, indent=1, allow_nan=False)
-        write_durably(self.path, lambda file: file.write(text.encode()))
+        write_atomically(self.path, lambda file: file.write(text.encode()))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], State]:
