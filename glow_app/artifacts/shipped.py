@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from glow_app.config.paths import as_path
+
 
 def folder(name: str) -> Path:
     """``conf`` or ``checkpoints``: inside of the installed package, or beside it in a checkout."""
@@ -18,7 +20,7 @@ def models() -> dict[str, Path]:
 
 def found(path: str | Path) -> Path:
     """``path``, or, where there is nothing, the folder of the shipped model of that name, if there is one."""
-    given = Path(path).expanduser()
+    given = Path(as_path(str(path)))
     return given if given.exists() else models().get(str(path), given)
 
 

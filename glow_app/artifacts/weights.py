@@ -16,7 +16,7 @@ import torch
 from glow_app.artifacts.card import CARD, FORMAT, WEIGHTS, Card, model_folder, read_card
 from glow_app.errors import UserError
 from glow_app.flows import Flow
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_atomically, write_text
 
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """How kernels of convolutions are stored -> their dtype. All else, a small part, is float32: to round scales and the
@@ -62,7 +62,7 @@ def export(flow: Flow, card: Card, folder: Path, storage: str = "fp32") -> None:
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     digest = hashlib.sha256(weights).hexdigest()
     text = json.dumps({"format": FORMAT, "sha256": digest, **dataclasses.asdict(card)}, indent=1, allow_nan=False)
-    write_atomically(folder / CARD, lambda file: file.write(text.encode()))
+    write_text(folder / CARD, text)
 
 
 def load(path: str | Path) -> Exported:

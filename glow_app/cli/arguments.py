@@ -1,21 +1,73 @@
-"""What a command line means before Hydra reads it: lists without brackets, and the data set that a model knows."""
+"""What a command line means before Hydra reads it: paths, lists without brackets, and what a model or run knows."""
 
+import os
 import re
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glow_app.artifacts.card import model_folder, read_card
+from glow_app.config.check import PATHS, SCHEMAS
 from glow_app.config.data import DATA_SCHEMAS
+from glow_app.config.paths import as_path, protect, restore
+from glow_app.config.saved import read_config
+from glow_app.config.train import AUTO
 from glow_app.errors import UserError
+from glow_app.training.checkpoints.run_folder import folder_of
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
+MULTIRUN = ("-m", "--multirun")
+
 OF_THE_MODEL = ("image_size", "n_bits", "channels")
 """Options of the data that the model decides, whatever data set it is shown."""
+
+
+def literal_paths(arguments: list[str]) -> list[str]:
+    """Quotes the values of paths, so that Hydra takes them as the shell has handed them over.
+
+    ``null``, and what is in quotes or brackets already, is left to Hydra, unless there is a file of that name.
+    """
+    sweep = any(flag in arguments for flag in MULTIRUN)
+    return [_literal_path(argument, sweep) for argument in arguments]
+
+
+def _literal_path(argument: str, sweep: bool) -> str:
+    key, _, value = argument.partition("=")
+    many = PATHS.get(key.lstrip("+"))
+    if many is None or value in ("", "null", "???") or (_is_for_hydra(value, many) and not os.path.lexists(value)):
+        return argument
+    items = [quoted(protect(item)) for item in (_split_paths(value) if many or sweep else [value])]
+    if not many:
+        return f"{key}={','.join(items)}"
+    return f"{key}=[{('],[' if sweep else ',').join(items)}]"
+
+
+def _is_for_hydra(value: str, many: bool) -> bool:
+    return len(value) > 1 and value[0] + value[-1] in ("''", '""', *(["[]"] if many else []))
+
+
+def _split_paths(value: str) -> list[str]:
+    """Splits at commas, except for those inside of paths that exist."""
+    pieces = value.split(",")
+    found = []
+    while pieces:
+        ends = (end for end in range(len(pieces), 1, -1) if os.path.lexists(as_path(",".join(pieces[:end]))))
+        end = next(ends, 1)
+        found.append(",".join(pieces[:end]))
+        del pieces[:end]
+    return found
+
+
+def as_typed(argument: str) -> str:
+    """An argument as it was before :func:`literal_paths`, for a person to type again."""
+    key, equals, value = argument.partition("=")
+    if PATHS.get(key.lstrip("+")) is False and value[:1] == value[-1:] == "'":
+        value = re.sub(r"(\\+)('|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])
+    return restore(f"{key}{equals}{value}")
 
 
 def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
@@ -23,7 +75,7 @@ def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
 
     To Hydra a comma outside of brackets means a sweep. Where one is asked for (``-m``), it goes over lists of one.
     """
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = any(flag in arguments for flag in MULTIRUN)
     return [_with_brackets(argument, lists, "],[" if sweep else ",") for argument in arguments]
 
 
@@ -37,7 +89,8 @@ def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
 
 def quoted(item: str) -> str:
     """A text that Hydra takes as it is, whatever is in it."""
-    return "'" + item.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Only backslashes before a quote, and the quote itself, are escaped.
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), item) + "'"
 
 
 def with_data_of_model(arguments: list[str]) -> list[str]:
@@ -49,7 +102,7 @@ def with_data_of_model(arguments: list[str]) -> list[str]:
     chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "data" in chosen:
         return arguments
-    model = _model_of(arguments)
+    model = _value_of(("checkpoint", "compare"), arguments)
     if model is None:
         return arguments
     try:
@@ -61,20 +114,37 @@ def with_data_of_model(arguments: list[str]) -> list[str]:
     return [*arguments, f"data={card.data['name']}"]
 
 
-def _model_of(arguments: list[str]) -> str | None:
-    """The value of ``checkpoint=``, or the first of ``compare=``."""
+def _value_of(keys: tuple[str, ...], arguments: list[str]) -> str | None:
+    """The path that one of ``keys`` names, or the first of several."""
     try:
         overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     except HydraException:
         return None
     for override in overrides:
-        if override.key_or_group in ("checkpoint", "compare") and not override.is_sweep_override():
+        if override.key_or_group in keys and not override.is_sweep_override():
             value = override.value()
             if isinstance(value, list) and value:
                 value = value[0]
             if isinstance(value, str):
-                return value
+                return as_path(value)
     return None
+
+
+def with_groups_of_run(arguments: list[str]) -> list[str]:
+    """Adds ``data=<name>`` and ``model=<name>`` of the run that ``resume`` names, so that their options are known keys.
+
+    Whatever is wrong with the run or the line is reported later, by :func:`glow_app.cli.resume.resumed`.
+    """
+    given = {argument.partition("=")[0] for argument in arguments}
+    run = _value_of(("resume",), arguments)
+    if run is None or run == AUTO:
+        return arguments
+    try:
+        saved = read_config(folder_of(run) / "config.yaml")
+    except UserError:
+        return arguments
+    names = {group: OmegaConf.select(saved, f"{group}.name") for group in SCHEMAS}
+    return [*arguments, *(f"{g}={name}" for g, name in names.items() if g not in given and name in SCHEMAS[g])]
 
 
 def given_keys() -> set[str]:
@@ -101,7 +171,7 @@ def fill_in_data(composed: DictConfig, model: str | Path, given: set[str]) -> No
             if key not in composed.data.keys():  # noqa: SIM118  a key whose value is missing is not `in`
                 continue
             if f"data.{key}" not in given:
-                composed.data[key] = value
+                composed.data[key] = protect(value) if isinstance(value, str) else value
             elif key in OF_THE_MODEL and composed.data[key] != value:
                 raise UserError(
                     f"data.{key}={composed.data[key]}: the model at {model} takes data.{key}={value}; leave it out"

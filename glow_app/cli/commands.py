@@ -20,7 +20,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from glow_app.cli.arguments import fill_in_data, given_keys, with_brackets, with_data_of_model
+from glow_app.cli.arguments import (
+    as_typed,
+    fill_in_data,
+    given_keys,
+    with_brackets,
+    with_data_of_model,
+    with_groups_of_run,
+)
 from glow_app.cli.resume import resumed, runs_like
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.sweep import conclude, interrupted, with_notice
@@ -38,6 +45,7 @@ from glow_app.config.commands import (
     Plot2dConfig,
     SampleConfig,
 )
+from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.rank import rank_info
@@ -55,7 +63,7 @@ def train() -> None:
     """``glow-train``: trains a Glow."""
     given = sys.argv[1:]
     try:
-        run("train", _train, lambda arguments: with_notice(with_brackets(arguments, ("temperatures",))), conclude)
+        run("train", _train, _training_arguments, conclude)
     except SystemExit as end:
         if end.code not in (0, USER_ERROR):
             interrupted(given)
@@ -125,7 +133,7 @@ def _train(composed: DictConfig) -> None:
         _estimate(composed, console)
         return
     fresh = composed.resume in (None, AUTO)
-    config = check(composed if fresh else resumed(composed, folder_of(str(composed.resume))), TrainConfig)
+    config = check(composed if fresh else resumed(composed, folder_of(as_path(composed.resume))), TrainConfig)
     _require_one_process_in_a_sweep(composed)
     run_folder, checkpoint = _where(composed, config, console)
     from glow_app.training.run import fit
@@ -133,7 +141,7 @@ def _train(composed: DictConfig) -> None:
     # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    command = shlex.join(["glow-train", *HydraConfig.get().overrides.task])
+    command = shlex.join(["glow-train", *map(as_typed, HydraConfig.get().overrides.task)])
     fit(config, run_folder, checkpoint, console, command)
 
 
@@ -156,7 +164,7 @@ def _evaluate(composed: DictConfig) -> None:
     else:
         if "checkpoint" in given_keys() or len(compared) != 2:
             raise UserError("compare takes two models and no checkpoint besides: compare=runs/a,runs/b")
-        fill_in_data(composed, str(compared[0]), given_keys())
+        fill_in_data(composed, as_path(compared[0]), given_keys())
         config = check(composed, EvaluateConfig)
     from glow_app.commands.evaluate import compare, evaluate
 
@@ -207,7 +215,7 @@ def _demo(composed: DictConfig) -> None:
 
 def _export(composed: DictConfig) -> None:
     config = _with_model(composed, ExportConfig)
-    made_by = training_command(Path(str(config.checkpoint)).expanduser())
+    made_by = training_command(Path(str(config.checkpoint)))
     from glow_app.commands.export import export
 
     export(config, made_by, Console())
@@ -227,6 +235,11 @@ def _plot2d(composed: DictConfig) -> None:
     plot2d(config, Console())
 
 
+def _training_arguments(arguments: list[str]) -> list[str]:
+    """What the arguments of ``glow-train`` stand for."""
+    return with_notice(with_groups_of_run(with_brackets(arguments, ("temperatures",))))
+
+
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
     """What a command's arguments stand for that uses a trained model and has these options that are lists."""
     return lambda arguments: with_data_of_model(with_brackets(arguments, lists))
@@ -236,7 +249,7 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
     """The checked configuration of a command that uses one trained model."""
     if not composed.checkpoint:
         raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
-    fill_in_data(composed, str(composed.checkpoint), given_keys())
+    fill_in_data(composed, as_path(composed.checkpoint), given_keys())
     return check(composed, schema)
 
 
@@ -250,7 +263,7 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
         elif composed.resume == AUTO:
             found = _continue_or_start(config, composed, console)
         else:
-            found = _find_run(str(composed.resume), console)
+            found = _find_run(as_path(composed.resume), console)
         return json.dumps([None if path is None else str(path) for path in found])
 
     folder, checkpoint = json.loads(distributed.broadcast_decision(decide))

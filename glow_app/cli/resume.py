@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from glow_app.config.check import check
+from glow_app.config.check import PATHS, SCHEMAS, check
+from glow_app.config.paths import as_path
 from glow_app.config.saved import flat, read_config
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
@@ -17,7 +18,7 @@ from glow_app.errors import UserError
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
 """Options, besides those of model and data, with which a resumed run would not be the same run."""
 
-MOVABLE = ("data.root", "data.workers", "data.cache", "data.cache_folder", "data.on_corrupt")
+MOVABLE = ("data.workers", "data.cache", "data.on_corrupt", *(key for key in PATHS if key.startswith("data.")))
 """Options of the data that say where the images are, and not which."""
 
 DECIDING = (*FIXED_IN_A_RUN, "model", "data", "optim", "trainer.precision")
@@ -49,17 +50,17 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
     """The configuration of the run, changed by what the command line says besides ``resume``."""
     if not composed.resume or not run_folder.is_dir():
         raise UserError(
-            f"resume={composed.resume}: this run does not exist; give the folder of a run, or a file "
+            f"resume={as_path(composed.resume)}: this run does not exist; give the folder of a run, or a file "
             "checkpoints/step_*.ckpt"
         )
     path = run_folder / "config.yaml"
     if not path.exists():
-        raise UserError(f"resume={composed.resume}: {path} is missing, so this is not the folder of a run")
+        raise UserError(f"resume={as_path(composed.resume)}: {path} is missing, so this is not the folder of a run")
     saved = read_options(path, composed)
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     for override in overrides:
         key = override.key_or_group
-        if key == "resume":
+        if key == "resume" or (key in SCHEMAS and override.value() == OmegaConf.select(saved, f"{key}.name")):
             continue
         if key == "experiment" or isinstance(saved.get(key), DictConfig):
             raise UserError(

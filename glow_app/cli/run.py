@@ -1,5 +1,6 @@
 """What every command shares: compose the configuration, run, and say what went wrong in one line."""
 
+import io
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glow_app.artifacts import shipped
 from glow_app.cli import help as pages
+from glow_app.cli.arguments import literal_paths
 from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
 from glow_app.config.check import did_you_mean
 from glow_app.errors import UserError
@@ -44,6 +46,9 @@ def run(
         prepare: what the arguments on the command line stand for, before Hydra reads them.
         conclude: what comes after the task, or after the last one of a sweep.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files that are no text are shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Otherwise Hydra prints exceptions itself, its own way, and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     debug = any(argument.lower() == "debug=true" for argument in sys.argv[1:])
@@ -68,7 +73,7 @@ def run(
         folders += foreign_folders(sys.argv[1:])
     except UserError as error:
         sys.exit(_say(error, config_name, folders))
-    sys.argv[1:] = prepare(sys.argv[1:])
+    sys.argv[1:] = prepare(literal_paths(sys.argv[1:]))
     try:
         if pages.asked_for(sys.argv[1:]):
             print(pages.text(config_name, sys.argv[1:], folders))

@@ -77,7 +77,7 @@ def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) 
     Raises:
         UserError: nothing can be written there, which is better known before the work than after it.
     """
-    folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / command
+    folder = Path(config.output) if config.output is not None else run_folder(model) / command
     try:
         folder.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(folder, os.W_OK) else "no permission"
@@ -182,7 +182,7 @@ def open_pictures(
             source = source or open_split_of(model, data, split, console)
             pictures.append(_of_data_set(source, int(name), chosen))
             continue
-        for path in picture_files(Path(name).expanduser()):
+        for path in picture_files(Path(name)):
             pixels = open_picture(path, model.image_shape, model.card.data)
             pictures.append(Picture(file_name(path.stem), pixels, 0, chosen))
     if model.flow.n_classes and any(picture.label is None for picture in pictures):

@@ -36,10 +36,10 @@ def compare_runs(config: CompareConfig, console: Console) -> None:
     """
     if not config.runs:
         raise UserError("runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b")
-    named = [Path(name).expanduser() for name in config.runs]
+    named = [Path(name) for name in config.runs]
     found = variants(_read(named, console))
     told = differences(found)
-    folder = Path(config.output).expanduser() if config.output is not None else named[0] / FOLDER
+    folder = Path(config.output) if config.output is not None else named[0] / FOLDER
     report.table(found, told, console)
     band_plot.draw(bands(found), report.title(found), folder / PICTURE)
     report.write(found, told, folder)

@@ -15,16 +15,14 @@ from glow_app.artifacts.weights import export as export_model
 from glow_app.commands.common import directions_folder, open_model, run_folder
 from glow_app.commands.reports import export_figures
 from glow_app.commands.reports.model_card import model_card
+from glow_app.config.check import PATHS
 from glow_app.config.commands import METHODS, ExportConfig
 from glow_app.errors import UserError
 from glow_app.latents import directions as attribute_vectors
 from glow_app.latents.directions import METADATA, Directions
 from glow_app.model import Model
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say
-
-PLACES = ("root", "attributes")
-"""Options of the data that name places on one machine."""
 
 N_SAMPLES, COLUMNS = 32, 8
 
@@ -43,7 +41,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     if config.license is not None and not re.fullmatch(r"\w[\w.+-]*", config.license):
         raise UserError(f"license={config.license!r} is no identifier of a licence: write one such as mit or cc-by-4.0")
     model = open_model(config)
-    folder = Path(config.output).expanduser() if config.output is not None else run_folder(model) / "export"
+    folder = Path(config.output) if config.output is not None else run_folder(model) / "export"
     if config.format != "folder":
         suffix, save = ("pt2", save_torch) if config.format == "torch" else ("onnx", save_onnx)
         path = folder / f"decoder.{suffix}"
@@ -68,7 +66,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")
     first = directions[0] if directions else None
     text = model_card(written, folder.resolve().name, config.license, first, judged, config.temperature)
-    write_atomically(folder / "README.md", lambda file: file.write(text.encode()))
+    write_text(folder / "README.md", text)
     say(console, f"exported to {folder}: read README.md, then")
     if not same:
         say(
@@ -118,5 +116,5 @@ def _portable_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _portable(data: dict[str, Any]) -> dict[str, Any]:
     """Options of the data with the last part of each place: where the data are is for the one to say who has them."""
-    known = {key: Path(value).name if key in PLACES and value else value for key, value in data.items()}
+    known = {key: Path(value).name if f"data.{key}" in PATHS and value else value for key, value in data.items()}
     return known | ({"cache_folder": None} if "cache_folder" in known else {})

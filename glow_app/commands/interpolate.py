@@ -1,6 +1,7 @@
 """``glow-interpolate``: from one picture to the next, through the latents."""
 
 import hashlib
+import os
 
 import torch
 from rich.console import Console
@@ -70,7 +71,7 @@ def _name(pictures: list[Picture], config: InterpolateConfig) -> str:
     """What tells one result from another, in the name of a file; of many pictures a digest of their names."""
     names = "-".join(picture.name for picture in pictures)
     if len(names) > LONGEST_NAME:
-        names = f"{pictures[0].name[:40]}-{len(pictures)}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+        names = f"{pictures[0].name[:40]}-{len(pictures)}-{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}"
     label = "" if config.label is None else f"_{file_name(config.label)}"
     grid = "_grid" if config.layout == "grid" else ""
     return f"{names}_{config.path}{config.steps}{grid}{label}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_text
 from glow_app.runtime.lock import lock
 
 FORMAT = 2
@@ -71,7 +71,7 @@ class Metadata:
         """Writes the facts and the state."""
         state = {"drawn": self.state.drawn, "not_finite": list(self.state.not_finite)}
         text = json.dumps({"format_version": FORMAT, **self.facts, **state}, indent=1, allow_nan=False)
-        write_atomically(self.path, lambda file: file.write(text.encode()))
+        write_text(self.path, text)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], State]:

@@ -10,12 +10,19 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from glow_app.config import commands
 from glow_app.config.data import DATA_SCHEMAS, DataConfig, PicturesConfig, PointsConfig
 from glow_app.config.model import MODEL_SCHEMAS, PlaneConfig
-from glow_app.config.train import TrainConfig
+from glow_app.config.paths import path_options, settle_paths
+from glow_app.config.train import PrepareConfig, TrainConfig
 from glow_app.errors import UserError
 
 T = TypeVar("T")
+
+PATHS = path_options(
+    TrainConfig, PrepareConfig, *(one for name, one in vars(commands).items() if name.endswith("Config"))
+) | {f"data.{key}": many for key, many in path_options(*DATA_SCHEMAS.values()).items()}
+"""Keys of all commands that are paths, with whether they are lists."""
 
 SCHEMAS: dict[str, Mapping[str, type]] = {"data": DATA_SCHEMAS, "model": MODEL_SCHEMAS}
 """Groups whose options depend on the choice, which their ``name`` tells."""
@@ -58,6 +65,7 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)
+    settle_paths(typed)
     check_ranges(typed, "")
     _check_data(getattr(typed, "data", None))
     if isinstance(typed, TrainConfig):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from glow_app.config.data import DataConfig
-from glow_app.config.option import option
+from glow_app.config.option import option, path_option
 
 METHODS = ("mean_difference", "balanced", "discriminant")
 """Ways to find the direction of an attribute, see :mod:`glow_app.latents.directions`."""
@@ -14,7 +14,7 @@ class OpenConfig:
     """What every command has that opens a trained model. ``data`` is what the model was trained on, unless chosen."""
 
     data: DataConfig
-    checkpoint: str | None = option(
+    checkpoint: str | None = path_option(
         "folder of a run, or of an exported model; or a shipped model's name, or hf://owner/name"
     )
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
@@ -28,7 +28,7 @@ class UseConfig(OpenConfig):
     """What every command has besides that computes many images and leaves files."""
 
     batch_size: int = option("images that are computed together", at_least=1)
-    output: str | None = option(
+    output: str | None = path_option(
         "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
     )
 
@@ -37,7 +37,7 @@ class UseConfig(OpenConfig):
 class EvaluateConfig(UseConfig):
     """All options of ``glow-evaluate``."""
 
-    compare: list[str] | None = option("two models, whose difference on the same noise is wanted")
+    compare: list[str] | None = path_option("two models, whose difference on the same noise is wanted")
     split: str = option("which part of the data set", choices=("train", "val", "test"))
     n_images: int = option("how many of its images, the first ones; 0: all", at_least=0)
     importance_samples: int = option("draws of the noise for the tighter bound; 1: no such bound", at_least=1)
@@ -71,7 +71,7 @@ class SampleConfig(UseConfig):
 class InterpolateConfig(UseConfig):
     """All options of ``glow-interpolate``."""
 
-    images: list[str] | None = option("files, or numbers of images of the data set; two or more, four for a grid")
+    images: list[str] | None = path_option("files, or numbers of images of the data set; two or more, four for a grid")
     split: str = option("which part of the data set the numbers mean", choices=("train", "val", "test"))
     steps: int = option("images from one to the next, both included", at_least=2, at_most=1000)
     path: str = option("straight, as published, or along the sphere", choices=("linear", "spherical"))
@@ -102,9 +102,9 @@ class DirectionsConfig(UseConfig):
 class EditConfig(UseConfig):
     """All options of ``glow-edit``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the model's own")
+    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
     method: str = option("which kind of direction", choices=METHODS)
-    images: list[str] | None = option("files, folders, or numbers of images of the data set")
+    images: list[str] | None = path_option("files, folders, or numbers of images of the data set")
     split: str = option("which part of the data set the numbers mean", choices=("train", "val", "test"))
     edit: dict[str, float] | None = option("attribute: amount; 1 is the distance between the two class means")
     sweep: list[str] | None = option("attributes to show at all amounts, one strip each")
@@ -122,7 +122,7 @@ class EditConfig(UseConfig):
 class JudgeConfig(UseConfig):
     """All options of ``glow-judge``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the model's own")
+    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
     methods: list[str] = option("kinds of direction to compare")
     attributes: list[str] | None = option("attributes to edit; null: all")
     judge_split: str = option("the classifier learns from this part of the data", choices=("train", "val", "test"))
@@ -139,13 +139,13 @@ class JudgeConfig(UseConfig):
 class ExportConfig(OpenConfig):
     """All options of ``glow-export``."""
 
-    output: str | None = option(
+    output: str | None = path_option(
         "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
     )
     format: str = option(
         "folder: weights, card and directions; torch, onnx: the decoder alone", choices=("folder", "torch", "onnx")
     )
-    directions: str | None = option("folder left by glow-directions; null: the model's own, if there are any")
+    directions: str | None = path_option("folder left by glow-directions; null: the model's own, if there are any")
     temperature: float = option("of the samples on the card", at_least=0, at_most=100)
     storage: str | None = option(
         "of the convolutions' kernels: bf16 halves the file, for some 1e-5 bits/dim; null: as they are",
@@ -158,10 +158,10 @@ class ExportConfig(OpenConfig):
 class CompareConfig:
     """All options of ``glow-compare``."""
 
-    runs: list[str] | None = option(
+    runs: list[str] | None = path_option(
         "folders of runs or sweeps, or that hold runs; those that differ in seed are averaged"
     )
-    output: str | None = option("folder for what the command leaves; null: compare/ in the first of runs")
+    output: str | None = path_option("folder for what the command leaves; null: compare/ in the first of runs")
     debug: bool = option("show tracebacks")
 
 
@@ -178,14 +178,14 @@ class Plot2dConfig(OpenConfig):
     film: bool = option("also an animation, and stages of it side by side: the couplings at work one by one")
     frames: int = option("pictures of the animation for each coupling", at_least=1, at_most=100)
     frame_ms: int = option("milliseconds of each picture of the animation", at_least=20, at_most=10_000)
-    output: str | None = option("folder for what the command leaves; null: inside the run's folder")
+    output: str | None = path_option("folder for what the command leaves; null: inside the run's folder")
 
 
 @dataclass
 class DemoConfig(OpenConfig):
     """All options of ``glow-demo``."""
 
-    directions: str | None = option("folder left by glow-directions; null: the model's own")
+    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
     method: str = option("which kind of direction", choices=METHODS)
     split: str = option("which part of the data set one can choose from", choices=("train", "val", "test"))
     pictures: int = option("images to begin with", at_least=2, at_most=100)

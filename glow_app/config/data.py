@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from glow_app.config.option import option
+from glow_app.config.option import option, path_option
 from glow_app.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class DataConfig:
     flip: bool = option("mirror training images at random")
     shift: float = option("move training images by up to this part of their sides", at_least=0, at_most=0.5)
     cache: bool = option("decode once into a cache on disk, then read pixels from there")
-    cache_folder: str | None = option("where the cache lives; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
+    cache_folder: str | None = path_option("where the cache lives; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
     workers: int = option("processes that load batches; 0 is the fastest with a cache", at_least=0)
 
     @property
@@ -57,7 +57,7 @@ class DataConfig:
     def cache_path(self) -> Path:
         """Where decoded pixels are kept."""
         if self.cache_folder is not None:
-            return Path(self.cache_folder).expanduser()
+            return Path(self.cache_folder)
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(base) / "glow_app"
 
@@ -94,7 +94,7 @@ class DrawnFacesConfig(DataConfig):
 class FilesConfig(DataConfig):
     """What every data set on disk has."""
 
-    root: str = option("folder that holds the data")
+    root: str = path_option("folder that holds the data")
 
 
 @dataclass
@@ -109,7 +109,7 @@ class FolderConfig(PicturesConfig):
     """Any folder of images, with or without train/, val/ and test/ inside."""
 
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    attributes: str | None = option("CSV file of 0/1 attributes, first column the file name; null: none")
+    attributes: str | None = path_option("CSV file of 0/1 attributes, first column the file name; null: none")
 
     def open(self, split: str) -> "ImageSource":
         from glow_app.data.sets.folder import Folder

@@ -15,3 +15,9 @@ def option(
     """A field of the schema: what it means (with its unit) and which values it may have."""
     limits = {"meaning": meaning, "at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
     return field(metadata=limits)
+
+
+def path_option(meaning: str) -> Any:
+    """A field of the schema that holds a path, or a list of paths: it is taken as the shell hands it over."""
+    limits = dict.fromkeys(("at_least", "above", "at_most", "choices"))
+    return field(metadata=limits | {"meaning": meaning, "path": True})

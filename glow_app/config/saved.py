@@ -8,6 +8,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from glow_app.config.check import PATHS
+from glow_app.config.paths import DOLLAR, protect
 from glow_app.errors import UserError
 
 LARGEST_CONFIG = 1 << 20
@@ -27,13 +29,14 @@ def read_config(path: Path) -> DictConfig:
         # A few lines of aliases can stand for more than fits into memory.
         if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text)):
             raise UserError(f"{path} is not the configuration of a run: it has aliases or tags; repair it")
-        saved = OmegaConf.create(text)
+        saved = OmegaConf.create(protect(text))
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); repair it") from error
     if not isinstance(saved, DictConfig):
         raise UserError(f"{path} is not the configuration of a run; repair it")
-    if "${" in text:
-        raise UserError(f"{path} is not the configuration of a run: it holds an interpolation; repair it")
+    for key, value in flat(saved).items():
+        if isinstance(value, str) and DOLLAR in value and key not in PATHS:
+            raise UserError(f"{path} is not the configuration of a run: {key} holds a $; repair it")
     return saved
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from glow_app.config.data import DataConfig
 from glow_app.config.model import ModelConfig
-from glow_app.config.option import option
+from glow_app.config.option import option, path_option
 from glow_app.config.published import PUBLISHED
 
 AUTO = "auto"
@@ -105,5 +105,5 @@ class TrainConfig:
     checkpoint_minutes: float = option("minutes between two checkpoints, whatever the steps", above=0)
     published: str | None = option("run of the paper that is followed; departures are told", choices=tuple(PUBLISHED))
     estimate: bool = option("measure 20 steps on made-up images, tell how long the run would take, and stop")
-    resume: str | None = option("folder of a run, or a checkpoint, to go on from; auto: the newest like this one")
+    resume: str | None = path_option("folder of a run, or a checkpoint, to go on from; auto: the newest like this one")
     debug: bool = option("show tracebacks")

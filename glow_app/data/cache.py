@@ -24,7 +24,7 @@ from glow_app.data.formats.files import take
 from glow_app.data.image import CorruptImage
 from glow_app.data.source import ImageSource, RandomCropSource
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import sync_folder, write_atomically
+from glow_app.runtime.atomic import sync_folder, write_atomically, write_text
 from glow_app.runtime.console import Progress
 from glow_app.runtime.lock import lock
 
@@ -239,7 +239,7 @@ def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]
         "sha256": _digest(building / "pixels.bin"),
         "fingerprint": source.fingerprint(),
     }
-    write_atomically(building / "card.json", lambda file: file.write(json.dumps(card, indent=1).encode()))
+    write_text(building / "card.json", json.dumps(card, indent=1))
     shutil.rmtree(folder, ignore_errors=True)  # a folder without a card: not one of ours that is complete
     os.replace(building, folder)
     sync_folder(folder.parent)

@@ -63,5 +63,5 @@ def require_disjoint(parts: Sequence[Part]) -> None:
 def _same(a: Part, b: Part, option: str) -> bool:
     first, second = a.data.get(option), b.data.get(option)
     if option == "root" and first and second:
-        first, second = (Path(str(root)).expanduser().resolve() for root in (first, second))
+        first, second = (Path(str(root)).resolve() for root in (first, second))
     return first == second

@@ -22,7 +22,7 @@ from glow_app.artifacts.hub import local
 from glow_app.data.formats.tables import attribute_column
 from glow_app.errors import UserError
 from glow_app.latents.moments import flat, unflat
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_atomically, write_text
 
 FORMAT = 1
 VECTORS, METADATA = "directions.safetensors", "directions.json"
@@ -162,9 +162,7 @@ def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = to
         "latent_shapes": first.latent_shapes,
         "account": first.metadata,
     }
-    write_atomically(
-        folder / METADATA, lambda file: file.write(json.dumps(metadata, indent=1, allow_nan=False).encode())
-    )
+    write_text(folder / METADATA, json.dumps(metadata, indent=1, allow_nan=False))
 
 
 def load(path: str | Path, method: str = "mean_difference") -> Directions:

@@ -43,6 +43,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.unlink(temporary)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 as :func:`write_atomically` does; names of files that are not UTF-8 become the bytes that they are.
+
+    Raises:
+        CannotWrite: the disk refuses.
+    """
+    content = text.encode(errors="surrogateescape")
+    write_atomically(path, lambda file: file.write(content))
+
+
 def remove_unfinished(folder: Path) -> None:
     """Removes what processes that were killed have left half written in ``folder`` and below."""
     for path in folder.rglob(f".*{PART}"):

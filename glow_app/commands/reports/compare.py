@@ -13,7 +13,7 @@ from rich.table import Table
 from glow_app.artifacts.card import Card
 from glow_app.commands.reports.evaluate import write_json
 from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say, show
 
 TABLE, METADATA = "variants.md", "variants.json"
@@ -64,7 +64,7 @@ def write(found: Sequence[Variant], told: Sequence[Difference], folder: Path) ->
         parts += ["Second minus first, bits/dim of the validation:", "\n".join(_markdown(_differences(found, told)))]
         parts.append(WELCH)
     text = "\n\n".join(parts) + "\n"
-    write_atomically(folder / TABLE, lambda file: file.write(text.encode()))
+    write_text(folder / TABLE, text)
     content = {
         "data": title(found),
         "differ_in": list(found[0].values),

@@ -23,7 +23,7 @@ from glow_app.evaluation.density import Entropies
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction
 from glow_app.evaluation.likelihood import Likelihood, standard_error
 from glow_app.model import Model
-from glow_app.runtime.atomic import write_atomically
+from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say, show
 from glow_app.units import Unit, unit_of
 
@@ -160,7 +160,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         "images_per_second": reached.images_per_second,
     }
     write_json(content, folder / METADATA)
-    write_atomically(folder / PER_IMAGE, lambda file: file.write(_per_image(reached, source).encode()))
+    write_text(folder / PER_IMAGE, _per_image(reached, source))
     if config.worst:
         figures.save_png(_worst(reached.likelihood, source, config), folder / WORST)
 
@@ -168,7 +168,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Writes a JSON file, with null where a figure is not finite."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 def _finite(value: Any) -> Any:

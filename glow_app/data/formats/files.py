@@ -24,7 +24,7 @@ def require_folder(root: str | Path, what: str) -> Path:
         UserError: it is missing (a neighbour of nearly that name is suggested), or it is a file.
     """
     try:
-        path = Path(root).expanduser()
+        path = Path(root)
         exists = path.exists()
     except (RuntimeError, OSError) as error:
         raise UserError(f"{what}: data.root={root} is no path ({error}); give the folder that holds the data") from None

@@ -127,7 +127,8 @@ class ZipStore(ImageStore):
 
     def digest(self) -> str:
         status = self.where.stat()
-        return hashlib.sha256("\n".join([f"{status.st_size} {status.st_mtime_ns}", *self.names]).encode()).hexdigest()
+        facts = "\n".join([f"{status.st_size} {status.st_mtime_ns}", *self.names])
+        return hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
 
 
 MAX_BYTES = 256 * 2**20

@@ -133,7 +133,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: missing, unreadable, empty, or a web page.
     """
-    return _read(path).decode("utf-8-sig", "replace")
+    return _read(path).decode("utf-8-sig", "surrogateescape")  # names of files need not be text
 
 
 def _read(path: Path) -> bytes:

@@ -91,7 +91,7 @@ class CelebA(ImageSource):
         self.image_shape = (channels, height, width)
         part = f"crop {crop}" if crop is not None else "central square, no crop"
         self.preprocessing = f"{part}, antialiased bilinear to {height}x{width}" + (", grey" if channels == 1 else "")
-        root = Path(root).expanduser()
+        root = Path(root)
         if download and not is_celeba(root) and not is_celeba(root / "celeba"):
             _download(root)
         self._settle(_locate(root), validation_identities, subset)

@@ -79,7 +79,7 @@ class Folder(ImageSource):
         if not self.files:
             raise EmptySplit(_why_empty(self.root, split, members))
         if attributes is not None:
-            self.attribute_names, self.attributes = _attributes(Path(attributes).expanduser(), members, self.files)
+            self.attribute_names, self.attributes = _attributes(Path(attributes), members, self.files)
 
     def __len__(self) -> int:
         return len(self.files)

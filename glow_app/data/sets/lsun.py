@@ -57,8 +57,8 @@ class _LsunPart(ImageSource):
         self.on_corrupt = on_corrupt
         self.channels: Channels = channels
         self.image_shape = (channels, image_size, image_size)
-        folder, whole = _locate(Path(root).expanduser(), category, split)
-        cache = None if key_cache is None else Path(key_cache).expanduser()
+        folder, whole = _locate(Path(root), category, split)
+        cache = None if key_cache is None else Path(key_cache)
         self.images = LmdbStore(folder, f"data=lsun {category}", cache)
         self._rows = _rows(len(self.images), split, validation, whole, folder)
 

@@ -212,7 +212,7 @@ def find_run(resume: str, console: Console) -> tuple[Path, Path]:
     Raises:
         UserError: there is no such run, or nothing in it to go on from.
     """
-    path = Path(resume).expanduser()
+    path = Path(resume)
     if path.is_file():
         return folder_of(resume), path
     newest = newest_whole(path, console)

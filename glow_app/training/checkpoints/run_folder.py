@@ -14,9 +14,10 @@ from typing import TextIO
 
 from omegaconf import OmegaConf
 
+from glow_app.config.check import PATHS
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import CannotWrite, write_atomically
+from glow_app.runtime.atomic import CannotWrite, write_text
 from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
@@ -31,15 +32,12 @@ LONGEST_COMMAND = 1 << 16
 NOT_OF_THE_MODEL = ("debug", "data.cache", "data.cache_folder", "data.workers")
 """Keys that say where and how something was done on one machine, and change no weight."""
 
-PLACES = ("data.root", "data.attributes", "resume")
-"""Keys that are paths: of these only the last part is told."""
-
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
 
 
 def folder_of(resume: str) -> Path:
     """The folder of the run that ``resume`` means: itself, or that of a checkpoint."""
-    path = Path(resume).expanduser()
+    path = Path(resume)
     if not path.is_file():
         return path
     return path.absolute().parent.parent if path.parent == Path() else path.parent.parent
@@ -90,21 +88,21 @@ def save_configuration(config: TrainConfig, run_folder: Path, command: str | Non
     """
     configuration = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     text = json.dumps(versions(), indent=1)
-    write_atomically(run_folder / "config.yaml", lambda file: file.write(configuration.encode()))
-    write_atomically(run_folder / "versions.json", lambda file: file.write(text.encode()))
+    write_text(run_folder / "config.yaml", configuration)
+    write_text(run_folder / "versions.json", text)
     if command is not None:
         _note(command, run_folder / COMMAND)
 
 
 def _note(command: str, path: Path) -> None:
     """Adds a command to those that trained the run, unless it only resumes it, or a job was queued again."""
-    begun = path.read_text().splitlines() if path.is_file() else []
+    begun = path.read_text(errors="surrogateescape").splitlines() if path.is_file() else []
     program, *arguments = shlex.split(command)
     changes = [argument for argument in arguments if _key(argument) != "resume"]
     known = [[one for one in shlex.split(line) if _key(one) != "resume"] for line in begun]
     if not begun or (changes and [program, *changes] not in known):
         text = "\n".join([*begun, command]) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_text(path, text)
 
 
 def training_command(run_folder: Path) -> str | None:
@@ -116,7 +114,7 @@ def training_command(run_folder: Path) -> str | None:
     try:
         if not path.is_file() or path.stat().st_size > LONGEST_COMMAND:
             return None
-        lines = [shlex.split(line) for line in path.read_text().splitlines()]
+        lines = [shlex.split(line) for line in path.read_text(errors="surrogateescape").splitlines()]
     except (OSError, ValueError):
         return None
     if not lines or not all(line and line[0] == "glow-train" for line in lines):
@@ -129,7 +127,7 @@ def _published(arguments: Iterable[str]) -> Iterator[str]:
         key, equals, value = argument.partition("=")
         if _key(argument) in NOT_OF_THE_MODEL or argument == f"resume={AUTO}":
             continue
-        if _key(argument) in PLACES:
+        if _key(argument) in PATHS:
             quote = value[:1] if value[:1] in ("'", '"') else ""
             yield f"{key}{equals}{quote}{Path(value.strip(quote or None)).name}{quote}"
         else:
