@@ -1,4 +1,4 @@
-"""What a command line means before Hydra reads it: lists without brackets, and the data set that a model knows."""
+"""Rewrites a command line before Hydra reads it: lists without brackets, and the data set of a model."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,13 @@ from glow_app.errors import UserError
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 OF_THE_MODEL = ("image_size", "n_bits", "channels")
-"""Options of the data that the model decides, whatever data set it is shown."""
+"""Data options that the model fixes, whichever data set is used."""
 
 
 def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
-    """``images=a.png,b.png`` and ``images=a.png`` as ``images=['a.png','b.png']``, for the keys in ``lists``.
+    """Adds brackets for the keys in ``lists``: ``images=a.png,b.png`` becomes ``images=['a.png','b.png']``.
 
-    To Hydra a comma outside of brackets means a sweep. Where one is asked for (``-m``), it goes over lists of one.
+    To Hydra a comma outside of brackets means a sweep. With ``-m``, the sweep is over lists of one item.
     """
     sweep = "-m" in arguments or "--multirun" in arguments
     return [_with_brackets(argument, lists, "],[" if sweep else ",") for argument in arguments]
@@ -36,15 +36,15 @@ def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
 
 
 def quoted(item: str) -> str:
-    """A text that Hydra takes as it is, whatever is in it."""
+    """Quotes a text so that Hydra reads it literally."""
     return "'" + item.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def with_data_of_model(arguments: list[str]) -> list[str]:
-    """Adds ``data=<name>`` of the model that is named, unless the command line chooses a data set itself.
+    """Adds ``data=<name>`` of the named model, unless the command line chooses a data set itself.
 
-    The options of that data set are then known keys, and the model's own values for them are filled in by
-    :func:`fill_in_data`. Whatever is wrong with the model or the line is told later, by whoever reads it in earnest.
+    The options of that data set are then known keys; :func:`fill_in_data` fills in the model's values for them.
+    Errors in the model or the command line are ignored here; the code that uses them later reports them.
     """
     chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "data" in chosen:
@@ -62,7 +62,7 @@ def with_data_of_model(arguments: list[str]) -> list[str]:
 
 
 def _model_of(arguments: list[str]) -> str | None:
-    """The value of ``checkpoint=``, or the first of ``compare=``."""
+    """The value of ``checkpoint=``, or the first value of ``compare=``."""
     try:
         overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     except HydraException:
@@ -84,12 +84,12 @@ def given_keys() -> set[str]:
 
 
 def fill_in_data(composed: DictConfig, model: str | Path, given: set[str]) -> None:
-    """Gives ``composed.data`` the values with which the model was trained, except for the keys in ``given``.
+    """Fills ``composed.data`` with the values that the model was trained with, except for the keys in ``given``.
 
-    Of another data set than the model's own, these are the shape of the images and their bits.
+    If the data set is not the model's own, only the image shape and the bits are filled in.
 
     Raises:
-        UserError: there is no such model, or one of those keys has a value that the model cannot take.
+        UserError: there is no such model, or a key in ``given`` has a value that the model cannot use.
     """
     card, _ = read_card(model_folder(model))
     same = card.data["name"] == composed.data.get("name")

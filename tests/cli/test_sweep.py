@@ -46,8 +46,8 @@ def test_the_first_of_several_processes_compares(
     rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     several = RankInfo(rank, 2, rank, 2)
-    monkeypatch.setattr(sweep, "place", lambda: several)
-    monkeypatch.setattr(distributed, "place", lambda: several)
+    monkeypatch.setattr(sweep, "rank_info", lambda: several)
+    monkeypatch.setattr(distributed, "rank_info", lambda: several)
     for number in (0, 1):
         made(tmp_path / str(number), f"model.width={8 + number}")
     monkeypatch.setattr(sweep, "_begun", [tmp_path])
