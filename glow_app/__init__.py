@@ -1,7 +1,7 @@
 """Glow: a multiscale, invertible image model with exact likelihoods (Kingma & Dhariwal 2018).
 
-``glow_app.load(path)`` gives a trained model; everything else that a person needs hangs on it. Public are the names in
-``__all__``: two functions, and modules with all that the API reference has a page of.
+``glow_app.load(path)`` returns a trained model, whose methods are the main interface. The public names are in
+``__all__``: two functions, and the modules that the API reference documents.
 """
 
 from importlib import import_module
@@ -31,18 +31,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "ModuleType":
-    # Modules are loaded when they are first named: commands check their options before they load torch.
+    # Modules are imported on first use, so that commands check their options before they import torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")
 
 
 def load(path: str | Path, device: str = "cpu") -> "Model":
-    """A trained model.
+    """Loads a trained model.
 
     >>> import glow_app
     >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
-    >>> faces = model.sample(4, temperature=0.7, seed=0)  # here of a model of 16x16 pixels
+    >>> faces = model.sample(4, temperature=0.7, seed=0)  # here with a model of 16x16 pixels
     >>> faces.dtype, tuple(faces.shape)
     (torch.uint8, (4, 3, 16, 16))
     >>> model.bits_per_dim(faces).shape
@@ -51,10 +51,10 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
     Args:
         path: the folder of a run, or of an exported model; or the name of a model that comes with the package; or
             ``hf://owner/name`` on the Hugging Face hub.
-        device: where to compute, ``cpu`` or ``cuda``.
+        device: device of the model, ``cpu`` or ``cuda``.
 
     Returns:
-        a :class:`glow_app.model.Model`: ``help(model)`` tells what it can do.
+        a :class:`glow_app.model.Model`: ``help(model)`` lists its methods.
 
     Raises:
         UserError: there is no such model, or its files are damaged.
@@ -65,7 +65,7 @@ def load(path: str | Path, device: str = "cpu") -> "Model":
 
 
 def load_directions(path: str | Path, method: str = "mean_difference") -> "Directions":
-    """The attribute vectors of a model, as ``glow-directions`` has left them.
+    """Loads the attribute vectors of a model, written by ``glow-directions``.
 
     >>> import glow_app
     >>> directions = glow_app.load_directions("runs/drawn_faces/2026-01-01_12-00-00", method="balanced")
@@ -73,7 +73,7 @@ def load_directions(path: str | Path, method: str = "mean_difference") -> "Direc
     True
 
     Args:
-        path: their folder, or that of the run which contains it as ``directions/``; or the name of a shipped model,
+        path: their folder, or that of the run that contains it as ``directions/``; or the name of a shipped model,
             or ``hf://owner/name``.
         method: ``mean_difference``, ``balanced`` or ``discriminant``; see :mod:`glow_app.latents.directions`.
 

@@ -1,4 +1,4 @@
-"""What the words of a configuration stand for where they are no options of one model or data set."""
+"""Turns shared options of a configuration into dtypes, torch settings and data sets."""
 
 import torch
 from rich.console import Console
@@ -13,13 +13,13 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat1
 
 
 def forbid_tf32() -> None:
-    """float32 means float32: what may be less precise is said by ``precision``."""
+    """Disables TF32: only ``precision`` may lower the precision of float32."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:
-    """One split of a data set, through the cache if ``data.cache`` says so.
+    """Opens one split of a data set, through the cache if ``data.cache`` is set.
 
     Raises:
         UserError: see :meth:`glow_app.config.data.DataConfig.open` and :func:`glow_app.data.cache.cached`.
@@ -28,7 +28,7 @@ def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:
 
 
 def open_cached(data: DataConfig, split: str, workers: int, console: Console) -> CachedSource:
-    """One split of a data set with its pixels in the cache, which is built first if it has to be.
+    """Opens one split of a data set through the cache, which is built first if necessary.
 
     Raises:
         UserError: see :meth:`glow_app.config.data.DataConfig.open` and :func:`glow_app.data.cache.cached`.
@@ -38,5 +38,5 @@ def open_cached(data: DataConfig, split: str, workers: int, console: Console) ->
         try:
             return cached(source, data.cache_path, workers, progress)
         except KeyboardInterrupt:
-            say(console, "interrupted; what is decoded is kept, and the same command goes on from there")
+            say(console, "interrupted; the decoded images are saved, and the same command resumes from there")
             raise

@@ -1,8 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""The exception whose message is written for the user."""
 
 
 class UserError(Exception):
-    """Something that a person can put right.
+    """An error that the user can correct.
 
     The message is one line: what was found, where (the file, key or value), and what to do about it.
     The command line prints it without a traceback and exits with status 2.

@@ -1,9 +1,9 @@
-"""Where pixels meet densities: dequantization, log-likelihood of discrete images, bits per dimension.
+"""Dequantization, log-likelihood of discrete images, and bits per dimension.
 
 Images are uint8 with 256 grey levels; a model sees ``n_bins = 2**n_bits`` of them. Kingma & Dhariwal 2018, sec. 2
 (after Uria et al. 2013 and Theis et al. 2015).
 
-Points in the plane are floats and have no levels: ``n_bits`` is None, what the model sees is what they are, and
+Points in the plane are floats without grey levels: ``n_bits`` is None, the model sees them unchanged, and
 ``log p_flow(x) - D ln(n_bins)`` is their log-density itself.
 """
 
@@ -17,7 +17,7 @@ from glow_app.flows import Flow
 from glow_app.units import Bits, quantization_bits
 
 POINT_TOLERANCE = 1e-4
-"""How far from where it was a point may be that counts as come back: float32 is not exact."""
+"""Largest error of a point that counts as reconstructed: float32 is not exact."""
 
 
 def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
@@ -27,10 +27,10 @@ def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor
 
 
 def encoding_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
-    """:func:`dequantization_noise` that stays a hundredth of a bin away from the bin's borders.
+    """Returns :func:`dequantization_noise` that stays a hundredth of a bin away from the bin's borders.
 
-    What is encoded with it comes back exactly: rounding errors on the way, of some ten-thousandths of a grey level,
-    cannot carry a subpixel over a border.
+    Images encoded with it are reconstructed exactly: rounding errors, of some ten-thousandths of a grey level, cannot
+    move a subpixel over a border.
     """
     return 0.01 + 0.98 * dequantization_noise(images, seed, positions)
 
@@ -40,8 +40,8 @@ def dequantize(images: Tensor, u: Tensor | float, n_bits: Bits) -> Tensor:
 
     Args:
         images: uint8 (B, C, H, W), or points.
-        u: noise in [0, 1), shaped like ``images``; 0.5 gives the centres of the bins.
-        n_bits: 1 ... 8, or None for points, which stay where they are.
+        u: noise in [0, 1), shaped like ``images``; 0.5 for the centres of the bins.
+        n_bits: 1 ... 8, or None for points, which do not change.
 
     Returns:
         (B, C, H, W) in [-1/2, 1/2), in the dtype of ``u`` (float32 for a number).
@@ -54,11 +54,11 @@ def dequantize(images: Tensor, u: Tensor | float, n_bits: Bits) -> Tensor:
 
 
 def quantize(x: Tensor, n_bits: Bits) -> Tensor:
-    """Back to pixels: ``floor((x + 1/2) * n_bins)`` clamped to ``[0, n_bins - 1]``, times ``256 / n_bins``, as uint8.
+    """Returns pixels: ``floor((x + 1/2) * n_bins)`` clamped to ``[0, n_bins - 1]``, times ``256 / n_bins``, as uint8.
 
     Args:
         x: finite values (B, C, H, W).
-        n_bits: 1 ... 8, or None for points, which stay where they are.
+        n_bits: 1 ... 8, or None for points, which do not change.
     """
     if n_bits is None:
         return x
@@ -67,14 +67,14 @@ def quantize(x: Tensor, n_bits: Bits) -> Tensor:
 
 
 def seen(images: Tensor, n_bits: Bits) -> Tensor:
-    """What a model of ``n_bits`` sees of images, and gives back if its inverse is exact: the upper bits."""
+    """Returns the upper ``n_bits`` of images: what a model sees, and reconstructs if its inverse is exact."""
     return images if n_bits is None else images >> (8 - n_bits) << (8 - n_bits)
 
 
 def is_reconstructed(x: Tensor, images: Tensor, n_bits: Bits) -> Tensor:
-    """Whether what the inverse gave, (B, C, H, W), is what the model saw of ``images``, bool (B,).
+    """Returns whether the inverse ``x``, (B, C, H, W), equals what the model saw of ``images``, bool (B,).
 
-    Every subpixel has to be the same after quantization; points may be off by ``POINT_TOLERANCE``.
+    Every subpixel must be the same after quantization; points may be off by ``POINT_TOLERANCE``.
     """
     if n_bits is None:
         return ((x - images).abs() <= POINT_TOLERANCE).flatten(1).all(1)

@@ -1,4 +1,4 @@
-"""A trained Glow for people who think in images: pixels in, pixels out."""
+"""A trained Glow with images as its interface: pixels in, pixels out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,13 +34,13 @@ Labels = Tensor | int | None
 class Model:
     """A trained Glow and its card.
 
-    Images are uint8 (B, C, H, W) with 256 grey levels, of whatever :attr:`image_shape` says. Wherever a method takes
-    images it takes one or several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest
-    first, each N(0, I) under the model (logistic, where that is its base). Nothing here keeps gradients; :attr:`flow`
-    is the differentiable model.
+    Images are uint8 (B, C, H, W) with 256 grey levels, of shape :attr:`image_shape`. Methods accept one image or
+    several, as tensors, PIL images or files. Latents are lists of one tensor per level, finest first, each N(0, I)
+    under the model (logistic, if that is its base). No method records gradients; :attr:`flow` is the differentiable
+    model.
 
-    A model of points in the plane takes and gives floats in place of images: it takes (B, 2) or (B, 2, 1, 1), and gives
-    the latter. Its ``log_prob`` is the log-density itself.
+    A model of points in the plane uses floats instead of images: it accepts (B, 2) or (B, 2, 1, 1), and returns the
+    latter. Its ``log_prob`` is the log-density itself.
 
     >>> import glow_app
     >>> model = glow_app.load("runs/drawn_faces/2026-01-01_12-00-00")
@@ -56,16 +56,16 @@ class Model:
     >>> smiling = model.edit("me.jpg", directions, {"Smiling": 0.8, "Young": -0.5})
 
     Args:
-        exported: the model.
-        device: where to compute.
+        exported: the exported model.
+        device: device of the model.
 
     Attributes:
-        device: where it computes.
+        device: device of the model.
         flow: the :class:`glow_app.flows.Flow`, in evaluation mode.
-        card: what it was trained on, and what it reached.
-        digest: SHA-256 of its weights: directions belong to the model with the same.
-        folder: where it was found.
-        storage: how it is stored there, ``fp32`` or ``bf16``.
+        card: its training data and results.
+        digest: SHA-256 of its weights; its directions have the same.
+        folder: folder that it was loaded from.
+        storage: dtype of the stored weights, ``fp32`` or ``bf16``.
     """
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
@@ -104,14 +104,14 @@ class Model:
     def encode(
         self, images: Images, labels: Labels = None, seed: int = 0, positions: Tensor | None = None
     ) -> list[Tensor]:
-        """The latents of images, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
+        """Encodes images to latents, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
 
         Args:
             images: one or several.
             labels: for a class-conditional model.
-            seed: of the noise.
+            seed: seed of the noise.
             positions: int64 (B,); the noise of an image is a function of (seed, its position). By default all are 0,
-                so that an image has the same latents wherever it stands.
+                so that an image's latents do not depend on its index in the batch.
         """
         batch = self.batch(images)
         at = torch.zeros(len(batch), dtype=torch.int64) if positions is None else positions
@@ -120,7 +120,7 @@ class Model:
 
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:
-        """The images with these latents: uint8 (B, C, H, W).
+        """Decodes latents to images: uint8 (B, C, H, W).
 
         Raises:
             UserError: an image is not finite.
@@ -142,15 +142,15 @@ class Model:
         label: int | None = None,
         first: int = 0,
     ) -> Tensor:
-        """New images, uint8 (n, C, H, W): the numbers ``first`` ... of :class:`glow_app.latents.sampling.Sampler`.
+        """Samples new images, uint8 (n, C, H, W): numbers ``first`` ... of :class:`glow_app.latents.sampling.Sampler`.
 
         Image ``i`` is a function of (seed, i, temperature, label). Kingma & Dhariwal 2018, sec. 6.2 (temperature).
 
         Args:
-            n: how many.
-            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
+            n: number of images.
+            temperature: 0 for the one most typical image, 1 for the model's own distribution; or one for each level,
                 finest first.
-            seed: of the noise.
+            seed: seed of the noise.
             label: class of a conditional model's images; None: all classes in turn.
             first: number of the first image.
 
@@ -165,12 +165,12 @@ class Model:
     def interpolate(
         self, start: Images, end: Images, steps: int = 9, path: str = "linear", label: int | None = None
     ) -> Tensor:
-        """``steps`` images from one to another, both included: uint8 (steps, C, H, W).
+        """Interpolates from one image to another, both included: uint8 (steps, C, H, W).
 
         Args:
             start: one image.
             end: one image.
-            steps: how many.
+            steps: number of images.
             path: ``linear``, as published, or ``spherical``; see :mod:`glow_app.latents.interpolation`.
             label: class of both, for a class-conditional model.
         """
@@ -186,11 +186,11 @@ class Model:
         amounts: Mapping[str, float],
         labels: Labels = None,
     ) -> Tensor:
-        """Images with more (or, with negative amounts, less) of some attributes: uint8 (B, C, H, W).
+        """Adds attributes to images, or removes them with negative amounts: uint8 (B, C, H, W).
 
         Args:
             images: one or several.
-            directions: of this model, see :func:`glow_app.load_directions`.
+            directions: directions of this model, see :func:`glow_app.load_directions`.
             amounts: attribute -> amount; 1 is the distance between the means of images with and without it.
             labels: for a class-conditional model.
 
@@ -201,7 +201,7 @@ class Model:
         return self.decode(directions.edit(self.encode(images, labels), amounts), labels)
 
     def batch(self, images: Images) -> Tensor:
-        """uint8 (B, C, H, W) on the model's device, of one or several images.
+        """Converts one or several images to uint8 (B, C, H, W) on the model's device.
 
         Raises:
             UserError: a file is not an image.
@@ -243,11 +243,11 @@ class Model:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """A trained model.
+    """Loads a trained model.
 
     Args:
         path: the folder of a run, or of an exported model; or the name of a shipped model, or ``hf://owner/name``.
-        device: where to compute.
+        device: device of the model.
 
     Raises:
         UserError: there is no such model, or its files are damaged.

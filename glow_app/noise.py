@@ -1,7 +1,7 @@
 """Counter-based noise: every random number is a function of (seed, stream, position of the sample, element).
 
-No generator state exists, so nothing has to be saved or restored: a resumed run, another number of workers or
-another split of the batch over processes sees the same numbers. The hash is SplitMix64 (Steele, Lea & Flood 2014,
+There is no generator state to save or restore: a resumed run, another number of workers or another division of the
+batch among ranks uses the same numbers. The hash is SplitMix64 (Steele, Lea & Flood 2014,
 "Fast splittable pseudorandom number generators"), vectorised in int64, whose products wrap modulo 2**64.
 """
 
@@ -17,7 +17,7 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 class Stream(IntEnum):
-    """What a random number is for. Two streams never share their numbers."""
+    """The purpose of a random number. Two streams never share numbers."""
 
     DEQUANTIZE = 1
     ORDER = 2
@@ -35,18 +35,18 @@ def _shift_right(bits: Tensor, n: int) -> Tensor:
 
 
 def _mix(bits: Tensor) -> Tensor:
-    # In place: millions of numbers are faster changed than written elsewhere.
+    # In place, which is faster for millions of numbers.
     bits.bitwise_xor_(_shift_right(bits, 30)).mul_(_MIX_1)
     bits.bitwise_xor_(_shift_right(bits, 27)).mul_(_MIX_2)
     return bits.bitwise_xor_(_shift_right(bits, 31))
 
 
 def random_bits(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
-    """64 random bits for each of ``n`` elements of each sample.
+    """Returns 64 random bits for each of ``n`` elements of each sample.
 
     Args:
         seed: any integer; taken modulo 2**64.
-        stream: what the numbers are for.
+        stream: purpose of the numbers.
         positions: int64 (B,), each sample's position in its endless stream.
         n: elements per sample.
 
@@ -63,8 +63,8 @@ def random_bits(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
 def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     """Uniform numbers in (0, 1): the midpoints ``(k + 1/2) / 2**15`` of 32,768 equal intervals.
 
-    With these, ``q + u`` has an exact float32 representation for every 8-bit ``q``: ``quantize(dequantize(q, u))``
-    is ``q``, always, which finer uniforms break about once in 100,000 subpixels by rounding up to the next bin.
+    With these, ``q + u`` is exact in float32 for every 8-bit ``q``, so ``quantize(dequantize(q, u))`` is always ``q``.
+    Finer uniforms would round up to the next bin about once in 100,000 subpixels.
 
     Returns:
         float32 (B, n).
@@ -74,7 +74,7 @@ def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
 
 
 def fine_uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
-    """Uniform numbers in (0, 1), the midpoints of 2**52 equal intervals: where 32,768 would show.
+    """Uniform numbers in (0, 1), the midpoints of 2**52 equal intervals, if 32,768 are too few.
 
     Returns:
         float64 (B, n).
@@ -86,7 +86,7 @@ def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     """Standard normal numbers, by Box and Muller's transform, in float64.
 
     Numbers 2j and 2j + 1 are ``r cos(a)`` and ``r sin(a)``, with ``r = sqrt(-2 ln u)`` and ``a = 2 pi v`` of two 32-bit
-    uniforms: the halves of the random bits number j.
+    uniforms, the halves of the j-th 64 random bits.
 
     Returns:
         float64 (B, n).
@@ -117,5 +117,5 @@ def permutation(seed: int, stream: Stream, position: int, n: int) -> Tensor:
     Returns:
         int64 (n,) on the CPU.
     """
-    # A stable sort, so that equal keys (about n**2 / 2**65 pairs) leave no freedom to the sorting algorithm.
+    # A stable sort: the order of equal keys (about n**2 / 2**65 pairs) must not depend on the sorting algorithm.
     return random_bits(seed, stream, torch.tensor([position]), n)[0].argsort(stable=True)

@@ -1,10 +1,10 @@
-"""In what words and units the figures of a model are told: pixels are discrete, points in the plane are not."""
+"""Units and words for the metrics of a model: pixels are discrete, points in the plane are not."""
 
 import math
 from dataclasses import dataclass
 
 Bits = int | None
-"""Bits per subpixel that a model sees, 1 ... 8; None of points, whose coordinates have no levels."""
+"""Bits per subpixel that a model sees, 1 ... 8; None for points, whose coordinates have no grey levels."""
 
 
 @dataclass(frozen=True)
@@ -12,14 +12,14 @@ class Unit:
     """The unit of a likelihood, and the words that go with it.
 
     Attributes:
-        things: what the data are.
-        grains: what these consist of.
-        shape: how large one is; takes C, H, W and ``n_bits``.
-        name: of the unit.
-        per_bit: how many of it one bit per dimension is.
-        meaning: what the figure is, for files that machines read.
-        exactly: what a thing is that has come back from its latents.
-        error: unit of the errors of what comes back.
+        things: word for the data.
+        grains: word for their elements.
+        shape: format of a size, with C, H, W and ``n_bits``.
+        name: name of the unit.
+        per_bit: units per bit per dimension.
+        meaning: description of the metric, for files that machines read.
+        exactly: accuracy of a reconstruction, in words.
+        error: unit of reconstruction errors.
     """
 
     things: str
@@ -32,7 +32,7 @@ class Unit:
     error: str
 
     def shape_of(self, image_shape: tuple[int, int, int], n_bits: Bits) -> str:
-        """How large one of the things is, in words."""
+        """The size of an image or point, in words."""
         return self.shape.format(*image_shape, n_bits)
 
     def figure(self, bits: float, digits: int = 4, sign: str = "") -> str:
@@ -64,10 +64,10 @@ POINTS_UNIT = Unit(
 
 
 def unit_of(n_bits: Bits) -> Unit:
-    """The unit of models that see so many bits."""
+    """The unit of models that see ``n_bits``."""
     return POINTS_UNIT if n_bits is None else PIXELS_UNIT
 
 
 def quantization_bits(n_bits: Bits) -> int:
-    """Bits per dimension that levels take up: what a density of points does without."""
+    """Bits per dimension of the quantization; 0 for points."""
     return 0 if n_bits is None else n_bits

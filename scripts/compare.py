@@ -1,4 +1,4 @@
-"""Variants of a model beside each other: the same as the command ``glow-compare``."""
+"""Compares variants of a model: the same as the command ``glow-compare``."""
 
 from glow_app.cli import compare
 

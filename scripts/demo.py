@@ -1,4 +1,4 @@
-"""Shows a model as a web page on this machine: the same as the command ``glow-demo``."""
+"""Serves a web page for a model on this machine: the same as the command ``glow-demo``."""
 
 from glow_app.cli import demo
 

@@ -1,4 +1,4 @@
-"""The attribute vectors of a trained model: the same as the command ``glow-directions``."""
+"""Computes the attribute vectors of a trained model: the same as the command ``glow-directions``."""
 
 from glow_app.cli import directions
 

@@ -1,4 +1,4 @@
-"""Bits per dimension of a trained model: the same as the command ``glow-evaluate``."""
+"""Measures bits per dimension of a trained model: the same as the command ``glow-evaluate``."""
 
 from glow_app.cli import evaluate
 

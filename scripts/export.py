@@ -1,4 +1,4 @@
-"""Makes a model ready to be given away: the same as the command ``glow-export``."""
+"""Exports a model for others to use: the same as the command ``glow-export``."""
 
 from glow_app.cli import export
 

@@ -1,4 +1,4 @@
-"""From one picture to another: the same as the command ``glow-interpolate``."""
+"""Interpolates from one picture to another: the same as the command ``glow-interpolate``."""
 
 from glow_app.cli import interpolate
 

@@ -1,4 +1,4 @@
-"""New pictures from a trained model: the same as the command ``glow-sample``."""
+"""Draws new pictures from a trained model: the same as the command ``glow-sample``."""
 
 from glow_app.cli import sample
 

@@ -1,4 +1,4 @@
-"""What is known of an exported model: its card, ``model.json``, readable without torch."""
+"""The card of an exported model, ``model.json``: its metadata, readable without torch."""
 
 import json
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of an exported model.
+    """The metadata of an exported model.
 
     Attributes:
         model: the model's options.
         image_shape: (C, H, W).
         n_bits: bits per subpixel; None for points in the plane.
-        class_names: of a conditional model, else empty.
-        data: the data set's options as it was trained on.
+        class_names: class names of a conditional model, else empty.
+        data: options of the training data.
         preprocessing: what happened to the pixels, in words.
-        step: updates of the weights so far.
+        step: number of updates so far.
         weights: ``averaged`` or ``raw``.
-        metrics: finite figures reached, such as ``test/bits_per_dim``.
-        versions: of the libraries.
-        command: that trained it, if that is known.
+        metrics: finite metrics, such as ``test/bits_per_dim``.
+        versions: versions of the libraries.
+        command: command that trained it, if known.
     """
 
     model: ModelConfig
@@ -51,8 +51,8 @@ def model_folder(path: str | Path) -> Path:
     """The folder of an exported model.
 
     Args:
-        path: that folder, or the folder of the run which contains it; or the name of a model that comes with the
-            package; or ``hf://owner/name``.
+        path: that folder, or the folder of the run that contains it; or the name of a shipped model; or
+            ``hf://owner/name``.
 
     Raises:
         UserError: there is no such model.
@@ -75,7 +75,7 @@ def model_folder(path: str | Path) -> Path:
 
 
 def read_card(folder: Path) -> tuple[Card, str]:
-    """The card in a model's folder, and the SHA-256 digest of the weights that it describes.
+    """Reads the card in a model's folder, and the SHA-256 digest of the weights that it describes.
 
     Raises:
         UserError: the card is damaged, or of another format.
@@ -89,7 +89,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
         digest = str(content.pop("sha256"))
         content["model"] = _model_options(content["model"])
         check_ranges(content["model"], "model.")
-        if content["n_bits"] == 0:  # as cards of points once had it
+        if content["n_bits"] == 0:  # in earlier cards of points
             content["n_bits"] = None
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])
@@ -99,7 +99,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
             raise ValueError(f"image_shape is {list(card.image_shape)}, not the three of an image")
         if card.n_bits is not None and card.n_bits not in range(1, 9):
             raise ValueError(f"n_bits is {card.n_bits!r}, not one of 1 to 8, nor null for points")
-        if not all(isinstance(figure, int | float) for figure in card.metrics.values()):
+        if not all(isinstance(value, int | float) for value in card.metrics.values()):
             raise ValueError("metrics are not numbers")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / CARD} is damaged or not a model card ({error}); export the model again") from error

@@ -1,8 +1,8 @@
-"""The decoder on its own: the way back from latents to images, as a module and as one file for other programs.
+"""The decoder, from latents to images, as a module and as one file for other programs.
 
-``torch.export``'s format, or ONNX; each file is checked against the model. The inverse of each step's ActNorm and 1x1
-convolution is solved once, in float64, and stored: what is exported holds no factorisation, only products, convolutions
-and the couplings' arithmetic.
+The file has ``torch.export``'s format or ONNX, and is checked against the model. The inverse of each step's ActNorm and
+1x1 convolution is precomputed in float64: the file contains no factorisation, only products, convolutions and the
+couplings' arithmetic.
 """
 
 import copy
@@ -24,14 +24,14 @@ from glow_app.flows.glow import FlowStep, Level
 from glow_app.runtime.atomic import write_atomically
 
 CHECKED_IMAGES = (1, 3)
-"""Batches that are decoded by the file and by the model."""
+"""Sizes of the batches that are decoded by the file and by the model."""
 
 TOLERANCE = 1e-4
 """Largest difference in ``x`` that counts as the same: a fortieth of a grey level of 256."""
 
 
 class _StepBack(nn.Module):
-    """The inverse of a :class:`~glow_app.flows.glow.FlowStep` with its affine map of a pixel stored."""
+    """The inverse of a :class:`~glow_app.flows.glow.FlowStep` with its fused 1x1 map precomputed."""
 
     matrix: Tensor
     bias: Tensor
@@ -64,7 +64,7 @@ class _LevelBack(nn.Module):
 
 
 class _Back(nn.Module):
-    """The inverse of any other level, as it is."""
+    """The inverse of any other level."""
 
     def __init__(self, level: Bijection) -> None:
         super().__init__()
@@ -75,12 +75,13 @@ class _Back(nn.Module):
 
 
 class Decoder(nn.Module):
-    """``Flow.inverse`` for any number of images: latents, finest first, and labels if the model has classes, to ``x``.
+    """``Flow.inverse`` for any number of images.
 
-    ``x`` is (B, C, H, W) in [-1/2, 1/2) up to what the model gets wrong; a pixel is ``floor((x + 1/2) 2**n_bits)``.
+    The inputs are latents, finest first, and labels if the model has classes. The output ``x`` is (B, C, H, W) in
+    [-1/2, 1/2), up to errors of the model; a pixel is ``floor((x + 1/2) 2**n_bits)``.
 
     Args:
-        flow: trained; its parameters are shared, not copied.
+        flow: trained flow; its parameters are shared, not copied.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -99,12 +100,12 @@ class Decoder(nn.Module):
 
 
 def save_torch(flow: Flow, path: Path) -> float:
-    """Writes a ``.pt2`` file, and gives the largest difference from the model in ``x``.
+    """Writes a ``.pt2`` file, and returns the largest difference from the model in ``x``.
 
-    It takes the latents, finest first, as one list, and after it the labels, int64 (B,), of a conditional model.
+    Its inputs are the latents, finest first, as one list, and then the labels, int64 (B,), of a conditional model.
 
     Raises:
-        UserError: the disk refuses, or the file computes something else.
+        UserError: the disk refuses, or the file differs from the model.
     """
     content = io.BytesIO()
     torch.export.save(_program(flow), content)
@@ -114,10 +115,12 @@ def save_torch(flow: Flow, path: Path) -> float:
 
 
 def save_onnx(flow: Flow, path: Path) -> float:
-    """As :func:`save_torch`, an ``.onnx`` file: inputs ``latent_1`` (finest) ..., with classes ``label``; output ``x``.
+    """Writes an ``.onnx`` file, and returns the largest difference from the model in ``x``.
+
+    Its inputs are ``latent_1`` (finest) ... and, with classes, ``label``; its output is ``x``.
 
     Raises:
-        UserError: besides, the packages of the extra ``onnx`` are missing.
+        UserError: as :func:`save_torch`, or the packages of the extra ``onnx`` are missing.
     """
     try:
         import onnxruntime
@@ -143,7 +146,7 @@ def save_onnx(flow: Flow, path: Path) -> float:
 
 
 def _program(flow: Flow) -> torch.export.ExportedProgram:
-    # A copy, of plain layers in the plain memory format: the file should not depend on what is fast here.
+    # A copy of reference layers in the contiguous memory format: the file must not depend on what is fast here.
     decoder = Decoder(reference(copy.deepcopy(flow)).cpu()).to(memory_format=torch.contiguous_format).eval()
     for parameter in decoder.parameters():
         parameter.requires_grad_(False)
@@ -155,7 +158,7 @@ def _program(flow: Flow) -> torch.export.ExportedProgram:
 
 
 def _inputs(flow: Flow, n: int, temperature: float, seed: int) -> tuple[Any, ...]:
-    """What a decoder of ``flow`` takes for ``n`` images: latents, and labels if there are classes."""
+    """Inputs of a decoder of ``flow`` for ``n`` images: latents, and labels if there are classes."""
     labels = [torch.arange(n) % flow.n_classes] if flow.n_classes else []
     return flow.sample_latents(n, temperature, seed), *labels
 
@@ -164,7 +167,7 @@ def _inputs(flow: Flow, n: int, temperature: float, seed: int) -> tuple[Any, ...
 def _checked(flow: Flow, decode: Callable[..., Tensor], path: Path) -> float:
     batches = [_inputs(flow, n, 0.7, seed=1) for n in CHECKED_IMAGES]
     differences = [(decode(*inputs) - flow.inverse(*inputs)).abs().max() for inputs in batches]
-    worst = torch.stack(differences).max().item()  # not a number if one of them is none
+    worst = torch.stack(differences).max().item()  # NaN if one of them is NaN
     if not worst <= TOLERANCE:
         raise UserError(f"{path} differs from the model by {worst:.2g} in x, more than {TOLERANCE:g}: do not use it")
     return worst

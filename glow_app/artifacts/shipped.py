@@ -1,4 +1,4 @@
-"""What comes with the package besides its code: configuration files, and trained models that one names simply."""
+"""Files that come with the package: configurations, and trained models that have names."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from glow_app.config.paths import as_path
 
 
 def folder(name: str) -> Path:
-    """``conf`` or ``checkpoints``: inside of the installed package, or beside it in a checkout."""
+    """The folder ``conf`` or ``checkpoints``: in the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
 
 
 def models() -> dict[str, Path]:
-    """The models that come with the package: name -> folder."""
+    """The shipped models: name -> folder."""
     cards = sorted(folder("checkpoints").glob("*/model.json"))
     return {card.parent.name: card.parent.resolve() for card in cards}
 
@@ -25,5 +25,5 @@ def found(path: str | Path) -> Path:
 
 
 def is_shipped(place: Path) -> bool:
-    """Whether a folder is that of a shipped model: it is shared, or replaced by the next installation."""
+    """Returns whether a folder is a shipped model's, which is shared or replaced by the next installation."""
     return place.resolve() in models().values()

@@ -1,6 +1,6 @@
-"""Exported models: a folder of ``model.safetensors`` and ``model.json`` that holds what everybody needs of a model.
+"""Exported models: folders of ``model.safetensors`` and ``model.json``.
 
-The weights, the model's shape, what it was trained on and what it reached. Loading one cannot execute code.
+They hold the weights, the model's options, its training data and its metrics. Loading one cannot execute code.
 """
 
 import dataclasses
@@ -19,18 +19,21 @@ from glow_app.flows import Flow
 from glow_app.runtime.atomic import write_atomically, write_text
 
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""How kernels of convolutions are stored -> their dtype. All else, a small part, is float32: to round scales and the
-1x1 convolutions, which the log-determinant is made of, costs a hundred times as much in bits per dimension."""
+"""Storage of convolution kernels -> their dtype.
+
+All else, a small part, is float32: rounding scales and 1x1 convolutions, which determine the log-determinant, costs a
+hundred times as much in bits per dimension.
+"""
 
 
 class Exported(NamedTuple):
-    """An exported model as it was found.
+    """An exported model, as loaded.
 
     Attributes:
-        flow: in evaluation mode, on the CPU.
-        card: what is known of it.
-        digest: SHA-256 of the file of weights: the identity of the model.
-        folder: where it lies.
+        flow: flow in evaluation mode, on the CPU.
+        card: metadata of the model.
+        digest: SHA-256 of the weights file, which identifies the model.
+        folder: folder of the model.
         storage: one of :data:`STORAGE`; the flow is float32 in any case.
     """
 
@@ -46,9 +49,9 @@ def export(flow: Flow, card: Card, folder: Path, storage: str = "fp32") -> None:
 
     Args:
         flow: the model.
-        card: what is known of it.
-        folder: where to put it.
-        storage: one of :data:`STORAGE`. What ``bf16`` rounds makes another model, if one that hardly differs.
+        card: metadata of the model.
+        folder: folder to write into.
+        storage: one of :data:`STORAGE`. ``bf16`` rounds, and so creates another model, if a very similar one.
 
     Raises:
         UserError: a weight is not finite, or the disk refuses.
@@ -66,10 +69,10 @@ def export(flow: Flow, card: Card, folder: Path, storage: str = "fp32") -> None:
 
 
 def load(path: str | Path) -> Exported:
-    """An exported model.
+    """Loads an exported model.
 
     Args:
-        path: the folder of the export, or that of the run which contains it.
+        path: folder of the export, or of the run that contains it.
 
     Raises:
         UserError: there is no such model, or its files are damaged or do not belong together.
@@ -81,10 +84,10 @@ def load(path: str | Path) -> Exported:
         if hashlib.sha256(weights).hexdigest() != digest:
             raise UserError(f"{folder / WEIGHTS} is damaged, or not what {CARD} describes; export it again")
         state = safetensors.torch.load(weights)
-        with torch.device("meta"):  # a card may come from anybody: nothing is allocated for one that the weights belie
+        with torch.device("meta"):  # a card is not trusted: nothing is allocated unless it fits the weights
             _build(card, folder).load_state_dict({name: value.to("meta") for name, value in state.items()})
         flow = _build(card, folder)
-        flow.load_state_dict(state)  # into float32, whatever it is stored in
+        flow.load_state_dict(state)  # as float32, whatever the storage
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder / WEIGHTS} cannot be loaded ({reason}); export the model again") from error

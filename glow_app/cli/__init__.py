@@ -1,4 +1,4 @@
-"""The commands: one function each, which is what a console command or a script calls."""
+"""The commands: one function each, called by the console commands and the scripts."""
 
 from glow_app.cli.commands import (
     compare,

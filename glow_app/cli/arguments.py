@@ -23,7 +23,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 MULTIRUN = ("-m", "--multirun")
 
 OF_THE_MODEL = ("image_size", "n_bits", "channels")
-"""Options of the data that the model decides, whatever data set it is shown."""
+"""Data options that the model fixes, whichever data set is used."""
 
 
 def literal_paths(arguments: list[str]) -> list[str]:
@@ -71,9 +71,9 @@ def as_typed(argument: str) -> str:
 
 
 def with_brackets(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
-    """``images=a.png,b.png`` and ``images=a.png`` as ``images=['a.png','b.png']``, for the keys in ``lists``.
+    """Adds brackets for the keys in ``lists``: ``images=a.png,b.png`` becomes ``images=['a.png','b.png']``.
 
-    To Hydra a comma outside of brackets means a sweep. Where one is asked for (``-m``), it goes over lists of one.
+    To Hydra a comma outside of brackets means a sweep. With ``-m``, the sweep is over lists of one item.
     """
     sweep = any(flag in arguments for flag in MULTIRUN)
     return [_with_brackets(argument, lists, "],[" if sweep else ",") for argument in arguments]
@@ -94,10 +94,10 @@ def quoted(item: str) -> str:
 
 
 def with_data_of_model(arguments: list[str]) -> list[str]:
-    """Adds ``data=<name>`` of the model that is named, unless the command line chooses a data set itself.
+    """Adds ``data=<name>`` of the named model, unless the command line chooses a data set itself.
 
-    The options of that data set are then known keys, and the model's own values for them are filled in by
-    :func:`fill_in_data`. Whatever is wrong with the model or the line is told later, by whoever reads it in earnest.
+    The options of that data set are then known keys; :func:`fill_in_data` fills in the model's values for them.
+    Errors in the model or the command line are ignored here; the code that uses them later reports them.
     """
     chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "data" in chosen:
@@ -154,12 +154,12 @@ def given_keys() -> set[str]:
 
 
 def fill_in_data(composed: DictConfig, model: str | Path, given: set[str]) -> None:
-    """Gives ``composed.data`` the values with which the model was trained, except for the keys in ``given``.
+    """Fills ``composed.data`` with the values that the model was trained with, except for the keys in ``given``.
 
-    Of another data set than the model's own, these are the shape of the images and their bits.
+    If the data set is not the model's own, only the image shape and the bits are filled in.
 
     Raises:
-        UserError: there is no such model, or one of those keys has a value that the model cannot take.
+        UserError: there is no such model, or a key in ``given`` has a value that the model cannot use.
     """
     card, _ = read_card(model_folder(model))
     same = card.data["name"] == composed.data.get("name")

@@ -1,7 +1,7 @@
 """One function per console command.
 
-What a command does is imported only when its options have been checked: a mistake on the command line is told without
-waiting for torch.
+A command's implementation is imported after its options are checked, so a mistake on the command line is reported
+without waiting for torch.
 """
 
 import itertools
@@ -71,27 +71,27 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """``glow-evaluate``: bits per dimension, and what tells whether to believe them."""
+    """``glow-evaluate``: measures bits per dimension, and checks them."""
     run("evaluate", _evaluate, _model_arguments("compare"))
 
 
 def sample() -> None:
-    """``glow-sample``: new pictures."""
+    """``glow-sample``: draws new pictures."""
     run("sample", _sample, _model_arguments("temperature", "level_temperatures"))
 
 
 def interpolate() -> None:
-    """``glow-interpolate``: from one picture to another."""
+    """``glow-interpolate``: interpolates from one picture to another."""
     run("interpolate", _interpolate, _model_arguments("images"))
 
 
 def directions() -> None:
-    """``glow-directions``: the attribute vectors of a model."""
+    """``glow-directions``: computes the attribute vectors of a model."""
     run("directions", _directions, _model_arguments("orthogonal_to", "levels"))
 
 
 def edit() -> None:
-    """``glow-edit``: more or less of an attribute in a picture."""
+    """``glow-edit``: adds or removes attributes in pictures."""
     run("edit", _edit, _model_arguments("images", "sweep", "amounts", "grid", "orthogonal_to", "levels"))
 
 
@@ -101,22 +101,22 @@ def judge() -> None:
 
 
 def demo() -> None:
-    """``glow-demo``: a page on which sliders change pictures."""
+    """``glow-demo``: serves a page on which sliders change pictures."""
     run("demo", _demo, _model_arguments())
 
 
 def export() -> None:
-    """``glow-export``: a model as others can use it."""
+    """``glow-export``: exports a model for others to use."""
     run("export", _export, _model_arguments())
 
 
 def compare() -> None:
-    """``glow-compare``: variants of a model beside each other."""
+    """``glow-compare``: compares variants of a model."""
     run("compare", _compare, partial(with_brackets, lists=("runs",)))
 
 
 def plot2d() -> None:
-    """``glow-plot2d``: a flow of points in the plane as a picture."""
+    """``glow-plot2d``: draws a flow of points in the plane."""
     run("plot2d", _plot2d, _model_arguments())
 
 
@@ -135,10 +135,10 @@ def _train(composed: DictConfig) -> None:
     fresh = composed.resume in (None, AUTO)
     config = check(composed if fresh else resumed(composed, folder_of(as_path(composed.resume))), TrainConfig)
     _require_one_process_in_a_sweep(composed)
-    run_folder, checkpoint = _where(composed, config, console)
+    run_folder, checkpoint = _run_and_checkpoint(composed, config, console)
     from glow_app.training.run import fit
 
-    # Lightning sets its loggers to INFO when it is imported, and speaks of much that is no news here.
+    # Lightning sets its loggers to INFO when it is imported; its messages are not needed here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     command = shlex.join(["glow-train", *map(as_typed, HydraConfig.get().overrides.task)])
@@ -146,7 +146,7 @@ def _train(composed: DictConfig) -> None:
 
 
 def _estimate(composed: DictConfig, console: Console) -> None:
-    """No run, and so no folder of a run; the data need not be there."""
+    """Estimates the duration of a run. Creates no run folder, and the data need not be there."""
     if composed.resume is not None:
         raise UserError("estimate=true measures what a new run would take: leave resume out")
     if OmegaConf.is_missing(composed.data, "root"):
@@ -241,7 +241,7 @@ def _training_arguments(arguments: list[str]) -> list[str]:
 
 
 def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
-    """What a command's arguments stand for that uses a trained model and has these options that are lists."""
+    """The function that rewrites the arguments of a command with a trained model and these list options."""
     return lambda arguments: with_data_of_model(with_brackets(arguments, lists))
 
 
@@ -253,8 +253,8 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
     return check(composed, schema)
 
 
-def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
-    """The folder of the run, and the checkpoint to go on from: the same in all processes of the run."""
+def _run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
+    """The folder of the run, and the checkpoint to resume from: the same on all ranks."""
     from glow_app.runtime import distributed
 
     def decide() -> str:
@@ -271,7 +271,7 @@ def _where(composed: DictConfig, config: TrainConfig, console: Console) -> tuple
 
 
 def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
-    """Raises a UserError for a sweep whose runs would start processes: each of these would begin the sweep again."""
+    """Raises a UserError for a sweep whose runs would start processes: each process would start the sweep again."""
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweep and composed.trainer.devices != 1 and rank_info().world_size == 1:
         raise UserError(
@@ -290,9 +290,10 @@ def _new_run_folder(name: str) -> Path:
 
 
 def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
-    """The folder of the newest run like ``config`` that has a checkpoint, and that checkpoint; else where to start.
+    """The folder of the newest run like ``config`` with a checkpoint, and that checkpoint; else a folder to start in.
 
-    That is a run that never came to its first checkpoint, or a new one. A sweep's job looks only at its own folder.
+    The latter is that of a run that never reached its first checkpoint, or a new one. A sweep's job considers only its
+    own folder.
     """
     from glow_app.runtime.console import say
     from glow_app.training.checkpoints.format import newest_whole
@@ -302,7 +303,7 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
     alike = runs_like(config, composed, [new] if sweeps else Path("runs", config.name).glob("*"))
     for run_folder in alike:
         if checkpoint := newest_whole(run_folder, console):
-            say(console, f"resume=auto goes on from {checkpoint}")
+            say(console, f"resume=auto resumes from {checkpoint}")
             return run_folder, checkpoint
     if alike:
         say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")

@@ -1,7 +1,7 @@
-"""What a command line may bring in besides ``key=value``: flags, and configuration files from elsewhere.
+"""Checks the flags and the foreign configuration files of a command line.
 
-Files (``--config-dir``) may choose options, and nothing that runs code. Hydra makes objects of whatever a file names
-under ``hydra``, and writes where it says, before a command has seen anything of it.
+Files (``--config-dir``) may set options, but may not run code. Hydra instantiates what a file names under ``hydra``,
+and writes to the folders that it names, before the command starts.
 """
 
 import os
@@ -21,7 +21,7 @@ FLAGS = (
     *FOLDER_FLAGS, *VALUES, "--help", "-h", "--hydra-help", "--version", "--resolve", "-r", "--package", "-p", "--run",
     "--multirun", "-m", "--shell-completion", "-sc", "--info", "-i",
 )  # fmt: skip
-"""Those of Hydra's that are let through, by their whole names: it would take abbreviations too."""
+"""Hydra's flags that are allowed, by their full names: Hydra itself also accepts abbreviations."""
 
 OF_HYDRA = re.compile(r"\bhydra\b")
 
@@ -57,7 +57,7 @@ def foreign_folders(arguments: list[str]) -> list[Path]:
 
 
 def check_foreign_files(arguments: list[str]) -> None:
-    """Raises a UserError if the command line, whose flags are known, brings in a file that could run code."""
+    """Raises a UserError if the command line, whose flags are checked, adds a file that could run code."""
     if any(word.partition("=")[0].lstrip("+") == "hydra.searchpath" for word in arguments):
         raise UserError("hydra.searchpath: give the folder with --config-dir")
     for folder in foreign_folders(arguments):
@@ -68,15 +68,15 @@ def check_foreign_files(arguments: list[str]) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Those that Hydra would find: it follows links."""
+    """Yields the files that Hydra would find; like Hydra, it follows links."""
     seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for current, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
-        if (real := os.path.realpath(place)) in seen:
+        if (real := os.path.realpath(current)) in seen:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(place, name) for name in sorted(files) if name.endswith((".yaml", ".yml")))
+        yield from (Path(current, name) for name in sorted(files) if name.endswith((".yaml", ".yml")))
 
 
 def _check(path: Path) -> None:

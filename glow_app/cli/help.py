@@ -1,4 +1,4 @@
-"""``--help``: a page that teaches a command. Meanings are taken from the schema, values from ``conf/``."""
+"""The ``--help`` page of a command. Meanings come from the schema, values from ``conf/``."""
 
 import dataclasses
 import shutil
@@ -15,19 +15,19 @@ from glow_app.cli.pages import PAGES
 from glow_app.config.check import SCHEMAS, check_choice
 
 GROUPS = {
-    "data": "the data set; where a model is named, what it was trained on",
+    "data": "the data set; with a trained model, by default its own",
     "model": "the architecture and its size",
     "optim": "how it learns",
     "trainer": "device, batch, precision",
-    "logger": "where figures go, besides metrics.csv",
-    "experiment": "runs of the paper, and ours for one GPU: sets all of the others",
+    "logger": "where metrics go, besides metrics.csv",
+    "experiment": "the paper's runs, and ours for one GPU; sets all other groups",
 }
 
 WIDEST, COLUMN = 110, 30
-"""Characters of a line; where explanations begin."""
+"""Characters per line; column at which explanations begin."""
 
 EXACT = 2**53
-"""Limits beyond it are not worth telling."""
+"""Larger limits are not shown."""
 
 CLOSING = (
     "The values are those of this command line: glow-train data=folder --help shows the keys of data=folder. With -m, "
@@ -36,7 +36,7 @@ CLOSING = (
 
 
 def asked_for(arguments: list[str]) -> bool:
-    """Whether the command line asks for help."""
+    """Returns whether the command line asks for help."""
     return "--help" in arguments or "-h" in arguments
 
 
@@ -45,8 +45,8 @@ def text(command: str, arguments: list[str], folders: Sequence[Path]) -> str:
 
     Args:
         command: the name of its file in ``conf/``.
-        arguments: what else is on the command line; the values of options and choices are then those that it sets.
-        folders: of configuration files: the command's own, then those that the command line adds.
+        arguments: the rest of the command line; the page shows the values and choices that it sets.
+        folders: folders of configuration files: the command's own, then those that the command line adds.
 
     Raises:
         HydraException, OmegaConfBaseException, UserError: the arguments do not compose.
@@ -73,7 +73,7 @@ def text(command: str, arguments: list[str], folders: Sequence[Path]) -> str:
 
 
 def meanings(schema: type, composed: DictConfig) -> dict[str, tuple[Any, str]]:
-    """``{"model.width": (64, what it means and which values it may have), ...}``: the groups' options last."""
+    """Maps options to value and meaning, ``{"model.width": (64, "..."), ...}``; the groups' options are last."""
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
     plain, grouped = {}, {}
@@ -96,7 +96,7 @@ def _meaning(metadata: Mapping[str, Any]) -> str:
 
 
 def _limits(metadata: Mapping[str, Any]) -> str:
-    """Which values an option may have, in words."""
+    """The allowed values of an option, in words."""
     if metadata["choices"]:
         return ", ".join(metadata["choices"])
     least, above, most = metadata["at_least"], metadata["above"], metadata["at_most"]
@@ -109,7 +109,7 @@ def _limits(metadata: Mapping[str, Any]) -> str:
 def _groups(chosen: Mapping[str, str | None], folders: Sequence[Path]) -> Iterable[str]:
     for group, purpose in GROUPS.items():
         if group in chosen:
-            # Folder by folder, ours first: sorted together, the order would depend on where they lie.
+            # Folder by folder, ours first: sorted together, the order would depend on their paths.
             found = [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
             choices = ", ".join(path.stem for path in found)
             yield from _entry(f"{group}={_written(chosen[group])}", f"{purpose}: {choices}")
@@ -132,7 +132,7 @@ def _width() -> int:
 
 
 def _written(value: Any) -> str:
-    """A value as one writes it on the command line."""
+    """A value as written on the command line."""
     match value:
         case None:
             return "null"

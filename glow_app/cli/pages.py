@@ -1,4 +1,4 @@
-"""What ``--help`` says that the schema of a command's options does not: purpose, examples, what is used most."""
+"""The parts of ``--help`` that are not in the option schema: purpose, examples, most used keys."""
 
 from dataclasses import dataclass
 
@@ -22,11 +22,11 @@ class Page:
     """One command's page.
 
     Attributes:
-        schema: of the command's options.
+        schema: dataclass of the command's options.
         purpose: one line.
-        more: what it needs and leaves.
-        examples: command lines, each with what it is for.
-        most_used: keys, in the order of their use.
+        more: its inputs and outputs.
+        examples: command lines, each with its purpose.
+        most_used: keys, in the order shown.
     """
 
     schema: type
@@ -40,8 +40,8 @@ PAGES = {
     "prepare": Page(
         PrepareConfig,
         "Decodes a data set once, in parallel, into a memory-mapped cache of pixels.",
-        "Training does so by itself if it was not done. What was interrupted goes on. Ends with a data card: "
-        "counts, attribute rates, what was left out, and a contact sheet of each split to look at.",
+        "Training does so itself if necessary. Resumes where it was interrupted. Ends with a data card: counts, "
+        "attribute rates, files left out, and a contact sheet of each split.",
         (
             ("glow-prepare", "the default: 12,000 drawn faces, nothing to download"),
             ("glow-prepare data=folder data.root=/data/pictures data.image_size=64", "any folder of pictures"),
@@ -53,15 +53,15 @@ PAGES = {
     ),
     "train": Page(
         TrainConfig,
-        "Trains a Glow; without any option on faces that it draws itself, in minutes on a laptop.",
-        "Leaves runs/<name>/<date_time>/ with the configuration, metrics.csv, curves, sample grids, checkpoints to "
-        "go on from, and model/, which all other commands take as checkpoint=. Ctrl-C ends it well.",
+        "Trains a Glow; without options, on faces that it draws itself, in minutes on a laptop.",
+        "Writes runs/<name>/<date_time>/ with the configuration, metrics.csv, curves, sample grids, checkpoints to "
+        "resume from, and model/, which all other commands accept as checkpoint=. Ctrl-C ends it with a checkpoint.",
         (
             ("glow-train", "drawn faces, a tiny model, the CPU"),
             ("glow-train data=folder data.root=/data/pictures model=small max_steps=20000", "your own pictures"),
             ("glow-train experiment=celeba64 data.root=/data/celeba", "CelebA at 64x64 on a GPU of 24 GB"),
             ("glow-train experiment=celeba64 data.root=/data/celeba estimate=true", "how long that will take"),
-            ("glow-train resume=auto checkpoint_minutes=5", "goes on with the newest run like this one, or starts it"),
+            ("glow-train resume=auto checkpoint_minutes=5", "resumes the newest run like this one, or starts one"),
         ),
         (
             "data.root",
@@ -83,9 +83,9 @@ PAGES = {
     ),
     "evaluate": Page(
         EvaluateConfig,
-        "Bits per dimension of a trained model, with its error, and what tells whether to believe it.",
+        "Bits per dimension of a trained model, with their standard error, and checks of them.",
         "By level and kind of layer; exactness of the inverse; conditioning; the gap to training images; lossless "
-        "codecs on the same pixels. Leaves evaluation.json and per_image.csv.",
+        "codecs on the same pixels. Writes evaluation.json and per_image.csv.",
         (
             ("glow-evaluate", "the shipped model, all test images, one draw of the noise"),
             ("glow-evaluate checkpoint=runs/... split=val n_images=100", "a quick look"),
@@ -98,22 +98,22 @@ PAGES = {
     "sample": Page(
         SampleConfig,
         "New pictures from a trained model.",
-        "Image number i is a function of seed, i and temperature, whatever is drawn with it. Leaves a grid, or as "
-        "many PNG files or rows of an npz as one wants, in constant memory; goes on where it was interrupted.",
+        "Image number i is a function of seed, i and temperature only. Writes a grid, or any number of PNG files or "
+        "rows of an npz in constant memory; resumes where it was interrupted.",
         (
             ("glow-sample", "64 pictures from the shipped model, at temperature 0.7"),
             ("glow-sample checkpoint=runs/... temperature=0,0.5,0.7,1", "one figure of several temperatures"),
             ("glow-sample checkpoint=runs/... level_temperatures=1,0.7,0.5", "each level its own, the finest first"),
             ("glow-sample checkpoint=runs/... n=50000 format=npz", "many, for statistics"),
-            ("glow-sample checkpoint=runs/... n=16 neighbours=true", "would copies of training images show?"),
+            ("glow-sample checkpoint=runs/... n=16 neighbours=true", "beside the nearest training images"),
         ),
         ("checkpoint", "n", "temperature", "level_temperatures", "format", "seed", "first", "label", "output"),
     ),
     "interpolate": Page(
         InterpolateConfig,
         "From one picture to another, through the latents.",
-        "A chain of pictures or a grid between four; they are files of any size, or numbers of images of the data "
-        "set. Leaves a PNG and a GIF, and an MP4 where ffmpeg is installed.",
+        "A chain of pictures, or a grid between four. Pictures are files of any size, or numbers of images of the "
+        "data set. Writes a PNG and a GIF, and an MP4 if ffmpeg is installed.",
         (
             ("glow-interpolate checkpoint=runs/... images=me.jpg,you.png", "two files"),
             ("glow-interpolate images=0,1,2 steps=12", "a chain of three test images, by the shipped model"),
@@ -128,14 +128,17 @@ PAGES = {
     ),
     "directions": Page(
         DirectionsConfig,
-        "The attribute vectors of a trained model: what glow-edit, glow-demo and glow-judge need.",
-        "All attributes of the data set in one pass, by three methods. Leaves directions/ in the run's folder. "
+        "The attribute vectors of a trained model, which glow-edit, glow-demo and glow-judge need.",
+        "All attributes of the data set in one pass, by three methods. Writes directions/ in the run's folder. "
         "Amount 1 is the distance between images without and with the attribute.",
         (
             ("glow-directions checkpoint=runs/...", "all training images"),
             ("glow-directions checkpoint=runs/... n_images=10000", "the first 10,000"),
-            ("glow-directions checkpoint=runs/... orthogonal_to=Male,Young", "what leaves these two alone"),
-            ("glow-directions checkpoint=runs/... levels=2,3 output=coarse", "not the finest level"),
+            (
+                "glow-directions checkpoint=runs/... orthogonal_to=Male,Young",
+                "directions that leave these two unchanged",
+            ),
+            ("glow-directions checkpoint=runs/... levels=2,3 output=coarse", "without the finest level"),
             (
                 "glow-directions checkpoint=runs/... data=folder data.root=/data/mine data.attributes=/data/mine.csv",
                 "attributes of your own",
@@ -146,8 +149,8 @@ PAGES = {
     "edit": Page(
         EditConfig,
         "More or less of an attribute in a picture.",
-        "Needs what glow-directions leaves, or came with the model. Pictures are files, folders, or numbers of images "
-        "of the data set. Leaves the edited images, before and after, strips, grids and animations.",
+        "Needs directions, from glow-directions or shipped with the model. Pictures are files, folders, or numbers of "
+        "images of the data set. Writes the edited images, before and after, strips, grids and animations.",
         (
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}'", "two at once"),
@@ -160,12 +163,12 @@ PAGES = {
     "judge": Page(
         JudgeConfig,
         "Measures edits with a classifier that has seen neither the directions' images nor the edited ones.",
-        "Needs what glow-directions leaves. Counts how many edits change the classifier's mind, how much other "
-        "attributes drift, and, on drawn faces, how much changes where nothing should. Leaves judge.json.",
+        "Needs the output of glow-directions. Measures how many edits change the classifier's prediction, how much "
+        "other attributes drift, and, on drawn faces, how much changes where nothing should. Writes judge.json.",
         (
             ("glow-judge checkpoint=runs/...", "all methods and attributes, 500 images"),
             ("glow-judge checkpoint=runs/... attributes=Smiling,Eyeglasses", "two attributes"),
-            ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, further"),
+            ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, a larger amount"),
             ("glow-judge n_images=100 judge_examples=10000", "the shipped model, quick and rough"),
             ("glow-judge checkpoint=runs/... directions=coarse output=coarse/judge", "other directions"),
         ),
@@ -173,14 +176,14 @@ PAGES = {
     ),
     "export": Page(
         ExportConfig,
-        "Makes a model ready to be given away.",
-        "Leaves a folder of safetensors, JSON and a model card that every command takes as checkpoint= and that can "
-        "be uploaded to the Hugging Face hub; or the decoder alone for torch.export or ONNX.",
+        "Exports a model for others to use.",
+        "Writes a folder of safetensors, JSON and a model card, which every command accepts as checkpoint= and which "
+        "can be uploaded to the Hugging Face hub; or only the decoder, for torch.export or ONNX.",
         (
             ("glow-export checkpoint=runs/... output=my_faces", "weights, card, samples, directions"),
             (
                 "glow-export checkpoint=runs/... output=my_faces storage=bf16 license=mit",
-                "half as large, and who may use it",
+                "half the size, with a licence",
             ),
             ("glow-export checkpoint=runs/... output=my_faces directions=coarse", "other directions"),
             ("glow-export checkpoint=runs/... output=my_faces format=onnx", "the decoder for onnxruntime"),
@@ -191,25 +194,25 @@ PAGES = {
     "plot2d": Page(
         Plot2dConfig,
         "Draws a flow of points in the plane: samples, density, the warped grid of its latents.",
-        "For models of experiment=plane: glow-train experiment=plane data=rings. Says what the density adds up to over "
-        "the square, and compares the flow with the entropy of the data, which is known. Leaves a PNG.",
+        "For models of experiment=plane: glow-train experiment=plane data=rings. Prints the integral of the density "
+        "over the square, and compares the flow with the known entropy of the data. Writes a PNG.",
         (
             ("glow-plot2d checkpoint=runs/...", "data, samples, log-density, grid"),
             ("glow-plot2d checkpoint=runs/... film=true", "and a GIF: the couplings at work one by one"),
             ("glow-plot2d checkpoint=runs/... density=linear cells=1000", "the density itself, on a finer grid"),
             ("glow-plot2d checkpoint=runs/... temperature=0.5 n=20000", "samples nearer to the mode, and more of them"),
-            ("glow-plot2d checkpoint=runs/... side=30 lines=61", "far around the data; a finer grid of latents"),
+            ("glow-plot2d checkpoint=runs/... side=30 lines=61", "a wider square; a finer grid of latents"),
         ),
         ("checkpoint", "n", "temperature", "side", "cells", "density", "lines", "film", "output"),
     ),
     "demo": Page(
         DemoConfig,
         "A page on which sliders change pictures.",
-        "Only this machine can see it; Ctrl-C ends it. Needs pip install 'glow_app[demo]', and for its sliders what "
-        "glow-directions leaves, which the shipped model has.",
+        "Only this machine can see it; Ctrl-C ends it. Needs pip install 'glow_app[demo]', and for its sliders the "
+        "output of glow-directions, which the shipped model includes.",
         (
             ("glow-demo", "opens a browser, with the shipped model"),
-            ("glow-demo checkpoint=runs/... browser=false port=8000", "says the address instead"),
+            ("glow-demo checkpoint=runs/... browser=false port=8000", "prints the address instead"),
             ("glow-demo checkpoint=runs/... method=balanced", "another kind of direction"),
             ("glow-demo checkpoint=runs/... pictures=30 split=val", "more pictures to begin with"),
             ("glow-demo checkpoint=runs/... precision=bf16 device=cpu", "faster for a large model"),
@@ -218,9 +221,9 @@ PAGES = {
     ),
     "compare": Page(
         CompareConfig,
-        "Variants of a model beside each other, and whether their differences are more than chance.",
-        "Takes any runs that validated on the same images. Those that differ only in their seed are one variant; what "
-        "else differs gives the variants their names. Leaves variants.png, variants.md and variants.json.",
+        "Compares variants of a model, and tests whether their differences are more than chance.",
+        "Accepts any runs that validated on the same images. Runs that differ only in their seed are one variant; "
+        "other differences name the variants. Writes variants.png, variants.md and variants.json.",
         (
             ("glow-compare runs=runs/ablation/2026-01-01_12-00-00", "all runs of a sweep"),
             ("glow-compare runs=runs/drawn_faces", "all runs of a name"),

@@ -1,4 +1,4 @@
-"""The configuration of a run that goes on: its own, changed by what the command line may change."""
+"""The configuration of a resumed run: its own, with the changes that the command line may make."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -16,23 +16,23 @@ from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images")
-"""Options, besides those of model and data, with which a resumed run would not be the same run."""
+"""Options, besides those of model and data, that a resumed run cannot change."""
 
 MOVABLE = ("data.workers", "data.cache", "data.on_corrupt", *(key for key in PATHS if key.startswith("data.")))
 """Options of the data that say where the images are, and not which."""
 
 DECIDING = (*FIXED_IN_A_RUN, "model", "data", "optim", "trainer.precision")
-"""Options and groups that decide what a run computes: alike in two runs, except for ``MOVABLE``, it is the same run.
+"""Options and groups that decide what a run computes. Two runs are alike if they differ only in ``MOVABLE`` ones.
 
-How long it trains is not among them.
+The length of training is not among them.
 """
 
 
 def read_options(path: Path, composed: DictConfig) -> DictConfig:
-    """The options of a run, with today's defaults of those that came after it.
+    """Reads the options of a run; options newer than the run have their current defaults.
 
     Args:
-        path: of its config.yaml.
+        path: its config.yaml.
         composed: all options, as Hydra composed them.
     """
     saved = read_config(path)
@@ -40,14 +40,14 @@ def read_options(path: Path, composed: DictConfig) -> DictConfig:
         own = saved.setdefault(key, default)
         if not (isinstance(default, DictConfig) and isinstance(own, DictConfig)):
             continue
-        # The options of another model or data set are none of this one's.
+        # Defaults of another model or data set do not apply.
         if key not in ("model", "data") or own.get("name") == default.get("name"):
             saved[key] = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(default)), own)
     return saved
 
 
 def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
-    """The configuration of the run, changed by what the command line says besides ``resume``."""
+    """The configuration of the run, changed by the command line's options other than ``resume``."""
     if not composed.resume or not run_folder.is_dir():
         raise UserError(
             f"resume={as_path(composed.resume)}: this run does not exist; give the folder of a run, or a file "
@@ -68,18 +68,18 @@ def resumed(composed: DictConfig, run_folder: Path) -> DictConfig:
                 f"change single values such as optim.lr=5e-4"
             )
         if key in FIXED_IN_A_RUN or key.startswith("model.") or (key.startswith("data.") and key not in MOVABLE):
-            raise UserError(f"{key} cannot change in a resumed run, which began with another; leave it out")
+            raise UserError(f"{key} cannot change in a resumed run, which began with another value; leave it out")
         OmegaConf.update(saved, key, OmegaConf.select(composed, key))
     return saved
 
 
 def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]) -> list[Path]:
-    """Those of the runs in ``folders`` that compute what ``config`` asks for, newest first.
+    """The runs in ``folders`` that compute the same as ``config``, newest first.
 
     Args:
-        config: what is asked for.
+        config: the requested configuration.
         composed: the same, as Hydra composed it.
-        folders: of runs, in which the newest has the last name.
+        folders: run folders; the newest has the last name.
     """
     alike = []
     for folder in sorted(folders, reverse=True):

@@ -1,4 +1,4 @@
-"""What every command shares: compose the configuration, run, and say what went wrong in one line."""
+"""Shared by all commands: composes the configuration, runs, and reports an error in one line."""
 
 import io
 import os
@@ -24,11 +24,11 @@ from glow_app.runtime.rank import rank_info
 USER_ERROR, INTERRUPTED = 2, 130
 
 PATIENCE = 15.0
-"""Seconds for which a process other than the first keeps an error to itself."""
+"""Seconds that a rank other than 0 waits before it prints an error."""
 
 
 def conf_folder() -> Path:
-    """The configuration files."""
+    """The folder of the configuration files."""
     return shipped.folder("conf")
 
 
@@ -38,13 +38,13 @@ def run(
     prepare: Callable[[list[str]], list[str]] = lambda arguments: arguments,
     conclude: Callable[[], None] = lambda: None,
 ) -> None:
-    """Hydra's main function, with its exceptions turned into one line and an exit status.
+    """Runs Hydra's main function, and turns its exceptions into one line and an exit status.
 
     Args:
-        config_name: of the YAML file in ``conf/``.
-        task: what the command does with the composed configuration.
-        prepare: what the arguments on the command line stand for, before Hydra reads them.
-        conclude: what comes after the task, or after the last one of a sweep.
+        config_name: name of the YAML file in ``conf/``.
+        task: the command, called with the composed configuration.
+        prepare: function that rewrites the command line's arguments before Hydra reads them.
+        conclude: function called after the task, or after the last one of a sweep.
     """
     for stream in (sys.stdout, sys.stderr):  # names of files that are no text are shown escaped
         if isinstance(stream, io.TextIOWrapper):
@@ -55,14 +55,14 @@ def run(
     status = 0
 
     def job(composed: DictConfig) -> None:
-        # Caught inside of the job: outside, Hydra has already said something about it.
+        # Caught inside of the job: outside, Hydra has already printed its own message.
         nonlocal status
         try:
             task(composed)
         except UserError as error:
             if debug:
                 raise
-            status = _say(error, config_name, folders)
+            status = _report(error, config_name, folders)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
@@ -72,7 +72,7 @@ def run(
         check_foreign_files(sys.argv[1:])
         folders += foreign_folders(sys.argv[1:])
     except UserError as error:
-        sys.exit(_say(error, config_name, folders))
+        sys.exit(_report(error, config_name, folders))
     sys.argv[1:] = prepare(literal_paths(sys.argv[1:]))
     try:
         if pages.asked_for(sys.argv[1:]):
@@ -83,13 +83,13 @@ def run(
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if debug:
             raise
-        status = _say(error, config_name, folders)
+        status = _report(error, config_name, folders)
     sys.exit(status)
 
 
-def _say(error: Exception, command: str, folders: Sequence[Path]) -> int:
+def _report(error: Exception, command: str, folders: Sequence[Path]) -> int:
     if rank_info().rank > 0:
-        # Of several processes that find the same, the first speaks, and the others are ended while they wait.
+        # If all ranks find the same error, rank 0 prints it, and the others are ended while they wait.
         time.sleep(PATIENCE)
     print(f"error: {_one_line(error, command, folders)}", file=sys.stderr, flush=True)
     return USER_ERROR
@@ -110,7 +110,7 @@ def _one_line(error: Exception, command: str, folders: Sequence[Path]) -> str:
 
 
 def _unknown(key: str, command: str) -> str:
-    """What to say of a key that Hydra does not know, which may be one elsewhere."""
+    """The message for a key that Hydra does not know; it may be a key of another command or group."""
     owners: dict[str, list[str]] = {}
     for path in sorted(conf_folder().rglob("*.yaml")):
         group = path.relative_to(conf_folder()).parent.as_posix()

@@ -1,1 +1,1 @@
-"""What each console command does, once its options are checked: the work is elsewhere, here it is wired and told."""
+"""The console commands, after their options are checked: they call the code that does the work and report results."""

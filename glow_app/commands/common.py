@@ -1,4 +1,4 @@
-"""What the commands that use a trained model begin with: the model, a folder for what they leave, and pictures."""
+"""Shared helpers of the commands that use a trained model: the model, the output folder, pictures and labels."""
 
 import dataclasses
 import itertools
@@ -31,10 +31,10 @@ from glow_app.units import Bits
 
 
 def open_model(config: OpenConfig, path: str | None = None) -> Model:
-    """:func:`open_any_model`, of images only.
+    """Opens a model of images with :func:`open_any_model`.
 
     Raises:
-        UserError: there is no such model or no such device, or the model is one of points in the plane.
+        UserError: the model or the device does not exist, or the model is one of points in the plane.
     """
     model = open_any_model(config, path)
     if model.n_bits is None:
@@ -46,10 +46,10 @@ def open_model(config: OpenConfig, path: str | None = None) -> Model:
 
 
 def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
-    """The model of ``config.checkpoint`` (or ``path``), be it one of images or of points.
+    """Opens the model at ``config.checkpoint`` (or ``path``), of images or of points.
 
     Raises:
-        UserError: there is no such model or no such device.
+        UserError: the model or the device does not exist.
     """
     model = load(path or str(config.checkpoint), device_of(config))
     model.flow.set_conditioner_dtype(PRECISIONS[config.precision])
@@ -57,10 +57,10 @@ def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
 
 
 def device_of(config: OpenConfig) -> torch.device:
-    """Where to compute.
+    """Returns the device to compute on.
 
     Raises:
-        UserError: ``device=cuda`` on a machine without.
+        UserError: ``device=cuda`` on a machine without one.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: this machine has none; choose device=cpu")
@@ -72,10 +72,10 @@ def device_of(config: OpenConfig) -> torch.device:
 
 
 def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) -> Path:
-    """Where the command leaves things: ``output=``, or ``<command>/`` in the folder that :func:`run_folder` gives.
+    """Creates and returns the output folder: ``output=``, or ``<command>/`` in :func:`run_folder`.
 
     Raises:
-        UserError: nothing can be written there, which is better known before the work than after it.
+        UserError: the folder is not writable; checked here, before the work.
     """
     folder = Path(config.output) if config.output is not None else run_folder(model) / command
     try:
@@ -89,10 +89,10 @@ def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) 
 
 
 def run_folder(model: Model) -> Path:
-    """The run that a model belongs to, or, of one without a run, which may lie where nobody should write, another.
+    """Returns the run that a model belongs to; for a model without a run, a folder in ``outputs/``.
 
-    That is ``outputs/<name>/`` for a shipped model, and ``outputs/<folder>-<digest>/`` for one that was sent: folders
-    of two of these may have the same name.
+    It is ``outputs/<name>/`` for a shipped model and ``outputs/<folder>-<digest>/`` for any other: two of these may
+    have the same folder name.
     """
     run, name = model.folder.parent, model.folder.name
     if is_shipped(model.folder):
@@ -101,7 +101,7 @@ def run_folder(model: Model) -> Path:
 
 
 def directions_folder(path: str | None, model: Model) -> Path:
-    """``directions=``, or those that came with the model, or where glow-directions leaves them for it."""
+    """Returns ``directions=``, else the folder in the model's own, else the one that glow-directions writes for it."""
     if path is not None:
         return local(path)
     own = model.folder / "directions"
@@ -109,10 +109,10 @@ def directions_folder(path: str | None, model: Model) -> Path:
 
 
 def images_between(source: ImageSource, key: str, first: int, n: int) -> range:
-    """The numbers of ``n`` images (0: all) from ``first`` on; ``key`` is the option that ``first`` comes from.
+    """Returns the numbers of ``n`` images (0: all) from ``first`` on; ``key`` is the option that sets ``first``.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no such images.
     """
     if first >= len(source):
         raise UserError(f"{key}={first}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
@@ -120,23 +120,23 @@ def images_between(source: ImageSource, key: str, first: int, n: int) -> range:
 
 
 def open_split_of(model: Model, data: DataConfig, split: str, console: Console) -> ImageSource:
-    """A split of a data set whose images the model takes.
+    """Opens a split of a data set that fits the model.
 
     Raises:
-        UserError: the data set is not there, or its images have another shape.
+        UserError: the data set is missing, or its images or classes do not fit.
     """
     source = open_split(data, split, console)
     if source.image_shape != model.image_shape:
         raise UserError(
             f"images of data={data.name} are {_shape(source.image_shape)}, and the model takes "
-            f"{_shape(model.image_shape)}: choose data that can be had in that shape"
+            f"{_shape(model.image_shape)}: choose data available in that shape"
         )
     require_classes(model, source)
     return source
 
 
 def require_classes(model: Model, source: ImageSource) -> None:
-    """Raises a UserError if a conditional model knows other classes than the data have."""
+    """Raises a UserError if a conditional model has another number of classes than the data."""
     if model.flow.n_classes and len(source.class_names) != model.flow.n_classes:
         raise UserError(
             f"the model knows {model.flow.n_classes} classes, and data={source.name} has {len(source.class_names)}: "
@@ -149,13 +149,13 @@ def _shape(shape: tuple[int, int, int]) -> str:
 
 
 class Picture(NamedTuple):
-    """One image that a command was given.
+    """An image given to a command.
 
     Attributes:
-        name: what a person calls it; letters, digits, ``_`` and ``-``, so that it can name a file.
+        name: display name, usable in a file name: letters, digits, ``_`` and ``-``.
         pixels: uint8 (C, H, W).
-        position: of its dequantization noise: its number in the data set, 0 for files.
-        label: its class, for a conditional model.
+        position: position of its dequantization noise: its number in the data set, 0 for files.
+        label: class, for a conditional model.
     """
 
     name: str
@@ -167,10 +167,10 @@ class Picture(NamedTuple):
 def open_pictures(
     names: list[str] | None, model: Model, data: DataConfig, split: str, label: str | None, console: Console
 ) -> list[Picture]:
-    """The images that are named: files, folders of files, or numbers of images of a data set.
+    """Opens the named images: files, folders of files, or numbers of images of a data set.
 
     Raises:
-        UserError: none is named, one is not there or not an image, or a label is missing or unknown.
+        UserError: no image is named, one is missing or not an image, or a label is missing or unknown.
     """
     if not names:
         raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
@@ -180,17 +180,17 @@ def open_pictures(
     for name in names:
         if re.fullmatch(r"\d+", name):
             source = source or open_split_of(model, data, split, console)
-            pictures.append(_of_data_set(source, int(name), chosen))
+            pictures.append(_from_data_set(source, int(name), chosen))
             continue
         for path in picture_files(Path(name)):
             pixels = open_picture(path, model.image_shape, model.card.data)
             pictures.append(Picture(file_name(path.stem), pixels, 0, chosen))
     if model.flow.n_classes and any(picture.label is None for picture in pictures):
         raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
-    return _with_names_of_their_own(pictures)
+    return _uniquely_named(pictures)
 
 
-def _of_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
+def _from_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
     if index >= len(source):
         raise UserError(f"images={index}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
     if label is None and source.classes is not None:
@@ -198,8 +198,8 @@ def _of_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
     return Picture(f"{source.split}_{index}", source[index], index, label)
 
 
-def _with_names_of_their_own(pictures: list[Picture]) -> list[Picture]:
-    """Two of the same name would overwrite each other's files."""
+def _uniquely_named(pictures: list[Picture]) -> list[Picture]:
+    """Numbers repeated names, whose files would overwrite each other."""
     taken: set[str] = set()
     unique: list[Picture] = []
     for picture in pictures:
@@ -211,38 +211,38 @@ def _with_names_of_their_own(pictures: list[Picture]) -> list[Picture]:
 
 
 def file_name(text: str) -> str:
-    """A text as part of the name of a file, whatever is in it: letters, digits, ``_`` and ``-``."""
+    """Returns any text as a valid part of a file name: letters, digits, ``_`` and ``-``."""
     return re.sub(r"[^\w-]+", "_", text).strip("_") or "image"
 
 
 def pixels_of(pictures: list[Picture]) -> Tensor:
-    """uint8 (B, C, H, W)."""
+    """Returns the pictures as one batch, uint8 (B, C, H, W)."""
     return torch.stack([picture.pixels for picture in pictures])
 
 
 def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
-    """The latents of pictures, as one batch."""
+    """Computes the latents of pictures, as one batch."""
     positions = torch.tensor([picture.position for picture in pictures])
     return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
 
 
 def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: Bits, what: str, console: Console) -> None:
-    """Says how images come back from their latents, which is what every change to the latents starts from."""
+    """Reports how exactly images are reconstructed from their latents, before these are edited."""
     error = (decoded.cpu().int() - seen(images, n_bits).int()).abs()
     exact = int((error.flatten(1).amax(1) == 0).sum())
-    much = "" if exact == len(images) else f"; the largest error is {int(error.max())} of 255"
-    say(console, f"{what}: {exact} of {len(images)} come back exactly{much}")
+    largest = "" if exact == len(images) else f"; the largest error is {int(error.max())} of 255"
+    say(console, f"{what}: {exact} of {len(images)} reconstructed exactly{largest}")
 
 
 def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:
-    """int64 (B,) for a conditional model, else None."""
+    """Returns the labels of pictures, int64 (B,), for a conditional model, else None."""
     if not model.flow.n_classes:
         return None
     return torch.tensor([picture.label for picture in pictures])
 
 
 def class_number(card: Card, label: str) -> int:
-    """The number of a class by its name or its number.
+    """Returns the number of a class, given its name or its number.
 
     Raises:
         UserError: the model has no such class, or no classes.
@@ -258,7 +258,7 @@ def class_number(card: Card, label: str) -> int:
 
 
 def metadata_of(model: Model, source: ImageSource, config: UseConfig) -> dict[str, Any]:
-    """JSON-ready: which model on which data, with which options: enough to get the same figures again."""
+    """Returns the model, the data and the options, JSON-ready: enough to reproduce the metrics."""
     return {
         "model": str(model.folder),
         "digest": model.digest,

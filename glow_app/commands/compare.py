@@ -1,4 +1,4 @@
-"""``glow-compare``: the variants of a model beside each other, from the runs that trained them."""
+"""``glow-compare``: compares the variants of a model, from the runs that trained them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,47 +19,47 @@ FOLDER, PICTURE = "compare", "variants.png"
 
 
 def compare(config: CompareConfig, console: Console) -> None:
-    """:func:`compare_runs`, in one process.
+    """Calls :func:`compare_runs` in a single process.
 
     Raises:
-        UserError: a folder holds no run, a run has not validated, or the runs do not compare.
+        UserError: a folder holds no run, a run has not validated, or the runs cannot be compared.
     """
     distributed.require_one("glow-compare")
     compare_runs(config, console)
 
 
 def compare_runs(config: CompareConfig, console: Console) -> None:
-    """Prints a table of variants and their differences; leaves ``variants.png``, ``variants.md``, ``variants.json``.
+    """Prints a table of variants and their differences; writes ``variants.png``, ``variants.md``, ``variants.json``.
 
     Raises:
-        UserError: a folder holds no run, a run has not validated, or the runs do not compare.
+        UserError: a folder holds no run, a run has not validated, or the runs cannot be compared.
     """
     if not config.runs:
         raise UserError("runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b")
     named = [Path(name) for name in config.runs]
     found = variants(_read(named, console))
-    told = differences(found)
+    pairs = differences(found)
     folder = Path(config.output) if config.output is not None else named[0] / FOLDER
-    report.table(found, told, console)
+    report.table(found, pairs, console)
     band_plot.draw(bands(found), report.title(found), folder / PICTURE)
-    report.write(found, told, folder)
+    report.write(found, pairs, folder)
     say(console, "\nlook at")
     for name in (PICTURE, report.TABLE, report.METADATA):
         say(console, f"  {folder / name}")
 
 
 def _read(named: Sequence[Path], console: Console) -> list[Run]:
-    """The runs that are named, and those in the sweeps that are named, each once.
+    """Reads the named runs and those in the named sweeps, each once.
 
-    One that has not validated, in a sweep that goes on or where it failed, is left out.
+    Leaves out runs of a sweep that have not validated, because they are still training or failed.
     """
     runs: dict[Path, Run] = {}
-    for place in named:
-        for folder in runs_in(place):
+    for path in named:
+        for folder in runs_in(path):
             try:
                 runs.setdefault(folder.resolve(), read_run(folder))
             except UserError as reason:
-                if folder == place:
+                if folder == path:
                     raise
                 say(console, f"left out: {reason}")
     if not runs:
@@ -68,16 +68,16 @@ def _read(named: Sequence[Path], console: Console) -> list[Run]:
 
 
 def bands(found: Sequence[Variant]) -> list[Band]:
-    """The curves of the variants.
+    """Returns the curves of the variants.
 
-    Where these differ in two options, colours are the values of one and styles of line those of the other.
+    If the variants differ in two options, colour shows the value of one and line style that of the other.
     """
     marks = _marks(found)
     return [Band(report.name(variant), *variant.band(), *mark) for variant, mark in zip(found, marks, strict=True)]
 
 
 def _marks(found: Sequence[Variant]) -> list[tuple[int, int]]:
-    """The numbers of colour and style of each variant."""
+    """Returns the indices of colour and line style for each variant."""
     keys = list(found[0].values)
     if len(keys) == 2:
         columns = [[str(variant.values[key]) for variant in found] for key in keys]

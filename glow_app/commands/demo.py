@@ -21,14 +21,14 @@ from glow_app.runtime.console import say
 
 
 def demo(config: DemoConfig, console: Console) -> None:
-    """Serves the page on the loopback interface until Ctrl-C, or until the process is asked to end.
+    """Serves the page on the loopback interface until Ctrl-C or SIGTERM.
 
     Raises:
-        UserError: gradio is not installed; the model, its directions or the port are not to be had.
+        UserError: gradio is not installed, or the model, its directions or the port is not available.
     """
-    # Before gradio is imported: it tells nobody who uses it, and keeps what it is sent in a place that goes away.
+    # Set before gradio is imported: it sends no statistics, and stores uploads in a folder that is removed at the end.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    signal.signal(signal.SIGTERM, _end)  # which would else end it before the folder is removed
+    signal.signal(signal.SIGTERM, _end)  # by default, it would end the process before the folder is removed
     with tempfile.TemporaryDirectory(prefix="glow_demo_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
@@ -52,10 +52,10 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def open_studio(config: DemoConfig, console: Console) -> Studio:
-    """The model with its directions and its data set; says which of the latter two are not there.
+    """Opens the model with its directions and its data set; reports if one of the latter two is missing.
 
     Raises:
-        UserError: there is no such model, or what was asked for by name is not there.
+        UserError: the model is missing, or directions or data that were asked for do not fit it.
     """
     model = open_model(config)
     return Studio(model, _directions(config, model, console), _source(config, model, console), config.seed)
@@ -69,11 +69,11 @@ def _directions(config: DemoConfig, model: Model, console: Console) -> Direction
 
 
 def _source(config: DemoConfig, model: Model, console: Console) -> ImageSource | None:
-    """Without the cache: a few images are wanted, and soon."""
+    """Opens the data set without the cache, which is slow to build for a few images."""
     try:
         source = config.data.open(config.split)
     except UserError as error:
-        say(console, f"samples stand for images of the data set: {error}")
+        say(console, f"showing samples instead of images of the data set: {error}")
         return None
     if source.image_shape != model.image_shape:
         raise UserError(f"images of data={config.data.name} have another shape than the model's: choose other data")

@@ -1,4 +1,4 @@
-"""``glow-directions``: one pass over labelled images, and the attribute vectors that follow from it."""
+"""``glow-directions``: attribute vectors from one pass over labelled images."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import counting, say, show
 
 SAVE_EVERY = 60.0
-"""Seconds between two savings of what has been gathered so far."""
+"""Seconds between two saves of the moments gathered so far."""
 
 
 def directions(config: DirectionsConfig, console: Console) -> None:
@@ -78,7 +78,7 @@ def directions(config: DirectionsConfig, console: Console) -> None:
 
 
 def _require(config: DirectionsConfig, model: Model, source: ImageSource) -> None:
-    """Raises a UserError for whatever would otherwise be found wrong after the pass over the images."""
+    """Raises a UserError for mistakes that would otherwise be found only after the pass over the images."""
     if source.attributes is None:
         raise UserError(f"data={source.name} has no attributes to find directions for; choose data that has them")
     if 0 < config.calibration < BATCH:
@@ -90,7 +90,7 @@ def _require(config: DirectionsConfig, model: Model, source: ImageSource) -> Non
 
 
 def _refined(found: Sequence[Directions], config: DirectionsConfig, console: Console) -> list[Directions]:
-    """What the options leave of the directions; a method that has nothing left is left out, unless all are."""
+    """Refines directions by the options; drops methods with nothing left, and raises a UserError if none remains."""
     kept: list[Directions] = []
     for one in found:
         try:
@@ -111,7 +111,7 @@ def _gather(
     folder: Path,
     console: Console,
 ) -> Moments:
-    """The moments of all images; what an interrupted pass has gathered is not gathered again."""
+    """Computes the moments of all images, resuming an interrupted pass."""
     attributes = source.attributes
     assert attributes is not None
     moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
@@ -121,7 +121,7 @@ def _gather(
     _restore(moments, path, key)
     before = moments.count
     if before:
-        say(console, f"going on after {before:,} images")
+        say(console, f"resuming after {before:,} images")
     saved = time.monotonic()
     with counting(console, f"encoding {source.name} {source.split}") as progress:
         try:
@@ -132,11 +132,11 @@ def _gather(
                 moments.update(latents, attributes[batch.positions.cpu()].to(model.device))
                 progress(moments.count, len(share))
                 if time.monotonic() - saved > SAVE_EVERY:
-                    _keep(moments, path, key)
+                    _store(moments, path, key)
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            _keep(moments, path, key)
-            say(console, f"interrupted after {moments.count:,} images; the same command goes on from there")
+            _store(moments, path, key)
+            say(console, f"interrupted after {moments.count:,} images; the same command resumes from there")
             raise
     whole = Moments(model.flow.latent_shapes, len(source.attribute_names))
     for part in distributed.all_gather(moments.state()):
@@ -152,13 +152,13 @@ def _calibrate(
     config: DirectionsConfig,
     console: Console,
 ) -> list[Directions]:
-    """The directions with their gains, if these are wanted and can be measured."""
+    """Returns the directions with calibrated gains, if asked for and measurable."""
     if not config.calibration:
         return found
     with counting(console, "measuring amount 1") as progress:
         better = calibrated(found, model, source, indices, config.calibration, config.seed, progress)
     if better is None:
-        say(console, f"amounts are distances in the latents: {len(indices)} images are too few to measure more")
+        say(console, f"amounts are distances in the latents: {len(indices)} images are too few to calibrate gains")
     return better or found
 
 
@@ -166,25 +166,25 @@ def _unfinished(folder: Path) -> Path:
     return folder / f"unfinished_{distributed.rank()}_of_{distributed.world_size()}.safetensors"
 
 
-def _keep(moments: Moments, path: Path, key: str) -> None:
+def _store(moments: Moments, path: Path, key: str) -> None:
     content = safetensors.torch.save(moments.state(), metadata={"key": key})
     write_atomically(path, lambda file: file.write(content))
 
 
 def _restore(moments: Moments, path: Path, key: str) -> None:
-    """Adds what an interrupted pass of the same model over the same images has kept, if anything."""
+    """Adds the moments that an interrupted pass of the same model over the same images stored, if any."""
     if not path.exists():
         return
     try:
-        with safetensors.safe_open(str(path), "pt") as kept:
-            if kept.metadata() == {"key": key}:
-                moments.add_state({name: kept.get_tensor(name) for name in kept.keys()})  # noqa: SIM118
+        with safetensors.safe_open(str(path), "pt") as stored:
+            if stored.metadata() == {"key": key}:
+                moments.add_state({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except safetensors.SafetensorError:
-        return  # nothing to go on from
+        return  # nothing to resume from
 
 
 def _report(found: Sequence[Directions], left_out: Sequence[str], console: Console) -> None:
-    """What is known of every attribute, and which directions point the same way."""
+    """Prints a table of all attributes, each with the direction most like its own."""
     plain, balanced = found[0], found[1]
     counts = plain.metadata["counts"]
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -208,18 +208,18 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
             f"{of_balanced[other]:+.2f}",
         )
     show(console, table)
-    say(console, f"*: the model does not go {REACHED:.0%} of the way from one class to the other, whatever the gain")
+    say(console, f"*: no gain moves the images {REACHED:.0%} of the way from one class to the other")
     if "discriminant" in plain.metadata["methods"]:
         details = plain.metadata["methods"]["discriminant"]
         say(console, f"discriminant: shrinkage {details['shrinkage']:.3f}, in levels {details['levels']}")
     else:
-        say(console, "no discriminant: the coarsest level alone has too many numbers for a covariance")
+        say(console, "no discriminant: the coarsest level alone has too many latents for a covariance")
     if left_out:
         say(console, f"left out, too few images with or without it: {', '.join(left_out)}")
 
 
 def _gains(one: Directions, row: int) -> str:
-    """The gains for adding and for removing, each with a star where it does not reach."""
+    """Formats the gains for adding and for removing, with a star on each that does not reach :data:`REACHED`."""
     reached = one.metadata.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
     pairs = zip(one.gains[row].tolist(), reached, strict=True)
     return " ".join(f"{gain:.2f}{' ' if part is not None and part >= REACHED else '*'}" for gain, part in pairs)

@@ -1,4 +1,4 @@
-"""``glow-edit``: more or less of an attribute in a picture."""
+"""``glow-edit``: adds or removes attributes in pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,13 +33,13 @@ from glow_app.runtime.console import counting, say, show
 
 
 def edit(config: EditConfig, console: Console) -> None:
-    """Edits pictures in the ways that are asked for: one edit, sweeps, a grid of two attributes, or only measuring.
+    """Edits pictures as requested: one edit, sweeps, a grid of two attributes, or only measurements.
 
-    Leaves, for each picture, ``<name>_<edit>.png`` (the edited image alone) and ``<name>_<edit>_before_after.png``,
+    Writes, for each picture, ``<name>_<edit>.png`` (the edited image alone) and ``<name>_<edit>_before_after.png``,
     ``<name>_sweep.png`` with one row per attribute, ``<name>_sweep_<attribute>.gif``, ``<name>_grid.png``.
 
     Raises:
-        UserError: an image, an attribute or the directions are not what the model needs; nothing is asked for.
+        UserError: an image, an attribute or the directions do not fit the model, or nothing is requested.
     """
     distributed.require_one("glow-edit")
     if not (config.edit or config.sweep or config.grid or config.measure):
@@ -50,7 +50,10 @@ def edit(config: EditConfig, console: Console) -> None:
     directions = open_directions(config.directions, config.method, model)
     if config.orthogonal_to or config.levels is not None:
         directions = directions.refined(config.orthogonal_to, config.levels)
-        say(console, "amount 1 is not measured anew for these directions; glow-directions with the same options does")
+        say(
+            console,
+            "gains are not recalibrated for these directions; run glow-directions with the same options for that",
+        )
     for name in [*(config.edit or {}), *(config.sweep or []), *(config.grid or [])]:
         directions.column(name)
     if config.grid is not None and len(config.grid) != 2:
@@ -62,7 +65,7 @@ def edit(config: EditConfig, console: Console) -> None:
 
 
 def open_directions(path: str | None, method: str, model: Model) -> Directions:
-    """Directions of this model, by default those in its run.
+    """Loads directions of this model, by default those in its run.
 
     Raises:
         UserError: there are none, or they belong to another model.
@@ -73,7 +76,7 @@ def open_directions(path: str | None, method: str, model: Model) -> Directions:
 
 
 class _Edits:
-    """What is asked of some pictures, whose latents are computed once."""
+    """The requested edits of some pictures, whose latents are computed once."""
 
     def __init__(
         self, config: EditConfig, model: Model, directions: Directions, pictures: list[Picture], console: Console
@@ -87,7 +90,7 @@ class _Edits:
         self.made: list[Path] = []
 
     def run(self) -> None:
-        """All pictures, a batch at a time."""
+        """Edits all pictures, a batch at a time."""
         size = self.config.batch_size
         with counting(self.console, "editing") as progress:
             for start in range(0, len(self.pictures), size):
@@ -103,7 +106,7 @@ class _Edits:
         before = self.model.decode(latents, labels_of(self.model, pictures)).cpu()
         say_reconstruction(before, pixels_of(pictures), self.model.n_bits, "unedited images", self.console)
         if self.config.measure:
-            self._say_amounts(pictures, latents)
+            self._report_amounts(pictures, latents)
         if self.config.edit:
             after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
             for picture, old, new in zip(pictures, before, after, strict=True):
@@ -120,13 +123,13 @@ class _Edits:
 
     def _sweep(self, picture: Picture, latents: list[Tensor], names: Sequence[str]) -> None:
         amounts = self.config.amounts
-        strips = [self._decode_all(picture, latents, [{name: amount} for amount in amounts]) for name in names]
+        rows = [self._decode_all(picture, latents, [{name: amount} for amount in amounts]) for name in names]
         labels = [f"{amount:+g}" for amount in amounts]
-        self._save(picture, "sweep", figures.grid(torch.cat(strips), len(amounts), 2, names, labels))
+        self._save(picture, "sweep", figures.grid(torch.cat(rows), len(amounts), 2, names, labels))
         if self.config.gif:
-            for name, strip in zip(names, strips, strict=True):
+            for name, row in zip(names, rows, strict=True):
                 path = self.folder / f"{picture.name}_sweep_{file_name(name)}.gif"
-                save_gif(strip, path, self.config.frame_ms)
+                save_gif(row, path, self.config.frame_ms)
                 self.made.append(path)
 
     def _grid(self, picture: Picture, latents: list[Tensor], names: Sequence[str]) -> None:
@@ -138,7 +141,7 @@ class _Edits:
         self._save(picture, "grid", figures.grid(images, len(amounts), 2, rows, columns))
 
     def _decode_all(self, picture: Picture, latents: list[Tensor], edits: Sequence[dict[str, float]]) -> Tensor:
-        """uint8 (len(edits), C, H, W): one image edited in several ways."""
+        """Edits one image in several ways, uint8 (len(edits), C, H, W)."""
         moved = [self.directions.edit(latents, edit) for edit in edits]
         size = self.config.batch_size
         parts = [
@@ -150,7 +153,7 @@ class _Edits:
     def _decode(self, latents: list[Tensor], pictures: list[Picture]) -> Tensor:
         return self.model.decode(latents, labels_of(self.model, pictures)).cpu()
 
-    def _say_amounts(self, pictures: list[Picture], latents: list[Tensor]) -> None:
+    def _report_amounts(self, pictures: list[Picture], latents: list[Tensor]) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("0: mean without it, 1: with it")
         for picture in pictures:
@@ -166,5 +169,5 @@ class _Edits:
 
 
 def _name_of(edit: Mapping[str, float]) -> str:
-    """What tells one edit from another, in the name of a file."""
+    """Returns the part of a file name that identifies an edit."""
     return "_".join(f"{file_name(name)}{amount:+g}" for name, amount in edit.items())[:80]

@@ -1,4 +1,4 @@
-"""``glow-evaluate``: bits per dimension, and what tells whether to believe them."""
+"""``glow-evaluate``: bits per dimension, and measurements that support them."""
 
 import time
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ from glow_app.units import POINTS_UNIT, Bits
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
-    """Evaluates a model, prints a table, and leaves ``evaluation.json``, ``per_image.csv`` and perhaps ``worst.png``.
+    """Evaluates a model, prints a table, and writes ``evaluation.json``, ``per_image.csv`` and perhaps ``worst.png``.
 
     Raises:
-        UserError: the model, the data or the split are not there.
+        UserError: the model, the data or the split is missing.
     """
     with distributed.process_group():
         if not distributed.is_rank_zero():
@@ -54,7 +54,7 @@ def _require_images_for_pictures(model: Model, config: EvaluateConfig) -> None:
 def measure(
     model: Model, source: ImageSource, indices: Sequence[int], config: EvaluateConfig, console: Console
 ) -> Evaluation:
-    """All measurements, those of the likelihood on all of ``indices``, the slower ones on the first."""
+    """Measures the likelihood on all of ``indices``, and the rest, which is slower, on the first of them."""
     checked = indices[: config.check_images or len(indices)]
     how = (model.n_bits, config.seed, config.batch_size)
     workers = config.data.workers
@@ -74,7 +74,7 @@ def measure(
         likelihood,
         images_per_second,
         bound,
-        _of_training_images(model, config, console),
+        _on_training_images(model, config, console),
         reconstruction,
         conditioning(model.flow),
         {} if isinstance(source, Points) else _codecs(source, checked, model.n_bits, config.seed),
@@ -82,7 +82,7 @@ def measure(
     )
 
 
-def _of_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:
+def _on_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:
     if config.gap_images == 0 or config.split == "train":
         return None
     try:
@@ -90,7 +90,7 @@ def _of_training_images(model: Model, config: EvaluateConfig, console: Console) 
     except EmptySplit as reason:
         say(console, f"no train-test gap: {reason}")
         return None
-    # From all over the split, whose order may be that of classes.
+    # Evenly spaced, as the split may be sorted by class.
     indices = torch.linspace(0, len(train) - 1, min(config.gap_images, len(train))).long().tolist()
     with counting(console, "bits/dim of training images") as progress:
         how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
@@ -108,7 +108,7 @@ def compare(config: EvaluateConfig, console: Console) -> None:
     """Evaluates two models on the same images with the same noise; prints and writes their paired difference.
 
     Raises:
-        UserError: a model is not there, or the two see images of another shape or another number of bits.
+        UserError: a model is missing, or the two differ in the shape or the number of bits of their images.
     """
     assert config.compare is not None
     with distributed.process_group():
@@ -119,7 +119,7 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         if (first.image_shape, first.n_bits) != (second.image_shape, second.n_bits):
             raise UserError(
                 f"compare={','.join(config.compare)}: one sees {first.image_shape} images of {first.n_bits} bits, the "
-                f"other {second.image_shape} of {second.n_bits}: bits/dim of these do not compare"
+                f"other {second.image_shape} of {second.n_bits}: their bits/dim cannot be compared"
             )
         source = open_split_of(first, config.data, config.split, console)
         require_classes(second, source)

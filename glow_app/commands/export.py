@@ -1,4 +1,4 @@
-"""``glow-export``: a model as others can use it, without what concerns only this machine."""
+"""``glow-export``: a model for others to use, without paths of this machine."""
 
 import dataclasses
 import re
@@ -28,15 +28,15 @@ N_SAMPLES, COLUMNS = 32, 8
 
 
 def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
-    """Leaves a folder that :func:`glow_app.load` and the Hugging Face hub understand, or the decoder in one file.
+    """Writes a folder that :func:`glow_app.load` and the Hugging Face hub can read, or the decoder as one file.
 
     Args:
-        config: of the command.
-        made_by: the command that trained the model, if that is known.
-        console: to speak to.
+        config: options of the command.
+        made_by: command that trained the model, if known.
+        console: console to print to.
 
     Raises:
-        UserError: the model or its directions are not there, a package is missing, or the disk refuses.
+        UserError: the model, its directions or a package is missing, or the files cannot be written.
     """
     if config.license is not None and not re.fullmatch(r"\w[\w.+-]*", config.license):
         raise UserError(f"license={config.license!r} is no identifier of a licence: write one such as mit or cc-by-4.0")
@@ -46,16 +46,16 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
         suffix, save = ("pt2", save_torch) if config.format == "torch" else ("onnx", save_onnx)
         path = folder / f"decoder.{suffix}"
         difference = save(model.flow.cpu(), path)
-        say(console, f"{path}: {difference:.1g} is its largest difference from the model in x, in [-0.5, 0.5]")
+        say(console, f"{path}: differs from the model by at most {difference:.1g} in x, which is in [-0.5, 0.5]")
         return
     if folder.resolve() == model.folder.resolve():
-        raise UserError(f"output={folder} is where the model lies: choose another folder")
+        raise UserError(f"output={folder} is the model's own folder: choose another folder")
     storage = config.storage or model.storage
-    same = storage == model.storage  # to the bit, and so with the same digest
+    same = storage == model.storage  # the same bits, and so the same digest
     directions = _directions(config, model, same)
     others = folder / "directions"
     if not directions and others.exists():
-        raise UserError(f"{others} is there, of another model, and would go with this one: choose another folder")
+        raise UserError(f"{others} belongs to another model and would be exported with this one: choose another folder")
     metrics = model.card.metrics | export_figures.bits_per_dim(model) if same else {}
     judged = export_figures.judgement(model) if directions else None
     export_model(model.flow, _card(model, made_by, metrics), folder, storage)
@@ -71,26 +71,29 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     if not same:
         say(
             console,
-            f"  glow-evaluate checkpoint={folder}   (and glow-directions, glow-judge: as {storage} it is another",
+            f"  glow-evaluate checkpoint={folder}   (and glow-directions, glow-judge: {storage} changes the weights,",
         )
-        say(console, f"  glow-export checkpoint={folder} output=...   model; what they find is then on its card)")
+        say(console, f"  glow-export checkpoint={folder} output=...   and another export shows their results)")
     say(console, f"  glow-sample checkpoint={folder}")
     say(console, f"  hf upload OWNER/NAME {folder} .")
 
 
 def _card(model: Model, made_by: str | None, metrics: dict[str, float]) -> Card:
-    """The card of the model, without places of this machine."""
+    """Returns the card of the model, without paths of this machine."""
     data, command = _portable(model.card.data), made_by or model.card.command
     return dataclasses.replace(model.card, data=data, command=command, metrics=metrics)
 
 
 def _directions(config: ExportConfig, model: Model, same: bool) -> list[Directions]:
-    """By all methods that are there; none if there are no directions and none were asked for, or of another model."""
+    """Loads the directions of all methods found.
+
+    Without ``directions=``, returns [] if there are none or if the export has other weights.
+    """
     if not same:
         if config.directions is not None:
             raise UserError(
-                f"directions={config.directions}: as storage={config.storage} it is another model than theirs; "
-                "export it without, make directions for that, and export it again"
+                f"directions={config.directions}: storage={config.storage} changes the weights, so they do not fit; "
+                "export it without directions, make directions for the export, and export that again"
             )
         return []
     folder = directions_folder(config.directions, model)

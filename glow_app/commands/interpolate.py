@@ -1,4 +1,4 @@
-"""``glow-interpolate``: from one picture to the next, through the latents."""
+"""``glow-interpolate``: interpolates between pictures in the latents."""
 
 import hashlib
 import os
@@ -31,12 +31,12 @@ LONGEST_NAME = 80
 
 
 def interpolate(config: InterpolateConfig, console: Console) -> None:
-    """Draws the images between two, along a chain of several, or between four corners.
+    """Draws the images between two pictures, along a chain of several, or between four corners.
 
-    Leaves ``<names>.png``; of a strip also ``<names>.gif`` and, where ``ffmpeg`` is installed, ``<names>.mp4``.
+    Writes ``<names>.png``; with ``layout=strip`` also ``<names>.gif`` and, if ``ffmpeg`` is installed, ``<names>.mp4``.
 
     Raises:
-        UserError: too few images, or one that is none.
+        UserError: there are too few images, or one is not an image.
     """
     distributed.require_one("glow-interpolate")
     model = open_model(config)
@@ -68,7 +68,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
 
 
 def _name(pictures: list[Picture], config: InterpolateConfig) -> str:
-    """What tells one result from another, in the name of a file; of many pictures a digest of their names."""
+    """Returns the file name that identifies a result; a digest replaces a long list of pictures."""
     names = "-".join(picture.name for picture in pictures)
     if len(names) > LONGEST_NAME:
         names = f"{pictures[0].name[:40]}-{len(pictures)}-{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}"
@@ -93,7 +93,7 @@ def _decode(model: Model, latents: list[Tensor], labels: Tensor | None, batch_si
 
 
 def _in_rows(frames: Tensor, config: InterpolateConfig) -> Tensor:
-    """The images of a picture, row by row: one row from each image to the next, both included."""
+    """Arranges the frames in rows, one from each image to the next, both included."""
     if config.layout == "grid":
         return frames
     step = config.steps - 1

@@ -1,4 +1,4 @@
-"""``glow-judge``: measures edits with a classifier of its own."""
+"""``glow-judge``: measures edits with a classifier trained for that."""
 
 import dataclasses
 from typing import Any
@@ -25,10 +25,10 @@ from glow_app.runtime.console import counting
 
 
 def judge(config: JudgeConfig, console: Console) -> None:
-    """Trains the judge, measures the edits, prints tables, and leaves ``judge.json`` and ``flips.png``.
+    """Trains the judge, measures the edits, prints tables, and writes ``judge.json`` and ``flips.png``.
 
     Raises:
-        UserError: model, directions, data or attributes are not there, or images would serve two purposes.
+        UserError: the model, directions, data or attributes are missing, or images would serve two purposes.
     """
     distributed.require_one("glow-judge")
     for name in config.methods:
@@ -54,7 +54,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     )
     if len(learned) < judges.BATCH:
         raise UserError(
-            f"the judge would learn from {len(learned)} images of {judge_source.name} {judge_source.split}: it takes "
+            f"the judge would learn from {len(learned)} images of {judge_source.name} {judge_source.split}: it needs "
             f"at least {judges.BATCH}; choose judge_split, judge_first and judge_images accordingly"
         )
     folder = output_folder(config, model, "judge")
@@ -87,7 +87,7 @@ def _labels(source: ImageSource) -> torch.Tensor:
 
 
 def _attributes(config: JudgeConfig, directions: Directions, source: ImageSource) -> list[str]:
-    """The attributes to edit, as the data set spells them."""
+    """Returns the attributes to edit, as the data set spells them."""
     _labels(source)
     known = [name for name in source.attribute_names if name in directions.names]
     if not known:
@@ -111,8 +111,8 @@ def _part_of_directions(directions: Directions) -> Part:
     missing = [key for key in ("data", "split", "first", "images", "fingerprint") if key not in metadata]
     if missing:
         raise UserError(
-            f"these directions do not say from which images they were made (no {', '.join(missing)}), so that nothing "
-            "tells whether the judge may use others: make them again with glow-directions"
+            f"these directions do not name the images they were made from (no {', '.join(missing)}), so overlap with "
+            "the judge's images cannot be excluded: make them again with glow-directions"
         )
     return Part(
         "the images of the directions",
@@ -126,7 +126,7 @@ def _part_of_directions(directions: Directions) -> Part:
 
 
 def _lessons(source: ImageSource, images: range) -> Lessons:
-    """Attributes, and of drawn faces the factors that these are read from."""
+    """Returns the judge's training set: attributes and, for drawn faces, the factors that decide them."""
     faces = drawn(source)
     if faces is None:
         return Lessons(source, images.start, len(images), (), torch.empty(len(source), 0))

@@ -1,4 +1,4 @@
-"""``glow-plot2d``: a flow in the plane as a picture, and what its density adds up to."""
+"""``glow-plot2d``: a flow in the plane as a picture, and the integral of its density."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ from glow_app.runtime import distributed
 from glow_app.runtime.console import say
 
 N_MASS = 100_000
-"""Samples that tell how much mass lies outside of the square."""
+"""Samples for estimating the mass outside the square."""
 
 N_STAGES = 6
-"""Stages of a film that are shown side by side."""
+"""Stages of a film shown side by side."""
 
 
 def plot2d(config: Plot2dConfig, console: Console) -> None:
-    """Draws the data, samples, the density and the warped grid of the latents; says the density's integral.
+    """Draws the data, samples, the density and the warped grid of the latents; prints the density's integral.
 
-    Leaves ``plane_*.png`` and, if asked for, ``film_*.gif`` and ``stages_*.png``, some of its frames.
+    Writes ``plane_*.png`` and, if asked for, ``film_*.gif`` and ``stages_*.png``, some of its frames.
 
     Raises:
-        UserError: there is no such model, or it is one of images.
+        UserError: the model does not exist, or it is one of images.
     """
     distributed.require_one("glow-plot2d")
     model = open_any_model(config)
@@ -44,7 +44,7 @@ def plot2d(config: Plot2dConfig, console: Console) -> None:
     square = Square(config.side, config.cells)
     shown = density.portrait(model.flow, data.points, square, config.n, config.temperature, config.lines, config.seed)
     say(console, f"{model.folder}: step {model.card.step:,}, weights {model.card.weights}")
-    _say_mass(model.flow, shown, config.seed, console)
+    _report_mass(model.flow, shown, config.seed, console)
     say(console, density.entropies(data, -density.log_density(model.flow, data.points)).text())
     made = _draw(model, shown, config, folder)
     say(console, "\nlook at")
@@ -52,8 +52,8 @@ def plot2d(config: Plot2dConfig, console: Console) -> None:
         say(console, f"  {path}")
 
 
-def _say_mass(flow: Flow, shown: Portrait, seed: int, console: Console) -> None:
-    """What the density adds up to within the square, and how many samples lie outside: together this is 1."""
+def _report_mass(flow: Flow, shown: Portrait, seed: int, console: Console) -> None:
+    """Reports the integral of the density over the square and the share of samples outside; they should sum to 1."""
     square, half = shown.square, shown.square.side / 2
     integral = square.integral(shown.log_density)
     outside = square.without(density.decoded(flow, density.drawn_latents(flow, N_MASS, 1.0, seed)))
@@ -62,11 +62,11 @@ def _say_mass(flow: Flow, shown: Portrait, seed: int, console: Console) -> None:
         f"integral of the density over [{-half:g}, {half:g}] x [{-half:g}, {half:g}], {square.cells} x {square.cells} "
         f"cells: {integral:.4f}; of {N_MASS:,} samples {outside:.2%} lie outside",
     )
-    if not abs(integral + outside - 1) <= density.TOLERANCE:  # nor if it is not a number
+    if not abs(integral + outside - 1) <= density.TOLERANCE:  # also if it is NaN
         say(
             console,
-            f"together this is {integral + outside:.4f} and should be 1: the density is too sharp for such a grid (try "
-            f"cells={2 * square.cells}), or it is none",
+            f"their sum is {integral + outside:.4f} and should be 1: the density is too sharp for this grid (try "
+            f"cells={2 * square.cells}), or is not normalised",
         )
 
 

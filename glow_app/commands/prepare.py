@@ -1,4 +1,4 @@
-"""Decodes a data set into the cache and writes its data card: what a person checks before training for a week."""
+"""``glow-prepare``: decodes a data set into the cache and prints its data card, to check before a long training."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from glow_app.runtime import distributed
 from glow_app.runtime.console import say, show
 
 SKIPPED_SHOWN = 10
-"""Images left out that are printed by name; all of them are in card.json."""
+"""Skipped images that are printed by name; all are in card.json."""
 
 
 def prepare(config: PrepareConfig, console: Console) -> None:
     """Builds the cache of every split that has images, then prints the data card.
 
     Raises:
-        UserError: the data are not as they should be, or, with ``verify``, not as they were.
+        UserError: the data are invalid or, with ``verify``, the cache differs from what was decoded.
     """
     distributed.require_one("glow-prepare")
     for split in config.splits:
@@ -86,7 +86,7 @@ def _count(part: CachedSource, number: int) -> int:
 
 
 def _contact_sheet(part: CachedSource, n: int) -> Path:
-    """Images from all over the split, evenly spaced."""
+    """Draws images evenly spaced over the split; returns the path."""
     indices = torch.linspace(0, len(part) - 1, min(n, len(part))).long().tolist()
     path = part.folder / "contact_sheet.png"
     figures.save_png(figures.grid(part.fetch(indices), columns=8), path)

@@ -1,4 +1,4 @@
-"""New pictures from a trained model: one picture of many, PNG files, or an npz."""
+"""``glow-sample``: new images from a trained model, as one picture, PNG files or an npz."""
 
 import time
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ MOST_IN_GRID = 256
 MOST_IN_ROW = 12
 """Images in each row of a picture that compares temperatures."""
 MOST_ROWS = 24
-"""Temperatures that are compared in one picture."""
+"""Temperatures compared in one picture."""
 MOST_WITH_NEIGHBOURS = 64
 NUMBERS_SHOWN = 10
-"""Images that are not finite that are printed; all are in the metadata."""
+"""Non-finite images named in the message; all are in the metadata."""
 
 
 class Temperature(NamedTuple):
-    """What one row of samples is drawn at.
+    """The temperature of one row of samples.
 
     Attributes:
-        text: for a person, such as ``0.70`` or ``1.00-0.70-0.50``.
-        value: of all levels, or one for each, finest first.
+        text: text for display, such as ``0.70`` or ``1.00-0.70-0.50``.
+        value: one for all levels, or one for each, finest first.
     """
 
     text: str
@@ -45,10 +45,10 @@ class Temperature(NamedTuple):
 
 
 def sample(config: SampleConfig, console: Console) -> None:
-    """Draws samples and writes them where they are wanted.
+    """Draws samples and writes them in the requested format.
 
     Raises:
-        UserError: options do not go together, the model has no such class or other levels, what is there already are
+        UserError: options do not go together, the model has no such class or another number of levels, the files hold
             other samples, another process writes them, or no image is finite.
     """
     _check_together(config)
@@ -57,7 +57,7 @@ def sample(config: SampleConfig, console: Console) -> None:
 
 
 def _sample(config: SampleConfig, console: Console) -> None:
-    """Draws in all processes; the first one writes."""
+    """Draws on all ranks; rank 0 writes."""
     model = open_model(config)
     temperatures = _temperatures(config, model)
     label = None if config.label is None else class_number(model.card, config.label)
@@ -65,7 +65,7 @@ def _sample(config: SampleConfig, console: Console) -> None:
     samplers = {t: Sampler(model.flow, model.n_bits, t.value, config.seed, label) for t in temperatures}
     _introduce(config, model, temperatures, console)
     if not distributed.is_rank_zero():
-        _help(config, samplers)
+        _draw_share(config, samplers)
         return
     if config.format == "grid":
         with written_alone(_grid_path(samplers, folder)):
@@ -77,8 +77,8 @@ def _sample(config: SampleConfig, console: Console) -> None:
         say(console, f"  {path}")
 
 
-def _help(config: SampleConfig, samplers: dict[Temperature, Sampler]) -> None:
-    """What a process other than the first does: it draws its part of what the first one asks for."""
+def _draw_share(config: SampleConfig, samplers: dict[Temperature, Sampler]) -> None:
+    """Draws this rank's share of the images whose numbers rank 0 broadcasts; for all other ranks."""
     for sampler in samplers.values():
         numbers: Sequence[int] = distributed.broadcast(None)
         for _ in sampler.batches(numbers, config.batch_size):
@@ -106,7 +106,7 @@ def _temperatures(config: SampleConfig, model: Model) -> list[Temperature]:
         return [Temperature(f"{t:.2f}", t) for t in config.temperature]
     if len(levels) != n:
         raise UserError(
-            f"level_temperatures={levels}: this model has {n} levels and takes as many values, the finest level's first"
+            f"level_temperatures={levels}: this model has {n} levels and needs as many values, the finest level first"
         )
     return [Temperature("-".join(f"{t:.2f}" for t in levels), tuple(levels))]
 
@@ -123,21 +123,21 @@ def _introduce(config: SampleConfig, model: Model, temperatures: Sequence[Temper
 
 
 def _name(samplers: dict[Temperature, Sampler]) -> str:
-    """What tells samples of one model apart, in the name of a file: temperatures, seed, class."""
+    """Returns the part of a file name that identifies samples of one model: temperatures, seed, class."""
     one = next(iter(samplers.values()))
     label = "" if one.label is None else f"_class{one.label}"
     return "_".join(f"T{t.text}" for t in samplers) + f"_seed{one.seed}{label}"
 
 
 def _facts(config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler]) -> dict[str, Any]:
-    of_levels = config.level_temperatures is not None
+    per_level = config.level_temperatures is not None
     return {
         "model": model.digest,
         "model_folder": str(model.folder),
         "n": config.n,
         "first": config.first,
         "seed": config.seed,
-        "temperature": None if of_levels else [t.value for t in samplers],
+        "temperature": None if per_level else [t.value for t in samplers],
         "level_temperatures": config.level_temperatures,
         "label": next(iter(samplers.values())).label,
         "format": config.format,
@@ -150,14 +150,14 @@ def _facts(config: SampleConfig, model: Model, samplers: dict[Temperature, Sampl
 def _draw_files(
     config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler], folder: Path, console: Console
 ) -> list[Path]:
-    """PNG files or an npz for each temperature; gives the paths."""
-    # All are looked at before the first is drawn: samples of another model may be found at the last temperature.
+    """Writes PNG files or an npz for each temperature; returns the paths."""
+    # All files are checked before anything is drawn: those of the last temperature may hold samples of another model.
     jobs: list[tuple[Sampler, SampleFiles]] = []
     with ExitStack() as locks:
         for temperature, sampler in samplers.items():
             one = {temperature: sampler}
             facts = _facts(config, model, one)
-            # Not with_suffix(): what follows the point of a temperature is no suffix.
+            # Not with_suffix(), which would replace the decimals of a temperature.
             path = folder / (_name(one) + (".npz" if config.format == "npz" else ""))
             locks.enter_context(written_alone(path))
             files = PngFolder(path, facts) if config.format == "png" else NpzFile(path, facts, sampler.labels)
@@ -183,7 +183,7 @@ def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, conso
         files.finish()
     except KeyboardInterrupt:
         drawn = files.metadata.state.drawn
-        say(console, f"interrupted after {drawn:,} of {config.n:,} images; the same command goes on from there")
+        say(console, f"interrupted after {drawn:,} of {config.n:,} images; the same command resumes from there")
         raise
     finally:
         if todo and done < len(todo):
@@ -199,22 +199,22 @@ def _report_speed(n: int, seconds: float, console: Console) -> None:
 def _report_not_finite(
     names: Sequence[object], n: int, what_was_done: str, metadata: Metadata, model: Model, console: Console
 ) -> None:
-    """Says which images are not finite, and what helps.
+    """Reports which images are not finite, and a remedy.
 
     Raises:
-        UserError: none of ``n`` is finite.
+        UserError: none of ``n`` images is finite.
     """
     if not names:
         return
-    helps = "choose a lower temperature"
+    remedy = "choose a lower temperature"
     if getattr(model.card.model, "scale", None) == "sigmoid":
-        helps += ", or train with model.scale=bounded"
+        remedy += ", or train with model.scale=bounded"
     if len(names) == n:
-        raise UserError(f"none of {n:,} images is finite: {helps}")
+        raise UserError(f"none of {n:,} images is finite: {remedy}")
     named = ", ".join(map(str, names[:NUMBERS_SHOWN]))
     if len(names) > NUMBERS_SHOWN:
         named += f" and {len(names) - NUMBERS_SHOWN:,} more (all in {metadata.path})"
-    say(console, f"not finite and {what_was_done}: {len(names):,} of {n:,} images, number {named}; {helps}")
+    say(console, f"not finite and {what_was_done}: {len(names):,} of {n:,} images, number {named}; {remedy}")
 
 
 def _grid_path(samplers: dict[Temperature, Sampler], folder: Path) -> Path:
@@ -224,9 +224,9 @@ def _grid_path(samplers: dict[Temperature, Sampler], folder: Path) -> Path:
 def _draw_grid(
     config: SampleConfig, model: Model, samplers: dict[Temperature, Sampler], folder: Path, console: Console
 ) -> list[Path]:
-    """One picture of all temperatures, and of neighbours if they are wanted; gives the paths.
+    """Draws one picture of all temperatures and, if asked for, one of neighbours; returns the paths.
 
-    They take a second, and so are overwritten if they are of another model or other options.
+    They take a second to draw, so pictures of another model or other options are overwritten.
     """
     several = len(samplers) > 1
     n = min(config.n, MOST_IN_ROW) if several else config.n
@@ -234,7 +234,7 @@ def _draw_grid(
         all_of_them = f"format=png draws all {config.n:,}"
         say(console, f"a picture of several temperatures shows the first {n} of each; {all_of_them}")
     path, beside = _grid_path(samplers, folder), folder / f"{_name(samplers)}_neighbours.png"
-    # Other images of the same samples may be shown than last time.
+    # The picture may show other images of the same samples than last time.
     free = ("n", "first", "model_folder")
     facts = _facts(config, model, samplers) | {"n": n}
     metadata = Metadata(path.with_name(f"{path.name}.json"), facts, path, free, replace=True)
@@ -252,12 +252,14 @@ def _draw_grid(
     _report_speed(len(images), time.monotonic() - start, console)
     images[~good] = figures.crossed_out(model.image_shape)
     bad = (~good.view(len(samplers), n)).nonzero().tolist()
-    at = list(samplers)
-    names = [f"{config.first + i} (T = {at[row].text})" if several else str(config.first + i) for row, i in bad]
+    temperatures = list(samplers)
+    names = [
+        f"{config.first + i} (T = {temperatures[row].text})" if several else str(config.first + i) for row, i in bad
+    ]
     _report_not_finite(names, len(images), "crossed out", metadata, model, console)
     metadata.state = State(n, tuple(sorted({config.first + i for _, i in bad})))
     if metadata.of_others:
-        # Before the new metadata, which is not theirs; also the neighbours if they are not wanted now.
+        # Deleted before the new metadata, which is not theirs, is written; the neighbours may not be redrawn.
         path.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
     metadata.write()

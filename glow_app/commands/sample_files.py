@@ -1,6 +1,6 @@
-"""Where samples go: a folder of PNG files or one npz, in constant memory, and resumable however the process ended.
+"""Files of samples: a folder of PNG files or one npz, in constant memory, and resumable however the process ended.
 
-Beside them lies an metadata of which samples they are: :mod:`glow_app.commands.sample_metadata`.
+:mod:`glow_app.commands.sample_metadata` has the metadata that identifies the samples.
 """
 
 import io
@@ -22,49 +22,49 @@ from glow_app.latents.sampling import Samples
 from glow_app.runtime.atomic import write_atomically
 
 FLUSH_SECONDS = 2.0
-"""Seconds of work that a kill may cost."""
+"""Seconds of work that may be lost if the process is killed."""
 
 PNG_END = b"IEND\xaeB`\x82"
-"""The last bytes of every whole PNG file."""
+"""The last bytes of every complete PNG file."""
 
 
 class SampleFiles(Protocol):
-    """Samples on their way to the disk.
+    """A writer of samples.
 
     Attributes:
-        metadata: what they are, and how far they have come.
-        path: file or folder where they are in the end.
+        metadata: identity and progress of the samples.
+        path: final file or folder.
     """
 
     metadata: Metadata
     path: Path
 
     def todo(self) -> Sequence[int]:
-        """Numbers of the images that are still to be drawn, ascending."""
+        """Returns the numbers of the images still to be drawn, ascending."""
         ...
 
     def add(self, batch: Samples) -> None:
-        """Takes the next images of :meth:`todo`; those that are not finite are noted, not written."""
+        """Adds the next images of :meth:`todo`; those that are not finite are noted, not written."""
         ...
 
     def flush(self) -> None:
-        """From here on nothing of what was added is lost."""
+        """Saves everything added so far."""
         ...
 
     def finish(self) -> None:
-        """After the last image."""
+        """Completes the files after the last image."""
         ...
 
 
 class PngFolder:
     """A folder of ``000000.png`` ..., named by the images' numbers, and ``samples.json``.
 
-    More images of the same samples may be added later. A file is there whole or not at all if the process is killed;
-    after a power failure, files that are cut short are found and drawn again.
+    More images of the same samples may be added later. If the process is killed, each file is complete or absent;
+    after a power failure, truncated files are found and drawn again.
 
     Args:
-        folder: may exist, with some of these images.
-        facts: see :class:`Metadata`; ``n`` and ``first`` say which images.
+        folder: path of the folder, which may hold some of these images already.
+        facts: see :class:`Metadata`; ``n`` and ``first`` select the images.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class PngFolder:
     def todo(self) -> list[int]:
         first, n = self.metadata.facts["first"], self.metadata.facts["n"]
         skipped = set(self.metadata.state.not_finite)
-        missing = [i for i in range(first, first + n) if i not in skipped and not _is_whole(self._file(i))]
+        missing = [i for i in range(first, first + n) if i not in skipped and not _is_complete(self._file(i))]
         self.metadata.state = State(n - len(missing), self.metadata.state.not_finite)
         self.metadata.write()
         return missing
@@ -106,13 +106,13 @@ class PngFolder:
 class NpzFile:
     """One npz: uint8 (N, H, W, C) as ``arr_0``, as evaluators of samples read it, and the labels, int64, as ``arr_1``.
 
-    Images that are not finite are left out. Until all are there, pixels are appended to ``<path>.partial``, and the
-    metadata says how many of them can be relied on; then they are copied into the npz, stored, not packed.
+    Images that are not finite are left out. Until all are drawn, pixels are appended to ``<path>.partial``, and the
+    metadata records how many are valid; then they are copied into the npz, uncompressed.
 
     Args:
-        path: of the npz; its metadata is ``<path>.json``.
-        facts: see :class:`Metadata`; ``n`` and ``first`` say which images.
-        labels: the classes of the images with these numbers; None without classes.
+        path: path of the npz; its metadata is ``<path>.json``.
+        facts: see :class:`Metadata`; ``n`` and ``first`` select the images.
+        labels: function from numbers of images to their classes; it returns None for a model without classes.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], labels: Callable[[Sequence[int]], list[int] | None]) -> None:
@@ -123,13 +123,13 @@ class NpzFile:
         self._flushed = time.monotonic()
 
     @property
-    def _n_kept(self) -> int:
+    def _n_finite(self) -> int:
         return self.metadata.state.drawn - len(self.metadata.state.not_finite)
 
     @property
-    def _bytes_kept(self) -> int:
+    def _n_bytes(self) -> int:
         channels, height, width = self.metadata.facts["image_shape"]
-        return self._n_kept * channels * height * width
+        return self._n_finite * channels * height * width
 
     def todo(self) -> range:
         first, n = self.metadata.facts["first"], self.metadata.facts["n"]
@@ -138,10 +138,10 @@ class NpzFile:
         with writing(self._partial):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.touch()
-            if self._partial.stat().st_size < self._bytes_kept:
-                self.metadata.state = State(0, ())  # somebody deleted it, or cut it short
-            # What is behind was written after the metadata, and is drawn again.
-            os.truncate(self._partial, self._bytes_kept)
+            if self._partial.stat().st_size < self._n_bytes:
+                self.metadata.state = State(0, ())  # it was deleted or truncated
+            # Later pixels were written after the metadata, and are drawn again.
+            os.truncate(self._partial, self._n_bytes)
         self.metadata.write()
         return range(first + self.metadata.state.drawn, first + n)
 
@@ -161,7 +161,7 @@ class NpzFile:
         self._flushed = time.monotonic()
 
     def finish(self) -> None:
-        if self._n_kept and not self.path.exists():
+        if self._n_finite and not self.path.exists():
             self.flush()
             write_atomically(self.path, self._write_zip)
         self._partial.unlink(missing_ok=True)
@@ -171,10 +171,10 @@ class NpzFile:
         first, n = self.metadata.facts["first"], self.metadata.facts["n"]
         skipped = set(self.metadata.state.not_finite)
         labels = self._labels([number for number in range(first, first + n) if number not in skipped])
-        # A ZipInfo without a date: the same samples give the same file.
+        # A ZipInfo without a date: the same samples result in the same file.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as member:
-                shape = (self._n_kept, height, width, channels)
+                shape = (self._n_finite, height, width, channels)
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(member, header)
                 with open(self._partial, "rb") as pixels:
@@ -185,9 +185,9 @@ class NpzFile:
 
 
 def _write_png(image: Tensor, path: Path) -> None:
-    """uint8 (C, H, W) to a file that is there whole or not at all.
+    """Writes uint8 (C, H, W) to a file that is complete or absent if the process is killed.
 
-    Without an fsync, which takes longer than to draw and encode a small image; see :func:`_is_whole`.
+    There is no fsync, which takes longer than drawing and encoding a small image; see :func:`_is_complete`.
     """
     pixels = image.permute(1, 2, 0).numpy()
     content = io.BytesIO()
@@ -198,8 +198,8 @@ def _write_png(image: Tensor, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a PNG file is there to its end."""
+def _is_complete(path: Path) -> bool:
+    """Returns whether a PNG file exists and is not truncated."""
     try:
         with open(path, "rb") as file:
             file.seek(-len(PNG_END), os.SEEK_END)

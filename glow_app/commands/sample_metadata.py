@@ -1,7 +1,7 @@
-"""What is known of samples on the disk, and which process may write them.
+"""The metadata of samples on disk, and the lock for writing them.
 
-An metadata, JSON, lies beside them. Samples of another model or with other options are never mixed with them, nor
-written over them, and one process at a time writes them.
+The metadata is a JSON file beside the samples. Samples of different models or options are never mixed, nor written
+over each other, and only one process at a time writes them.
 """
 
 import json
@@ -16,15 +16,15 @@ from glow_app.runtime.atomic import write_text
 from glow_app.runtime.lock import lock
 
 FORMAT = 2
-"""Goes up when accounts are written in another way, or when the same facts come to mean other samples."""
+"""Version of the metadata; raised when its layout changes, or when the same facts identify other samples."""
 
 
 class State(NamedTuple):
-    """How far samples have come.
+    """The progress of sampling.
 
     Attributes:
-        drawn: images that are written, or known not to be finite.
-        not_finite: numbers of the latter, ascending.
+        drawn: number of images that are written or known not to be finite.
+        not_finite: numbers of the images that are not finite, ascending.
     """
 
     drawn: int
@@ -32,22 +32,22 @@ class State(NamedTuple):
 
 
 class Metadata:
-    """What is known of samples that are, or are to be, on the disk.
+    """The metadata of samples that are, or are to be, on disk.
 
     Args:
-        path: JSON.
-        facts: what tells these samples from others, JSON-ready.
-        of: the samples' file or folder: there must be none if there is no metadata.
-        free: facts that may have changed since.
-        replace: other samples may be there: they are to be overwritten.
+        path: path of the metadata, JSON.
+        facts: values that identify these samples, JSON-ready.
+        of: the samples' file or folder; must be absent or empty if there is no metadata.
+        free: facts that may differ from those on disk.
+        replace: allows other samples on disk, to be overwritten.
 
     Attributes:
-        held: the facts that were found, or None.
-        state: how far the samples have come.
-        of_others: whether what was found are other samples, which ``replace`` allows.
+        held: the facts on disk, or None.
+        state: the progress.
+        of_others: True if other samples are on disk, which ``replace`` allows.
 
     Raises:
-        UserError: there are other samples, or the metadata is damaged.
+        UserError: other samples are on disk, or the metadata is damaged.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Metadata:
             self.held, self.state = _read(path)
             different = [key for key in facts if key not in free and self.held.get(key) != facts[key]]
             if different and not replace:
-                raise UserError(f"{of} holds samples {_told_apart(self.held, facts, different)}: choose output=...")
+                raise UserError(f"{of} holds samples {_difference(self.held, facts, different)}: choose output=...")
             if different:
                 self.of_others, self.state = True, State(0, ())
         elif of.is_file() or (of.is_dir() and any(of.iterdir())):
-            raise UserError(f"{of} is there already, and no {path.name} tells what it holds: choose output=...")
+            raise UserError(f"{of} already exists, but {path.name} is missing: choose output=...")
 
     def write(self) -> None:
         """Writes the facts and the state."""
@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
     return facts, state
 
 
-def _told_apart(held: dict[str, Any], facts: dict[str, Any], different: Sequence[str]) -> str:
+def _difference(held: dict[str, Any], facts: dict[str, Any], different: Sequence[str]) -> str:
     if "model" in different:
         return "of another model"
     return "with " + ", ".join(f"{key}={_shown(held.get(key))}, not {_shown(facts[key])}" for key in different)
@@ -98,19 +98,19 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def written_alone(path: Path) -> Iterator[None]:
-    """Inside, no other process writes the samples whose file or folder is ``path``.
+    """Locks the samples whose file or folder is ``path``, so that no other process writes them.
 
-    The lock goes with its process, however that ends; a lock file that a killed process left is in nobody's way.
+    The lock ends with its process, however that ends; a lock file left by a killed process does not block.
 
     Raises:
-        UserError: another process writes them, or the disk refuses.
+        UserError: another process writes them, or the lock file cannot be written.
     """
     lock_path = path.with_name(f".{path.name}.lock")
     file = _locked(lock_path, path)
     try:
         yield
     finally:
-        # Before it is unlocked: what is deleted is this process's own.
+        # Deleted before unlocking, when it is certain to be this process's own.
         with suppress(OSError):
             lock_path.unlink()
         file.close()
@@ -124,7 +124,7 @@ def _locked(lock_path: Path, path: Path) -> BinaryIO:
                 file = opened.enter_context(open(lock_path, "wb"))
                 if not lock(file):
                     raise UserError(f"another glow-sample is writing {path}: wait for it, or choose output=...")
-                # Not if the one that had it has deleted it since it was opened here: then it locks nothing.
+                # If its previous owner deleted it after it was opened here, it locks nothing: try again.
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(file.fileno()), os.stat(lock_path)):
                         opened.pop_all()
@@ -133,7 +133,7 @@ def _locked(lock_path: Path, path: Path) -> BinaryIO:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what a disk refuses into a UserError."""
+    """Turns an OSError into a UserError."""
     try:
         yield
     except OSError as error:

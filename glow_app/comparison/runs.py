@@ -1,4 +1,4 @@
-"""What a run has left in its folder: its configuration, how its validation went, and what it reached."""
+"""Reads a run from its folder: its configuration, validation curve and results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,19 @@ from glow_app.training.loggers import metrics
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 
 COUNTS = ("seed", "max_steps", "trainer.batch_size", "trainer.accumulate")
-"""Options, whole numbers, without which nothing can be said of a run."""
+"""Options that every run must have, whole numbers."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it.
+    """A run, as read from its folder.
 
     Attributes:
-        folder: of the run.
-        options: ``{"model.width": 64, ...}``; lists are values.
-        curve: (images seen, bits/dim) of every validation, in this order.
-        card: of the model that it has exported; None if it has not come so far.
-        seconds: of training, validation left out, by the speeds that it has logged; None if there are none.
+        folder: folder of the run.
+        options: all options, ``{"model.width": 64, ...}``; lists are values.
+        curve: (images seen, bits/dim) of every validation, by images seen.
+        card: card of the exported model; None if there is none yet.
+        seconds: seconds of training without validation, from the logged speeds; None if there are none.
     """
 
     folder: Path
@@ -35,19 +35,19 @@ class Run:
 
     @property
     def images_per_update(self) -> int:
-        """Over all processes and accumulated batches."""
+        """Images per update, over all processes and accumulated batches."""
         return self.options["trainer.batch_size"] * self.options["trainer.accumulate"]
 
     @property
     def finished(self) -> bool:
-        """Whether it has come to its last step and validated there."""
-        if self.options.get("max_seconds") is not None:  # its model is exported with a validation at the end alone
+        """Returns whether the run has reached its last step and validated there."""
+        if self.options.get("max_seconds") is not None:  # only the final export has a validation
             return self.card is not None and "val/bits_per_dim" in self.card.metrics
         return self.curve[-1][0] >= self.options["max_steps"] * self.images_per_update
 
     @property
     def length(self) -> str:
-        """How long it was to be, in words."""
+        """The intended length of the run, in words."""
         seconds = self.options.get("max_seconds")
         return f"{self.options['max_steps']:,}" if seconds is None else f"{seconds:g} seconds"
 
@@ -58,7 +58,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in ``folder``.
+    """Reads the run in ``folder``.
 
     Raises:
         UserError: its configuration cannot be read, or it has not validated.
@@ -81,10 +81,10 @@ def read_run(folder: Path) -> Run:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder of a run itself, or those of the runs in a sweep, by their numbers, or in all sweeps of a name.
+    """Finds the run folders: ``folder`` itself, or those in a sweep, by number, or in all sweeps of a name.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no runs.
     """
     if (folder / CONFIG).is_file():
         return [folder]
@@ -95,7 +95,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def _seconds(rows: list[dict[str, float]], per_update: int) -> float | None:
-    """Time for all updates: each stretch of rows at the speed that was measured at its end."""
+    """The time of all updates: each stretch of rows at the speed measured at its end."""
     known = [(row["step"], row["speed/images_per_second"]) for row in rows if row.get("speed/images_per_second")]
     if not known:
         return None

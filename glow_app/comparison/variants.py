@@ -1,6 +1,6 @@
-"""Runs beside each other: which belong together, in what they differ, and whether that changes what they reach.
+"""Groups runs into variants, and checks whether the variants differ in their results.
 
-Runs that differ in nothing but their seed are one variant. What is told of a variant is over its finished runs.
+Runs that differ only in their seed are one variant. Its results are over its finished runs.
 """
 
 import itertools
@@ -22,13 +22,13 @@ WITHOUT_EFFECT = (
     "data.root", "data.attributes", "data.workers", "data.cache", "data.cache_folder", "data.on_corrupt",
     "data.download",
 )  # fmt: skip
-"""Options that do not make another variant of a run, and those of the logger."""
+"""Options that do not distinguish variants; those of the logger do not either."""
 
 OF_TRAINING = ("data.flip", "data.shift")
-"""Options of the data that change training images alone."""
+"""Options of the data that only change training images."""
 
 ABSENT = "-"
-"""Stands for the value of an option that a variant does not have."""
+"""Value of an option that a variant does not have."""
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """97.5% quantile of Student's t with 1, 2, ... degrees of freedom."""
@@ -39,10 +39,10 @@ class Variant:
     """Runs that differ only in their seed.
 
     Attributes:
-        values: of the options in which the variants differ; ``ABSENT`` for one that it does not have.
-        label: the same, for people; another one for each variant.
-        runs: one for each seed, by seed.
-        repeated: further runs of one of these seeds, which would have come to the same.
+        values: values of the options in which the variants differ; ``ABSENT`` for a missing option.
+        label: the same as text, unique to the variant.
+        runs: one run for each seed, by seed.
+        repeated: further runs of these seeds, which would have reached the same.
     """
 
     values: dict[str, Any]
@@ -52,12 +52,12 @@ class Variant:
 
     @cached_property
     def finished(self) -> tuple[Run, ...]:
-        """Those that came to their end, with a figure."""
+        """The runs that have ended with a finite result."""
         return tuple(run for run in self.runs if run.finished and math.isfinite(run.curve[-1][1]))
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
-        """The others."""
+        """The other runs."""
         return tuple(run for run in self.runs if run not in self.finished)
 
     @property
@@ -73,8 +73,8 @@ class Variant:
     def band(self) -> tuple[list[int], list[float], list[float], list[float]]:
         """Images seen, and the mean, lowest and highest bits/dim of the finished runs there.
 
-        Of the unfinished ones if there are no others. Where only some have validated, the others' curves are
-        interpolated; what not all of them have seen is left out.
+        The unfinished runs are used if there are no others. If only some runs have validated at a number of images, the
+        others' curves are interpolated; images that not all of them have seen are left out.
         """
         curves = [run.curve for run in self.finished or self.runs]
         first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
@@ -85,14 +85,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two variants' means: the second's minus the first's.
+    """The difference of two variants' means: the second's minus the first's.
 
     Attributes:
-        first: label.
-        second: label.
-        mean: bits/dim.
-        standard_error: of ``mean``, by the spread over seeds.
-        limit: beyond which a mean is so far from 0 that seeds alone would do it in one of twenty pairs (Welch's t).
+        first: label of the first variant.
+        second: label of the second variant.
+        mean: difference in bits/dim.
+        standard_error: standard error of ``mean``, from the spread over seeds.
+        limit: size of ``mean`` that seeds alone exceed in one of twenty pairs (Welch's t).
     """
 
     first: str
@@ -103,20 +103,20 @@ class Difference:
 
     @property
     def beyond_the_spread(self) -> bool:
-        """Whether seeds alone hardly make such a difference."""
+        """Returns whether the difference is larger than seeds alone explain."""
         return abs(self.mean) > self.limit
 
 
 def variants(runs: Sequence[Run]) -> list[Variant]:
-    """The runs by variant, in the order in which these first occur.
+    """Groups the runs by variant, in the order in which these first occur.
 
-    Of several with the same seed the one counts that has seen most, the first of these.
+    Of several runs with the same seed, the first one that has seen the most images counts.
 
     Raises:
-        UserError: there is one run only, or the runs see other validation images.
+        UserError: there is only one run, or the runs have different validation images.
     """
     if len(runs) < 2:
-        raise UserError(f"there is one run only, {runs[0].folder}: a comparison takes two or more")
+        raise UserError(f"there is one run only, {runs[0].folder}: a comparison needs two or more")
     _require_same_images(runs)
     keys = [key for key, values in _differing(runs) if key not in WITHOUT_EFFECT and not key.startswith("logger.")]
     grouped: dict[tuple, list[Run]] = {}
@@ -135,13 +135,13 @@ def variants(runs: Sequence[Run]) -> list[Variant]:
 
 
 def short(key: str, keys: Iterable[str]) -> str:
-    """The last part of an option's path, unless another of ``keys`` ends with it too."""
+    """The last part of an option's path, or the whole path if another of ``keys`` ends with the same part."""
     last = key.rpartition(".")[2]
     return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
 
 
 def unlike(found: Sequence[Variant]) -> list[str]:
-    """In what the runs were not treated alike, a line each: the figures compare, but not only what one may think."""
+    """A line for each way in which the runs were not treated alike, which also affects the comparison."""
     runs = [run for variant in found for run in variant.finished]
     lines = []
     of_updates = sorted({run.images_per_update for run in runs})
@@ -156,18 +156,18 @@ def unlike(found: Sequence[Variant]) -> list[str]:
     if len({run.options.get("optim.ema_decay", 0) == 0 for run in runs}) > 1:
         lines.append("some runs are judged by averaged weights and some by raw ones (optim.ema_decay)")
     if len({tuple(run.options["seed"] for run in variant.finished) for variant in found if variant.finished}) > 1:
-        lines.append("the variants have not the same seeds, on which the noise of the validation depends too")
+        lines.append("the variants have different seeds, and so different noise in validation too")
     return lines
 
 
 def differences(found: Sequence[Variant]) -> list[Difference]:
-    """Of every two variants that have a spread, that is at least two finished runs each."""
+    """The differences of all pairs of variants with at least two finished runs each."""
     spread = [variant for variant in found if len(variant.finished) > 1]
     return [_difference(first, second) for first, second in itertools.combinations(spread, 2)]
 
 
 def telling(found: Sequence[Variant]) -> set[tuple[str, str]]:
-    """The pairs of labels of variants that differ in one option; all pairs if none does so."""
+    """The pairs of labels of variants that differ in one option; all pairs if there are none."""
     pairs = list(itertools.combinations(found, 2))
     one = [(a, b) for a, b in pairs if sum(_text(a.values[key]) != _text(b.values[key]) for key in a.values) == 1]
     return {(a.label, b.label) for a, b in one or pairs}
@@ -189,13 +189,13 @@ def _require_same_images(runs: Sequence[Run]) -> None:
         if of_images and key not in WITHOUT_EFFECT:
             one, other = list(values.items())[:2]
             raise UserError(
-                f"these runs do not compare: {key} is {one[0]} in {one[1].folder} and {other[0]} in {other[1].folder}, "
-                "so that their bits/dim are not of the same images"
+                f"these runs cannot be compared: {key} is {one[0]} in {one[1].folder} and {other[0]} in "
+                f"{other[1].folder}, so their bits/dim are of different images"
             )
 
 
 def _differing(runs: Sequence[Run]) -> list[tuple[str, dict[str, Run]]]:
-    """Options that two runs have with two values; with the first run that has each value. A data set's name first."""
+    """Options with different values, with the first run that has each value; ``data.name`` is first."""
     keys = dict.fromkeys(key for run in runs for key in run.options)
     found = [(key, _first_with(key, runs)) for key in sorted(keys, key=lambda key: key != "data.name")]
     return [(key, values) for key, values in found if len(values) > 1]
@@ -210,7 +210,7 @@ def _first_with(key: str, runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _label(values: dict[str, Any], keys: Sequence[str]) -> str:
-    """Words as they are, numbers with the name of what they are."""
+    """Strings as they are, other values with the name of their option."""
     named = {key: value for key, value in values.items() if value != ABSENT}
     return ", ".join(v if isinstance(v, str) else f"{short(key, keys)}={_text(v)}" for key, v in named.items())
 

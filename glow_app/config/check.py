@@ -1,4 +1,4 @@
-"""Holds a composed configuration against its schema: every key known, every value of its type and in its range."""
+"""Checks the keys, types and ranges of a composed configuration against its schema."""
 
 import dataclasses
 import difflib
@@ -25,15 +25,15 @@ PATHS = path_options(
 """Keys of all commands that are paths, with whether they are lists."""
 
 SCHEMAS: dict[str, Mapping[str, type]] = {"data": DATA_SCHEMAS, "model": MODEL_SCHEMAS}
-"""Groups whose options depend on the choice, which their ``name`` tells."""
+"""Groups whose options depend on their ``name``."""
 
 
 def check(composed: DictConfig, schema: type[T]) -> T:
-    """The typed configuration.
+    """Returns the typed configuration.
 
     Args:
-        composed: what Hydra made of files and command line.
-        schema: a dataclass of options; a field ``data`` is a data set's, a field ``model`` a model's.
+        composed: the configuration that Hydra composed from files and command line.
+        schema: dataclass of options; the schemas of fields ``data`` and ``model`` depend on their ``name``.
 
     Raises:
         UserError: one line that names the first key that is unknown, missing, of a wrong type or out of range.
@@ -60,7 +60,7 @@ def check(composed: DictConfig, schema: type[T]) -> T:
         if "is not a ListConfig" in reason:
             raise UserError(f"{error.full_key} is a list: write {error.full_key}=one,two") from error
         if reason.endswith("to Dict[str, float]"):
-            raise UserError(f"{error.full_key} names numbers: write {error.full_key}='{{name: 1}}'") from error
+            raise UserError(f"{error.full_key} maps names to numbers: write {error.full_key}='{{name: 1}}'") from error
         raise UserError(f"{error.full_key}: {reason}") from error
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
@@ -80,14 +80,14 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """``": did you mean X?"``, or nothing if no known word is near."""
+    """Returns ``": did you mean X?"``, or an empty text if no known word is near."""
     near = difflib.get_close_matches(word, known, n=1)
     return f": did you mean {near[0]}?" if near else ""
 
 
 def _check_data(data: DataConfig | None) -> None:
     if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
-        raise UserError("data.on_corrupt=skip needs the cache, which notes what was left out: set data.cache=true")
+        raise UserError("data.on_corrupt=skip needs the cache, which records the files left out: set data.cache=true")
 
 
 def check_ranges(options: Any, prefix: str) -> None:
@@ -139,8 +139,8 @@ def _check_together(config: TrainConfig) -> None:
         )
     if config.model.normalises_batches and config.model.memory == "reversible":
         raise UserError(
-            "model.memory=reversible needs model.normalisation=actnorm: what a batch was normalised by cannot be "
-            "computed back from its result; choose memory=checkpoint, which goes with both"
+            "model.memory=reversible needs model.normalisation=actnorm: the statistics of a batch cannot be computed "
+            "from its output; choose memory=checkpoint, which works with both"
         )
     if config.trainer.cuda_graph:
         _check_cuda_graph(config)
@@ -159,11 +159,11 @@ def _check_cuda_graph(config: TrainConfig) -> None:
         )
     if config.model.memory == "reversible":
         raise UserError(
-            "trainer.cuda_graph=true: model.memory=reversible looks at values once in a while, for drift, which a "
+            "trainer.cuda_graph=true: model.memory=reversible reads values now and then to check their drift, which a "
             "captured step cannot; choose model.memory=plain or checkpoint"
         )
     if config.model.normalises_batches:
         raise UserError(
-            "trainer.cuda_graph=true: what batch normalisation finds in a batch is lost in a captured step; choose "
+            "trainer.cuda_graph=true: a captured step loses the batch statistics of batch normalisation; choose "
             "model.normalisation=actnorm"
         )

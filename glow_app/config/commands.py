@@ -11,47 +11,45 @@ METHODS = ("mean_difference", "balanced", "discriminant")
 
 @dataclass
 class OpenConfig:
-    """What every command has that opens a trained model. ``data`` is what the model was trained on, unless chosen."""
+    """Options of every command that opens a trained model. ``data`` defaults to the model's own data set."""
 
     data: DataConfig
     checkpoint: str | None = path_option(
         "folder of a run, or of an exported model; or a shipped model's name, or hf://owner/name"
     )
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
-    precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
-    seed: int = option("of the noise", at_least=0, at_most=2**63 - 1)
+    precision: str = option("precision of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
+    seed: int = option("seed of the noise", at_least=0, at_most=2**63 - 1)
     debug: bool = option("show tracebacks")
 
 
 @dataclass
 class UseConfig(OpenConfig):
-    """What every command has besides that computes many images and leaves files."""
+    """Further options of every command that computes many images and writes files."""
 
-    batch_size: int = option("images that are computed together", at_least=1)
-    output: str | None = path_option(
-        "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
-    )
+    batch_size: int = option("images per batch", at_least=1)
+    output: str | None = path_option("output folder; null: inside the run's folder, or in outputs/ if there is no run")
 
 
 @dataclass
 class EvaluateConfig(UseConfig):
     """All options of ``glow-evaluate``."""
 
-    compare: list[str] | None = path_option("two models, whose difference on the same noise is wanted")
-    split: str = option("which part of the data set", choices=("train", "val", "test"))
-    n_images: int = option("how many of its images, the first ones; 0: all", at_least=0)
+    compare: list[str] | None = path_option("two models to compare on the same noise")
+    split: str = option("split of the data set", choices=("train", "val", "test"))
+    n_images: int = option("images, from the first on; 0: all", at_least=0)
     importance_samples: int = option("draws of the noise for the tighter bound; 1: no such bound", at_least=1)
-    check_images: int = option("images that are reconstructed and given to the lossless codecs; 0: all", at_least=0)
+    check_images: int = option("images to reconstruct and to encode with the lossless codecs; 0: all", at_least=0)
     gap_images: int = option("training images for the train-test gap, evenly spaced; 0: no gap", at_least=0)
-    worst: int = option("make a picture of so many images with the most bits", at_least=0)
+    worst: int = option("images with the most bits to show in a picture; 0: no picture", at_least=0)
 
 
 @dataclass
 class SampleConfig(UseConfig):
     """All options of ``glow-sample``.
 
-    ``batch_size`` is rounded up to a multiple of 16, the number of images that are always computed together so that no
-    batch size changes an image.
+    ``batch_size`` is rounded up to a multiple of 16: images are always computed in the same groups of 16, so that the
+    batch size does not change them.
     """
 
     n: int = option("images, at each temperature", at_least=1, at_most=10_000_000)
@@ -72,29 +70,29 @@ class InterpolateConfig(UseConfig):
     """All options of ``glow-interpolate``."""
 
     images: list[str] | None = path_option("files, or numbers of images of the data set; two or more, four for a grid")
-    split: str = option("which part of the data set the numbers mean", choices=("train", "val", "test"))
+    split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     steps: int = option("images from one to the next, both included", at_least=2, at_most=1000)
     path: str = option("straight, as published, or along the sphere", choices=("linear", "spherical"))
     layout: str = option("strip: from each to the next; grid: between four corners", choices=("strip", "grid"))
     label: str | None = option("class of a conditional model, name or number")
-    frame_ms: int = option("milliseconds of each picture of the animation", at_least=20, at_most=10_000)
+    frame_ms: int = option("milliseconds per frame of the animation", at_least=20, at_most=10_000)
 
 
 @dataclass
 class DirectionsConfig(UseConfig):
     """All options of ``glow-directions``."""
 
-    split: str = option("which part of the data set", choices=("train", "val", "test"))
+    split: str = option("split of the data set", choices=("train", "val", "test"))
     first: int = option("number of the first image", at_least=0)
-    n_images: int = option("how many images; 0: all from the first on", at_least=0)
+    n_images: int = option("images, from the first on; 0: all", at_least=0)
     shrinkage: float | None = option(
-        "of the discriminant's covariance towards a multiple of I; null: estimated", at_least=0, at_most=1
+        "shrinkage of the discriminant's covariance towards a multiple of I; null: estimated", at_least=0, at_most=1
     )
     calibration: int = option(
-        "images that a classifier sees while it learns to measure amount 1; 0: amounts are distances in the latents",
+        "training examples of the classifier that measures amount 1; 0: amounts are distances in the latents",
         at_least=0,
     )
-    orthogonal_to: list[str] = option("attributes whose directions are taken out of all others")
+    orthogonal_to: list[str] = option("attributes whose directions are projected out of all others")
     levels: list[int] | None = option("levels that a direction may change, 1 being the finest; null: all")
 
 
@@ -102,56 +100,54 @@ class DirectionsConfig(UseConfig):
 class EditConfig(UseConfig):
     """All options of ``glow-edit``."""
 
-    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
-    method: str = option("which kind of direction", choices=METHODS)
+    directions: str | None = path_option("folder written by glow-directions; null: the model's own")
+    method: str = option("kind of direction", choices=METHODS)
     images: list[str] | None = path_option("files, folders, or numbers of images of the data set")
-    split: str = option("which part of the data set the numbers mean", choices=("train", "val", "test"))
+    split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     edit: dict[str, float] | None = option("attribute: amount; 1 is the distance between the two class means")
     sweep: list[str] | None = option("attributes to show at all amounts, one strip each")
-    amounts: list[float] = option("of a sweep or grid")
+    amounts: list[float] = option("amounts of a sweep or grid")
     grid: list[str] | None = option("two attributes to change together")
     gif: bool = option("also an animation of each sweep")
     measure: bool = option("print how much of each attribute an image has: 0 and 1 are the two class means")
-    orthogonal_to: list[str] = option("attributes whose directions are taken out of the others")
+    orthogonal_to: list[str] = option("attributes whose directions are projected out of the others")
     levels: list[int] | None = option("levels that an edit may change, 1 being the finest; null: all")
     label: str | None = option("class of a conditional model, name or number")
-    frame_ms: int = option("milliseconds of each picture of an animation", at_least=20, at_most=10_000)
+    frame_ms: int = option("milliseconds per frame of an animation", at_least=20, at_most=10_000)
 
 
 @dataclass
 class JudgeConfig(UseConfig):
     """All options of ``glow-judge``."""
 
-    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
+    directions: str | None = path_option("folder written by glow-directions; null: the model's own")
     methods: list[str] = option("kinds of direction to compare")
     attributes: list[str] | None = option("attributes to edit; null: all")
-    judge_split: str = option("the classifier learns from this part of the data", choices=("train", "val", "test"))
+    judge_split: str = option("split that the classifier learns from", choices=("train", "val", "test"))
     judge_first: int = option("number of the first image it learns from", at_least=0)
-    judge_images: int = option("how many images it learns from; 0: all from the first on", at_least=0)
-    judge_examples: int = option("images that it sees while it learns, most of them many times", at_least=64)
-    edit_split: str = option("images of this part are edited", choices=("train", "val", "test"))
-    edit_first: int = option("number of the first image that is edited", at_least=0)
-    n_images: int = option("images that are edited; 0: all from the first on", at_least=0)
-    amount: float = option("of every edit; 1 is the distance between the two class means", above=0)
+    judge_images: int = option("images it learns from, from the first on; 0: all", at_least=0)
+    judge_examples: int = option("training examples of the classifier; images repeat", at_least=64)
+    edit_split: str = option("split of the edited images", choices=("train", "val", "test"))
+    edit_first: int = option("number of the first edited image", at_least=0)
+    n_images: int = option("edited images, from the first on; 0: all", at_least=0)
+    amount: float = option("amount of every edit; 1 is the distance between the two class means", above=0)
 
 
 @dataclass
 class ExportConfig(OpenConfig):
     """All options of ``glow-export``."""
 
-    output: str | None = path_option(
-        "folder for what the command leaves; null: inside the run's folder, or in outputs/ if there is no run"
-    )
+    output: str | None = path_option("output folder; null: inside the run's folder, or in outputs/ if there is no run")
     format: str = option(
-        "folder: weights, card and directions; torch, onnx: the decoder alone", choices=("folder", "torch", "onnx")
+        "folder: weights, card and directions; torch, onnx: only the decoder", choices=("folder", "torch", "onnx")
     )
-    directions: str | None = path_option("folder left by glow-directions; null: the model's own, if there are any")
-    temperature: float = option("of the samples on the card", at_least=0, at_most=100)
+    directions: str | None = path_option("folder written by glow-directions; null: the model's own, if there are any")
+    temperature: float = option("temperature of the samples on the card", at_least=0, at_most=100)
     storage: str | None = option(
-        "of the convolutions' kernels: bf16 halves the file, for some 1e-5 bits/dim; null: as they are",
+        "dtype of the stored convolution kernels: bf16 halves the file, for some 1e-5 bits/dim; null: unchanged",
         choices=("fp32", "bf16"),
     )
-    license: str | None = option("identifier of the licence that you give the model, such as mit; null: none is named")
+    license: str | None = option("identifier of the model's licence, such as mit; null: none")
 
 
 @dataclass
@@ -159,9 +155,9 @@ class CompareConfig:
     """All options of ``glow-compare``."""
 
     runs: list[str] | None = path_option(
-        "folders of runs or sweeps, or that hold runs; those that differ in seed are averaged"
+        "folders of runs or sweeps, or that contain runs; runs that differ only in seed are averaged"
     )
-    output: str | None = path_option("folder for what the command leaves; null: compare/ in the first of runs")
+    output: str | None = path_option("output folder; null: compare/ in the first of runs")
     debug: bool = option("show tracebacks")
 
 
@@ -169,26 +165,28 @@ class CompareConfig:
 class Plot2dConfig(OpenConfig):
     """All options of ``glow-plot2d``."""
 
-    n: int = option("points of the data and of the flow that are drawn", at_least=1, at_most=1_000_000)
-    temperature: float = option("of the samples; 1 is the model's own distribution", at_least=0, at_most=100)
-    side: float = option("of the square around the origin that is shown and integrated over", above=0, at_most=1e6)
-    cells: int = option("of the density's grid, along each side", at_least=10, at_most=4000)
-    density: str = option("what is shown of it", choices=("log", "linear"))
-    lines: int = option("of the grid over the latents, in each direction", at_least=2, at_most=1000)
-    film: bool = option("also an animation, and stages of it side by side: the couplings at work one by one")
-    frames: int = option("pictures of the animation for each coupling", at_least=1, at_most=100)
-    frame_ms: int = option("milliseconds of each picture of the animation", at_least=20, at_most=10_000)
-    output: str | None = path_option("folder for what the command leaves; null: inside the run's folder")
+    n: int = option("points drawn from the data and from the flow", at_least=1, at_most=1_000_000)
+    temperature: float = option(
+        "temperature of the samples; 1 is the model's own distribution", at_least=0, at_most=100
+    )
+    side: float = option("side of the square around the origin that is shown and integrated over", above=0, at_most=1e6)
+    cells: int = option("cells of the density's grid, along each side", at_least=10, at_most=4000)
+    density: str = option("log-density or density", choices=("log", "linear"))
+    lines: int = option("lines of the grid over the latents, in each direction", at_least=2, at_most=1000)
+    film: bool = option("also an animation, and its stages side by side: the couplings applied one by one")
+    frames: int = option("frames of the animation per coupling", at_least=1, at_most=100)
+    frame_ms: int = option("milliseconds per frame of the animation", at_least=20, at_most=10_000)
+    output: str | None = path_option("output folder; null: inside the run's folder")
 
 
 @dataclass
 class DemoConfig(OpenConfig):
     """All options of ``glow-demo``."""
 
-    directions: str | None = path_option("folder left by glow-directions; null: the model's own")
-    method: str = option("which kind of direction", choices=METHODS)
-    split: str = option("which part of the data set one can choose from", choices=("train", "val", "test"))
+    directions: str | None = path_option("folder written by glow-directions; null: the model's own")
+    method: str = option("kind of direction", choices=METHODS)
+    split: str = option("split to choose pictures from", choices=("train", "val", "test"))
     pictures: int = option("images to begin with", at_least=2, at_most=100)
-    port: int | None = option("of the page; null: the first free one from 7860 on", at_least=1024, at_most=65535)
+    port: int | None = option("port of the page; null: the first free one from 7860 on", at_least=1024, at_most=65535)
     browser: bool = option("open the page in a browser")
-    upload_mb: int = option("largest file that may be opened, megabytes", at_least=1, at_most=1000)
+    upload_mb: int = option("largest file that may be uploaded, megabytes", at_least=1, at_most=1000)

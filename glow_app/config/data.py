@@ -1,6 +1,6 @@
 """The options of every data set, and how it is opened; see :mod:`glow_app.config.train`.
 
-Data sets are imported where one is opened: options are checked without waiting for torch.
+Data sets are imported when one is opened, so that options are checked without waiting for torch.
 """
 
 import os
@@ -24,15 +24,15 @@ ON_CORRUPT = ("error", "skip")
 
 @dataclass
 class DataConfig:
-    """What every data set has. ``image_size`` is one side of a square, or [height, width]."""
+    """Options of every data set. ``image_size`` is one side of a square, or [height, width]."""
 
     name: str = option("data set")
     image_size: Any = option("pixels: one side of a square, or [height, width]")
     n_bits: int = option("bits per subpixel that the model sees; 8 and 5 are never comparable", at_least=1, at_most=8)
     flip: bool = option("mirror training images at random")
-    shift: float = option("move training images by up to this part of their sides", at_least=0, at_most=0.5)
+    shift: float = option("move training images by up to this fraction of their sides", at_least=0, at_most=0.5)
     cache: bool = option("decode once into a cache on disk, then read pixels from there")
-    cache_folder: str | None = path_option("where the cache lives; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
+    cache_folder: str | None = path_option("folder of the cache; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
     workers: int = option("processes that load batches; 0 is the fastest with a cache", at_least=0)
 
     @property
@@ -55,14 +55,14 @@ class DataConfig:
 
     @property
     def cache_path(self) -> Path:
-        """Where decoded pixels are kept."""
+        """The folder of the cache of decoded pixels."""
         if self.cache_folder is not None:
             return Path(self.cache_folder)
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(base) / "glow_app"
 
     def open(self, split: str) -> "ImageSource":
-        """One split of the data set.
+        """Opens one split of the data set.
 
         Raises:
             UserError: its files are missing or not as they should be.
@@ -81,7 +81,7 @@ class DataConfig:
 class DrawnFacesConfig(DataConfig):
     """Faces drawn by the program itself: nothing to download."""
 
-    seed: int = option("of the drawing; another seed draws other people", at_least=0, at_most=2**63 - 1)
+    seed: int = option("seed of the drawing; another seed draws other faces", at_least=0, at_most=2**63 - 1)
     n_images: int | None = option("faces per split; null: 10,000 / 1,000 / 1,000", at_least=1)
 
     def open(self, split: str) -> "ImageSource":
@@ -92,16 +92,16 @@ class DrawnFacesConfig(DataConfig):
 
 @dataclass
 class FilesConfig(DataConfig):
-    """What every data set on disk has."""
+    """Options of every data set on disk."""
 
     root: str = path_option("folder that holds the data")
 
 
 @dataclass
 class PicturesConfig(FilesConfig):
-    """What every data set of single image files has."""
+    """Options of every data set of single image files."""
 
-    on_corrupt: str = option("what a file that cannot be decoded does", choices=ON_CORRUPT)
+    on_corrupt: str = option("what to do with a file that cannot be decoded", choices=ON_CORRUPT)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class CelebAConfig(PicturesConfig):
         "side of the central square that is kept, pixels; null: the whole central square", at_least=1
     )
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    subset: bool = option("use the images that are there although others are missing")
+    subset: bool = option("use the available images although others are missing")
     validation_identities: int | None = option(
         "validate on the training images whose identity number this divides; null: the official validation images",
         at_least=2,
@@ -228,13 +228,13 @@ class MnistConfig(FilesConfig):
 
 @dataclass
 class PointsConfig(DataConfig):
-    """Points in the plane, drawn by formula: nothing to download, nothing to keep."""
+    """Points in the plane, drawn by formula: nothing to download or to cache."""
 
     noise: float = option("standard deviation of the normal noise; the plane's shapes are 6 to 8 wide", at_least=0)
-    seed: int = option("of the points; another seed draws others", at_least=0, at_most=2**63 - 1)
+    seed: int = option("seed of the points; another seed draws others", at_least=0, at_most=2**63 - 1)
     n_points: int | None = option("points per split; null: 100,000 / 10,000 / 50,000", at_least=1, at_most=10_000_000)
 
-    # What an image has and a point has not: these are no options.
+    # Properties that images have and points do not: not options.
     image_size: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
     n_bits: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     flip: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -1,6 +1,6 @@
 """The options of every model, and how it is built; see :mod:`glow_app.config.train`.
 
-Flows are imported where one is built: options are checked without waiting for torch.
+Flows are imported when one is built, so that options are checked without waiting for torch.
 """
 
 from dataclasses import dataclass
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 @dataclass
 class ModelConfig:
-    """What every model has."""
+    """Options of every model."""
 
     name: str = option("architecture", choices=("glow", "nice", "plane", "real_nvp"))
     class_conditional: bool = option("one top prior per class, for data with class labels")
-    memory: str = option("what training keeps for the gradient", choices=("plain", "checkpoint", "reversible"))
-    anchor_every: int = option("memory=reversible: steps between two states that are kept all the same", at_least=1)
+    memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
+    anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)
 
     @property
     def paper(self) -> str:
-        """The architecture, and where it was published."""
+        """The architecture and its publication."""
         raise NotImplementedError
 
     @property
     def shape(self) -> str:
-        """The architecture and its sizes, in a line."""
+        """The architecture and its sizes, in one line."""
         raise NotImplementedError
 
     @property
     def divisor(self) -> int:
-        """What has to divide both sides of an image."""
+        """The number that must divide both sides of an image."""
         return 1
 
     @property
     def normalises_batches(self) -> bool:
-        """Whether the statistics of a batch count in training."""
+        """Returns whether training normalises by the statistics of a batch."""
         return False
 
     def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
-        """A new flow of images of ``image_shape``, with its faster layers.
+        """Builds a new flow of images of ``image_shape``, with the faster layers.
 
         Args:
             image_shape: (C, H, W).
-            n_classes: of the data; they count only if the model is conditional.
+            n_classes: number of classes in the data; used only if the model is conditional.
         """
         from glow_app.flows.fast import accelerate
 
         return accelerate(self.plain_flow(image_shape, n_classes))
 
     def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
-        """The flow of :meth:`build`, of plain layers."""
+        """Builds the flow of :meth:`build` from plain layers."""
         raise NotImplementedError
 
     def _classes(self, n_classes: int) -> int:
@@ -109,9 +109,11 @@ class GlowConfig(ModelConfig):
 class NiceConfig(ModelConfig):
     """The shape of a NICE; see :class:`glow_app.flows.Nice`."""
 
-    n_couplings: int = option("additive couplings, which change even and odd numbers in turn", at_least=1, at_most=1024)
+    n_couplings: int = option(
+        "additive couplings, which change even and odd dimensions in turn", at_least=1, at_most=1024
+    )
     n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
-    width: int = option("of the hidden layers", at_least=1, at_most=65536)
+    width: int = option("width of the hidden layers", at_least=1, at_most=65536)
     base: str = option("distribution of the latents; logistic is the published one", choices=("logistic", "normal"))
     logit: float | None = option("alpha of a logit transform that comes first; null: none", above=0, at_most=0.4)
 
@@ -144,7 +146,7 @@ class PlaneConfig(ModelConfig):
     """The shape of a flow of points in the plane; see :class:`glow_app.flows.Plane`."""
 
     n_steps: int = option("K: steps of flow", at_least=1, at_most=1024)
-    width: int = option("of the hidden layers", at_least=1, at_most=16384)
+    width: int = option("width of the hidden layers", at_least=1, at_most=16384)
     n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
     coupling: str = option("coupling layer", choices=("affine", "additive"))
     permutation: str = option(
@@ -153,7 +155,7 @@ class PlaneConfig(ModelConfig):
     scale: str = option("scale map of affine couplings", choices=("sigmoid", "bounded"))
     base: str = option("distribution of the latents", choices=("normal", "logistic"))
 
-    # Points have no classes: this is no option.
+    # Points have no classes: not an option.
     class_conditional: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
@@ -190,9 +192,11 @@ class RealNVPConfig(ModelConfig):
     n_levels: int = option("scales; all but the last halve the image", at_least=1, at_most=12)
     n_blocks: int = option("residual blocks of each coupling's network", at_least=1, at_most=256)
     width: int = option("hidden channels of the networks at the first scale; they double with each", at_least=1)
-    normalisation: str = option("of the flow and in the networks", choices=("batchnorm", "actnorm"))
+    normalisation: str = option("normalisation in the flow and in the networks", choices=("batchnorm", "actnorm"))
     momentum: float = option(
-        "batchnorm: share of the running averages in what a training batch is normalised by", at_least=0, at_most=0.9999
+        "batchnorm: weight of the running averages in the statistics that normalise a training batch",
+        at_least=0,
+        at_most=0.9999,
     )
     logit: float | None = option("alpha of the logit transform that comes first; null: none", above=0, at_most=0.4)
 

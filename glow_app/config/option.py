@@ -1,4 +1,4 @@
-"""How a field of a configuration says what it means and which values it may have."""
+"""Fields of a configuration that carry their meaning and their allowed values."""
 
 from dataclasses import field
 from typing import Any
@@ -12,7 +12,7 @@ def option(
     at_most: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A field of the schema: what it means (with its unit) and which values it may have."""
+    """Creates a field of the schema with its meaning (and unit) and its allowed values."""
     limits = {"meaning": meaning, "at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
     return field(metadata=limits)
 

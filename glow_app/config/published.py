@@ -1,4 +1,4 @@
-"""What the paper's runs were, as far as options say it, and how a configuration departs from them."""
+"""The options of the paper's runs, and how a configuration differs from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,10 @@ TRAINING = {
     "trainer.precision": "fp32",
     "data.validation": 0,
 }
-"""Raw weights are evaluated, and every training image is trained on."""
+"""The paper evaluates raw weights, and trains on every training image."""
 
 EPOCH = 50_000
-"""Images at 32x32 in an epoch, on which warm-up (ten of them) and beta2 (1 - 1 / its steps) depend."""
+"""Images in an epoch at 32x32. Warm-up takes ten epochs, and beta2 is 1 - 1 / (steps in an epoch)."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Published:
     """One run of the paper.
 
     Attributes:
-        result: what came of it.
-        images_per_update: over all devices.
+        result: its published result.
+        images_per_update: images per update over all devices.
         options: path of an option -> its value.
     """
 
@@ -45,7 +45,7 @@ def _run(
     result: str, data: str, size: int, n_bits: int, shape: tuple[int, int, str], batch: int, **of_data: Any
 ) -> Published:
     n_levels, n_steps, coupling = shape
-    epoch = EPOCH * 32**2 // size**2  # larger images count for more
+    epoch = EPOCH * 32**2 // size**2  # the same number of pixels at every size
     options = {
         "data.name": data,
         "data.image_size": size,
@@ -77,11 +77,11 @@ PUBLISHED: dict[str, Published] = {
     "lsun_bedroom128": _run("pictures", "lsun", 128, 5, category="bedroom", **_LSUN_PICTURES),
     "celebahq256": _run("1.03 bits/dim", "celeba_hq", 256, 5, (6, 32, "additive"), 40, partition="published"),
 }
-"""By name, as ``published=`` takes it. How many images the paper's runs saw is not known."""
+"""The paper's runs, by their names in ``published=``. How many images they saw is not known."""
 
 
 def departures(config: Any) -> list[str]:
-    """How a run differs from the published one that it names: ``key=value (published: value)``; none if it names none.
+    """Lists how a run differs from the published one that it names: ``key=value (published: value)``. Empty if none.
 
     Args:
         config: a :class:`glow_app.config.train.TrainConfig`.

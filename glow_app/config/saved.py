@@ -1,4 +1,4 @@
-"""The configuration that a run has left in its folder, read without torch."""
+"""Reads the configuration in a run's folder, without torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from glow_app.config.paths import DOLLAR, protect
 from glow_app.errors import UserError
 
 LARGEST_CONFIG = 1 << 20
-"""Bytes: a configuration has a hundred lines."""
+"""Bytes; a configuration has about a hundred lines."""
 
 
 def read_config(path: Path) -> DictConfig:
-    """The configuration that a run has left in its folder: plain values, nothing that yaml or OmegaConf would resolve.
+    """Reads the configuration of a run: plain values, nothing that YAML or OmegaConf would resolve.
 
     Raises:
         UserError: it cannot be read, or holds anything else.
@@ -41,7 +41,7 @@ def read_config(path: Path) -> DictConfig:
 
 
 def flat(options: Mapping[Any, Any] | DictConfig, prefix: str = "") -> dict[str, Any]:
-    """``{"model.width": 64, ...}``: values by their path; lists are values, and what has none is ``???``."""
+    """Maps paths to values, ``{"model.width": 64, ...}``; lists are values, and a missing value is ``???``."""
     container = OmegaConf.to_container(options, resolve=True) if isinstance(options, DictConfig) else options
     assert isinstance(container, Mapping)
     found: dict[str, Any] = {}

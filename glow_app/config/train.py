@@ -1,8 +1,8 @@
 """The schema of every option: its type, meaning, unit and range. The values are in ``conf/``.
 
-A field has no default: each default stands once, in a YAML file, where a person looks for it. The options of the data
-sets are in :mod:`glow_app.config.data`, those of the models in :mod:`glow_app.config.model`;
-:mod:`glow_app.config.check` holds a configuration against the schema.
+Fields have no defaults: each default is in one YAML file. The options of the data sets are in
+:mod:`glow_app.config.data`, those of the models in :mod:`glow_app.config.model`; :mod:`glow_app.config.check` checks a
+configuration against the schema.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from glow_app.config.option import option, path_option
 from glow_app.config.published import PUBLISHED
 
 AUTO = "auto"
-"""Value of ``resume``: go on with the newest run of the same name and kind, or start one."""
+"""Value of ``resume``: resume the newest run of the same name and kind, or start one."""
 
 
 @dataclass
@@ -32,14 +32,14 @@ class OptimConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how the steps run."""
+    """Device, precision and batches of training."""
 
     accelerator: str = option("device", choices=("cpu", "gpu"))
     devices: int | None = option(
-        "processes, each with a device of its own; null: one per GPU. torchrun and srun have their own number",
+        "processes, each with a device of its own; null: one per GPU. torchrun and srun set their own number",
         at_least=1,
     )
-    precision: str = option("of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
+    precision: str = option("precision of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     compile: str = option(
         "generate code for training: steps one by one, or all as one", choices=("none", "steps", "full")
     )
@@ -49,20 +49,20 @@ class TrainerConfig:
     batch_size: int = option("images per batch, divided among all processes", at_least=1)
     accumulate: int = option("batches whose gradients are averaged for one update", at_least=1)
     nonfinite: str = option(
-        "what an update does whose loss or gradient is not finite: it ends the run, or is left out",
+        "if the loss or gradient of an update is not finite: stop the run, or skip the update",
         choices=("stop", "skip"),
     )
-    skip_limit: int = option("nonfinite=skip: updates left out in a row that end the run all the same", at_least=1)
+    skip_limit: int = option("nonfinite=skip: skipped updates in a row that stop the run", at_least=1)
 
 
 @dataclass
 class LoggerConfig:
-    """Where metrics go, besides metrics.csv in the run's folder."""
+    """The destination of metrics, besides metrics.csv in the run's folder."""
 
-    name: str = option("csv: nothing but metrics.csv", choices=("csv", "tensorboard", "wandb"))
+    name: str = option("csv: only metrics.csv", choices=("csv", "tensorboard", "wandb"))
     project: str = option("wandb project")
     mode: str = option("wandb: offline keeps everything in the run's folder", choices=("offline", "online"))
-    artifacts: bool = option("wandb: give it the exported model too, when the run has ended")
+    artifacts: bool = option("wandb: upload the exported model when the run has ended")
 
 
 @dataclass
@@ -70,7 +70,7 @@ class PrepareConfig:
     """All options of ``glow-prepare``."""
 
     data: DataConfig
-    splits: list[str] = option("which parts of the data set")
+    splits: list[str] = option("splits of the data set")
     workers: int | None = option("processes that decode; null: one per core", at_least=0)
     verify: bool = option("read the whole cache and compare it with its digest")
     contact_sheet: int = option("images on the contact sheet of each split", at_least=1)
@@ -86,11 +86,11 @@ class TrainConfig:
     optim: OptimConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    name: str = option("of the run; it is put under runs/<name>/")
-    seed: int = option("of the parameters, the order, the flips and the noise", at_least=0, at_most=2**63 - 1)
+    name: str = option("name of the run, which is written under runs/<name>/")
+    seed: int = option("seed of the parameters, the order, the flips and the noise", at_least=0, at_most=2**63 - 1)
     max_steps: int = option("updates of the parameters in the whole run", at_least=1)
     max_seconds: float | None = option(
-        "seconds of training, validations among them, by which the learning rate falls; null: max_steps decides",
+        "seconds of training, with validations, that set the end and the learning rate; null: max_steps sets them",
         above=0,
     )
     init_images: int | None = option(
@@ -98,12 +98,14 @@ class TrainConfig:
     )
     validate_every: int = option("steps between two validations", at_least=1)
     val_images: int = option("validation images used each time; 0: all", at_least=0)
-    test_images: int = option("test images for the figure at the end; 0: all", at_least=0)
+    test_images: int = option("test images for the evaluation at the end; 0: all", at_least=0)
     samples_every: int = option("steps between two sample grids; the last step is always drawn", at_least=1)
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
-    checkpoint_minutes: float = option("minutes between two checkpoints, whatever the steps", above=0)
-    published: str | None = option("run of the paper that is followed; departures are told", choices=tuple(PUBLISHED))
-    estimate: bool = option("measure 20 steps on made-up images, tell how long the run would take, and stop")
-    resume: str | None = path_option("folder of a run, or a checkpoint, to go on from; auto: the newest like this one")
+    checkpoint_minutes: float = option("minutes between two checkpoints, regardless of steps", above=0)
+    published: str | None = option("run of the paper to follow; departures are reported", choices=tuple(PUBLISHED))
+    estimate: bool = option("measure 20 steps on made-up images, print how long the run would take, and stop")
+    resume: str | None = path_option(
+        "folder of a run, or a checkpoint, to resume; auto: the newest run like this one"
+    )
     debug: bool = option("show tracebacks")

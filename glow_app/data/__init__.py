@@ -1,1 +1,1 @@
-"""Data sets: files on disk in, uint8 images out. Nothing here knows of flows."""
+"""Data sets: files on disk in, uint8 images out. Nothing here depends on flows."""

@@ -1,10 +1,10 @@
 """Decoded pixels on disk: every image is decoded and preprocessed once, then read through a memory map.
 
 A cache is a folder ``<name>-<split>-<digest of the source's fingerprint>/`` that holds ``pixels.bin`` (uint8, image
-after image) and ``card.json``. It appears under that name only when it is complete. While it is being built it is
-called ``....building``, and ``done.txt`` lists the chunks that have reached the disk, so that a killed build goes on.
+after image) and ``card.json``. It gets that name only when it is complete. During the build it is called
+``....building``, and ``done.txt`` lists the chunks that have reached the disk, so that a killed build can resume.
 
-Images that are still to be cropped at random have different sizes; theirs are in ``sizes.npy``, int32 (N, 2): (h, w).
+Images that are stored before a random crop differ in size; ``sizes.npy``, int32 (N, 2), holds (h, w) of each.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ from glow_app.runtime.console import Progress
 from glow_app.runtime.lock import lock
 
 CHUNK = 256
-"""Images that are decoded and written together, and lost if a build is killed between two of them."""
+"""Images that are decoded and written together; a killed build decodes its unfinished chunk again."""
 
 FORMAT = 1
 
 
 class CachedSource(ImageSource):
-    """A source whose pixels come from a cache; its images that could not be decoded are left out.
+    """A source whose pixels come from a cache, without the images that could not be decoded.
 
     Attributes:
-        folder: of the cache.
-        source: where the pixels came from.
-        skipped: the images that were left out, each with the reason.
+        folder: folder of the cache.
+        source: source of the cached pixels.
+        skipped: images that were left out, each with the reason.
     """
 
     def __init__(self, source: ImageSource, folder: Path) -> None:
@@ -51,29 +51,29 @@ class CachedSource(ImageSource):
         self.image_shape = source.image_shape
         self.attribute_names, self.class_names = source.attribute_names, source.class_names
         self.skipped: list[str] = card["skipped"]
-        self._kept = np.setdiff1d(np.arange(len(source)), card["skipped_indices"])
+        self._decoded = np.setdiff1d(np.arange(len(source)), card["skipped_indices"])
         if (folder / "pixels.bin").stat().st_size != card["bytes"]:
             raise UserError(f"the pixel cache {folder} is cut short; delete this folder and prepare the data again")
-        self.attributes = take(source.attributes, self._kept.tolist()) if self.skipped else source.attributes
-        self.classes = take(source.classes, self._kept.tolist()) if self.skipped else source.classes
+        self.attributes = take(source.attributes, self._decoded.tolist()) if self.skipped else source.attributes
+        self.classes = take(source.classes, self._decoded.tolist()) if self.skipped else source.classes
         self._pixels: np.memmap | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        # A memory map would travel to a worker process as the pixels themselves.
+        # Pickling a memory map would copy all pixels to the worker process.
         return {**self.__dict__, "_pixels": None}
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._decoded)
 
     def __getitem__(self, index: int) -> Tensor:
         return self.fetch([index])[0]
 
     def fetch(self, indices: Sequence[int]) -> Tensor:
-        pixels = self._memory_map().reshape(len(self._kept), *self.image_shape)
+        pixels = self._memory_map().reshape(len(self._decoded), *self.image_shape)
         return torch.from_numpy(pixels[np.asarray(indices, dtype=np.int64)])
 
     def item_name(self, index: int) -> str:
-        return self.source.item_name(int(self._kept[index]))
+        return self.source.item_name(int(self._decoded[index]))
 
     def content(self) -> dict[str, object]:
         return self.source.content()
@@ -88,7 +88,7 @@ class CachedSource(ImageSource):
 
 
 class CachedCrops(CachedSource, RandomCropSource):
-    """A cached source of images that are cropped at random: what is cached is what stands before the crop."""
+    """A cached source with random crops: the cache holds the images before the crop."""
 
     def __init__(self, source: RandomCropSource, folder: Path) -> None:
         super().__init__(source, folder)
@@ -106,16 +106,16 @@ class CachedCrops(CachedSource, RandomCropSource):
 
 
 def cached(source: ImageSource, cache_folder: Path, workers: int, progress: Progress) -> CachedSource:
-    """``source`` with its pixels in the cache, which is built first if it is not there yet.
+    """Returns ``source`` with its pixels in the cache, which is built first if it does not exist.
 
     Args:
-        source: what to decode. With ``on_corrupt="skip"`` images that cannot be decoded are left out.
-        cache_folder: where caches live.
-        workers: processes that decode; 0 decodes in this one.
-        progress: told after every chunk.
+        source: source to decode. With ``on_corrupt="skip"`` images that cannot be decoded are left out.
+        cache_folder: folder of all caches.
+        workers: processes that decode; 0 decodes in this process.
+        progress: called after every chunk.
 
     Raises:
-        UserError: an image is corrupt (``on_corrupt="error"``), the disk is full or not writable.
+        UserError: an image is corrupt (``on_corrupt="error"``), or the disk is full or not writable.
     """
     folder = cache_path(source, cache_folder)
     if not (folder / "card.json").exists():
@@ -135,35 +135,35 @@ def cached(source: ImageSource, cache_folder: Path, workers: int, progress: Prog
 
 
 def default_workers() -> int:
-    """As many decoding processes as this process may use cores."""
+    """Number of decoding processes: the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_path(source: ImageSource, cache_folder: Path) -> Path:
-    """Where the cache of ``source`` is, or would be: another source or preprocessing has another place."""
+    """Folder of the cache of ``source``, which need not exist: each source and preprocessing has its own."""
     facts = {"format": FORMAT, "on_corrupt": _on_corrupt(source)}
     key = json.dumps(facts | {"source": source.fingerprint()}, sort_keys=True)
     return cache_folder / f"{source.name}-{source.split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def verify(folder: Path) -> None:
-    """Reads a whole cache and compares it with the digest that was taken when it was built.
+    """Checks a whole cache against the digest that was computed when it was built.
 
     Raises:
-        UserError: pixels have changed since.
+        UserError: pixels have changed.
     """
     if _digest(folder / "pixels.bin") != _read_card(folder)["sha256"]:
         raise UserError(f"the pixel cache {folder} is damaged; delete this folder and prepare the data again")
 
 
 class _Chunk(NamedTuple):
-    pixels: Tensor  # uint8, of all images one after the other
+    pixels: Tensor  # uint8, all images one after the other
     sizes: list[tuple[int, int]]  # (h, w) of each
     left_out: list[tuple[int, str]]  # index of the image, and the reason
 
 
 class _Chunks(Dataset[_Chunk | UserError]):
-    """Chunk number -> its decoded pixels; or an error, returned, since a DataLoader wraps what is raised in a page."""
+    """Chunk number -> decoded pixels, or the error: a DataLoader would wrap a raised one in a long traceback."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -201,7 +201,7 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
         sampler=range(len(done), len(chunks)),
         num_workers=min(workers, len(chunks) - len(done)),
     )
-    # Written, not memory-mapped: a full disk is then an error to report instead of a bus error.
+    # Written, not memory-mapped: a full disk then raises an OSError instead of a bus error.
     with open(building / "pixels.bin", "ab") as pixels, open(building / "done.txt", "a") as log:
         pixels.truncate(sum(chunk["bytes"] for chunk in done))
         for number, chunk in enumerate(loader, start=len(done)):
@@ -219,7 +219,7 @@ def _build(source: ImageSource, folder: Path, workers: int, progress: Progress) 
 
 
 def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]) -> None:
-    """Describes a finished build, and gives it the name under which it is found."""
+    """Writes the card of a finished build and renames its folder to the final name."""
     skipped = [(index, reason) for chunk in done for index, reason in chunk["skipped"]]
     if len(skipped) == len(source):
         raise UserError(f"{source.name}: none of the {len(source)} images of split {source.split} can be decoded")
@@ -246,7 +246,7 @@ def _publish(source: ImageSource, building: Path, folder: Path, done: list[dict]
 
 
 def _chunks_done(building: Path) -> list[dict]:
-    """The chunks of an interrupted build that reached the disk, in order, up to the first line that was torn."""
+    """Chunks of an interrupted build that reached the disk, in order, up to the first incomplete line of the log."""
     log, pixels = building / "done.txt", building / "pixels.bin"
     done: list[dict] = []
     if log.exists() and pixels.exists():
@@ -256,8 +256,8 @@ def _chunks_done(building: Path) -> list[dict]:
             except ValueError:
                 break
     if sum(chunk["bytes"] for chunk in done) > (pixels.stat().st_size if pixels.exists() else 0):
-        done = []  # pixels were lost after the log was written: nothing here can be relied on
-    # What follows the last whole line would otherwise run into the first line that is added now.
+        done = []  # the log has chunks whose pixels were lost: trust nothing here
+    # An incomplete last line would otherwise run into the next one.
     log.write_text("".join(json.dumps(chunk) + "\n" for chunk in done))
     return done
 

@@ -20,11 +20,11 @@ class ImageDataModule(pl.LightningDataModule):
         val: validation images; None for a run without validation.
         batch_size: images per process and training step.
         n_steps: training batches in the whole run (optimizer steps times accumulation).
-        seed: of the order and of the flips.
-        flip: mirror every second training image, at random.
-        shift: move training images by up to this part of their sides, at random; 0 does not.
+        seed: seed of the order, crops, flips and shifts.
+        flip: mirror each training image with probability 1/2.
+        shift: largest random shift of training images, as a fraction of their sides; 0 for none.
         workers: loader processes; 0 loads in the training process, which is the fastest for cached pixels.
-        val_images: how many images, the first of ``val``, one validation takes; 0 for all.
+        val_images: number of images per validation, the first of ``val``; 0 for all.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class ImageDataModule(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return StreamLoader(TrainingStream(self.train, self.seed), batch_sampler=batches, **self._loading())
+        return StreamLoader(TrainingStream(self.train, self.seed), batch_sampler=batches, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         if self.val is None:
             return []
         trainer = self._trainer()
         batches = EvaluationBatches(range(self.n_val), 2 * self.batch_size, trainer.global_rank, trainer.world_size)
-        return DataLoader(InOrder(self.val, self.seed), batch_sampler=batches, **self._loading())
+        return DataLoader(InOrder(self.val, self.seed), batch_sampler=batches, **self._loader_options())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if not self._trainer().training:
@@ -78,7 +78,7 @@ class ImageDataModule(pl.LightningDataModule):
             images = random_shift(images, self.shift, self.seed, batch.positions)
         return batch._replace(images=images)
 
-    def _loading(self) -> dict:
+    def _loader_options(self) -> dict:
         return {
             "collate_fn": as_it_is,
             "num_workers": self.workers,
@@ -93,19 +93,20 @@ class ImageDataModule(pl.LightningDataModule):
 
 
 def ignore_signals(worker: int) -> None:
-    """Leaves it to the training process to stop: a signal to the whole group would end the workers before it can.
+    """Makes a loader worker ignore SIGINT and the first SIGTERM, so that the training process can stop in order.
 
-    A second SIGTERM ends a worker all the same; without their training process, workers end by themselves.
+    Such signals often go to the whole process group. A second SIGTERM ends a worker; workers also end by themselves
+    when the training process has ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class StreamLoader(DataLoader[Batch]):
-    """A loader that a resumed run continues in the middle.
+    """A loader that can resume in the middle of the stream.
 
-    Where it continues follows from the number of steps taken, so it has no state of its own; Lightning asks for the two
-    methods before it believes that a loader can be resumed.
+    The number of steps taken determines the position, so there is no state to save; Lightning resumes only loaders that
+    have these two methods.
     """
 
     def state_dict(self) -> dict:
@@ -116,12 +117,12 @@ class StreamLoader(DataLoader[Batch]):
 
 
 def random_flip(images: Tensor, seed: int, positions: Tensor) -> Tensor:
-    """Mirrors half of the images left to right, which ones being a function of (seed, position): uint8 (B, C, H, W)."""
+    """Mirrors about half of the images left to right, chosen by (seed, position): uint8 (B, C, H, W)."""
     return transforms.flip(images, noise.uniform(seed, noise.Stream.FLIP, positions, 1)[:, 0] < 0.5)
 
 
 def random_shift(images: Tensor, most: float, seed: int, positions: Tensor) -> Tensor:
-    """Moves each image by up to ``most`` of its sides in each direction, how far being a function of (seed, position).
+    """Moves each image by up to ``most`` of its sides in each direction, as a function of (seed, position).
 
     The published augmentation of CIFAR-10: ``most`` = 0.1, bilinear, edges repeated. uint8 (B, C, H, W).
     """

@@ -1,4 +1,4 @@
-"""Decode one image file safely to 8-bit pixels."""
+"""Safe decoding of one image file to 8-bit pixels."""
 
 import io
 from pathlib import Path
@@ -13,11 +13,11 @@ from glow_app.errors import UserError
 
 Channels = Literal[1, 3]
 
-# TIFF is left out: no data set of this field uses it, and its decoder has the longest record of memory holes.
+# No TIFF: no data set here uses it, and its decoder has the longest record of memory-safety bugs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".gif")
 
-# 8192 x 8192: above every data set here, and below the size from which Pillow itself warns.
+# Above every image of the data sets here, and below the size at which Pillow itself warns.
 MAX_PIXELS = 8192 * 8192
 
 _EXIF_ORIENTATION = 0x0112
@@ -33,11 +33,11 @@ _UPRIGHT = {
 
 
 class CorruptImage(UserError):
-    """One image cannot be decoded: the rest of its data set may be sound.
+    """An image that cannot be decoded; the rest of its data set may be intact.
 
-    Raised by ``source[i]``. A source's ``on_corrupt`` says what its reader should do about it: with ``"error"`` let it
-    through, with ``"skip"`` catch it, note ``source.item_name(i)`` and go on with the next image. Anything else that
-    ``source[i]`` raises concerns the whole data set and must not be skipped over.
+    Raised by ``source[i]``. The source's ``on_corrupt`` sets how the caller reacts: ``"error"`` lets it propagate,
+    ``"skip"`` catches it, records ``source.item_name(i)`` and continues with the next image. Any other exception of
+    ``source[i]`` concerns the whole data set and must not be skipped.
     """
 
     def __init__(self, name: str, found: str) -> None:
@@ -46,17 +46,17 @@ class CorruptImage(UserError):
         self.found = found
 
     def __reduce__(self) -> tuple[type["CorruptImage"], tuple[str, str]]:
-        # An exception is pickled by its message; ours has two arguments, and travels out of worker processes.
+        # An exception is unpickled from its message alone by default; this one has two arguments and crosses processes.
         return CorruptImage, (self.name, self.found)
 
 
 def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | None = None) -> Image.Image:
-    """One image, upright, in mode ``RGB`` (``channels=3``) or ``L`` (``channels=1``), 8 bits per channel.
+    """Opens one image upright in mode ``RGB`` (``channels=3``) or ``L`` (``channels=1``), 8 bits per channel.
 
-    Formats: PNG, JPEG, WebP, BMP, PPM/PGM, GIF; of a moving picture the first frame. The size is checked from the
-    header before any pixel is decoded. What is converted, and how:
+    Formats: PNG, JPEG, WebP, BMP, PPM/PGM, GIF; of an animation the first frame. The size is checked from the
+    header before any pixel is decoded. Conversions:
 
-    * EXIF orientation is applied; a damaged EXIF block counts as none;
+    * EXIF orientation is applied; a damaged EXIF block is ignored;
     * transparency (alpha channel, transparent palette entry or 8-bit colour) is composited on white;
     * 16 bits per channel keep their high byte; CMYK, YCbCr and palettes become RGB; ICC profiles are ignored;
     * colour becomes grey by ITU-R 601-2 luma, grey becomes colour by repetition.
@@ -64,11 +64,11 @@ def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | N
     Args:
         source: a path, or the encoded bytes.
         channels: 3 or 1.
-        name: what errors call the image; the path by default.
+        name: name of the image in error messages; the path by default.
 
     Raises:
         CorruptImage: zero bytes, not an image, truncated, damaged, or more than ``MAX_PIXELS`` pixels.
-        UserError: the file is missing or may not be read.
+        UserError: the file is missing or cannot be read.
     """
     if isinstance(source, bytes):
         encoded, label = source, name or "(bytes)"
@@ -81,8 +81,8 @@ def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | N
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise CorruptImage(label, f"its header announces more than {MAX_PIXELS:,} pixels") from None
     except Exception:
-        # Pillow's format plugins raise whatever they stumble over in damaged bytes, not one family of errors.
-        raise CorruptImage(label, _what_instead(encoded)) from None
+        # On damaged bytes Pillow's format plugins raise many unrelated exceptions.
+        raise CorruptImage(label, _describe_non_image(encoded)) from None
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -97,18 +97,18 @@ def open_image(source: str | Path | bytes, channels: Channels = 3, name: str | N
 
 
 def normalized(image: Image.Image, channels: Channels) -> Image.Image:
-    """An image of any mode, upright, in mode ``RGB`` or ``L``: what :func:`open_image` says, of one that is open."""
+    """Converts an open image of any mode as :func:`open_image` does: upright, in mode ``RGB`` or ``L``."""
     upright = _turn_upright(image)
     return _to_grey(upright) if channels == 1 else _to_rgb(upright)
 
 
 def decode_image(source: str | Path | bytes, channels: Channels = 3, name: str | None = None) -> Tensor:
-    """``open_image`` as a uint8 tensor (C, H, W)."""
+    """Opens one image with :func:`open_image` and returns it as uint8 (C, H, W)."""
     return to_tensor(open_image(source, channels, name))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """uint8 (C, H, W) pixels of an image in mode ``RGB`` or ``L``; values as they are, contiguous."""
+    """Returns the pixels of an image in mode ``RGB`` or ``L`` unchanged: uint8 (C, H, W), contiguous."""
     pixels = np.array(image, dtype=np.uint8)
     if pixels.ndim == 2:
         return torch.from_numpy(pixels[None])
@@ -116,16 +116,16 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def looks_like_html(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is a web page: what a refused download usually leaves behind."""
+    """Returns whether a file that begins with ``head`` is a web page, the usual result of a refused download."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
     return start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
 
 
 def read_file(path: Path) -> bytes:
-    """All bytes of an image file.
+    """Reads all bytes of an image file.
 
     Raises:
-        UserError: it is missing or may not be read.
+        UserError: it is missing or cannot be read.
     """
     try:
         return path.read_bytes()
@@ -137,7 +137,7 @@ def read_file(path: Path) -> bytes:
         ) from None
 
 
-def _what_instead(encoded: bytes) -> str:
+def _describe_non_image(encoded: bytes) -> str:
     if looks_like_html(encoded):
         return "a web page, not an image (a download that was refused?)"
     return f"not a sound image of a known format ({', '.join(FORMATS)})"
@@ -146,7 +146,7 @@ def _what_instead(encoded: bytes) -> str:
 def _turn_upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # as for Image.open: damaged EXIF fails in many ways, and the pixels are still sound
+    except Exception:  # damaged EXIF raises many kinds of errors, but the pixels are intact
         return image
     if orientation not in _UPRIGHT:
         return image
@@ -174,6 +174,6 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 here, while it keeps the high byte of 16-bit colour: do the latter.
+        # Pillow clips at 255 here, but keeps the high byte of 16-bit colour: do the latter.
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     return image

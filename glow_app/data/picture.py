@@ -1,4 +1,4 @@
-"""A picture that somebody brings: any file, made to look like the images that a model was trained on."""
+"""The user's own pictures, cropped and resized like the training images of a model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +12,15 @@ from glow_app.data.image import SUFFIXES, Channels, CorruptImage, open_image, to
 from glow_app.errors import UserError
 
 CELEBA_SIZE = (178, 218)
-"""(width, height) of CelebA's aligned images, the only ones to which the crop of its readers applies."""
+"""(width, height) of CelebA's aligned images; only these are cropped as in its reader."""
 
 
 def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
-    """One image file as uint8 pixels of the shape that a model takes: (C, H, W).
+    """Reads one image file as uint8 pixels of a model's image shape (C, H, W).
 
-    An original of a data set is treated as that data set's reader treats it: CelebA's 178 x 218 images are cropped,
-    CelebA-HQ's larger squares averaged, MNIST's digits padded. Of everything else the largest central part with the
-    right proportions is kept and resized, antialiased. Files are read as by :func:`glow_app.data.image.open_image`.
+    Original images of a data set are preprocessed as by its reader: CelebA's 178 x 218 images are cropped, CelebA-HQ's
+    larger squares averaged, MNIST's digits padded. Other images are cropped to the largest central part with the
+    right proportions and resized, antialiased. Files are decoded by :func:`glow_app.data.image.open_image`.
 
     Args:
         source: a path, or the encoded bytes.
@@ -38,7 +38,7 @@ def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], 
 
 
 def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
-    """An upright image in mode ``RGB`` or ``L`` as :func:`open_picture` crops and resizes it: uint8 (C, H, W)."""
+    """Crops and resizes an upright image in mode ``RGB`` or ``L`` as :func:`open_picture` does: uint8 (C, H, W)."""
     _, height, width = image_shape
     name = data.get("name")
     if name == "celeba" and image.size == CELEBA_SIZE:
@@ -55,10 +55,10 @@ def _is_multiple(image: Image.Image, side: int) -> bool:
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The file itself, or the image files of a folder, by name.
+    """Returns the file itself, or the image files of a folder, sorted by name.
 
     Raises:
-        UserError: there is nothing of that name, or no image in the folder.
+        UserError: the path does not exist, or the folder holds no image.
     """
     if not path.exists():
         raise UserError(f"image {path} does not exist: check its name, or give the number of an image of the data set")

@@ -1,4 +1,4 @@
-"""What every data set is to the rest of the package."""
+"""The interface of every data set."""
 
 import hashlib
 import json
@@ -15,25 +15,25 @@ SPLITS = ("train", "val", "test")
 
 
 class EmptySplit(UserError):
-    """The data set is there, but it has no images for this split."""
+    """A data set that was found, but has no images for a split."""
 
 
 class ImageSource(ABC):
     """One split of one data set, decoded and preprocessed: ``source[i]`` is a uint8 tensor (C, H, W).
 
-    Map-style and deterministic: the same index always gives the same pixels. Whatever is random in training
-    (order, flips, shifts) happens later, as a function of the sample's position in the stream, never in a source.
-    A source holds no open files when it is pickled, so that it can travel to worker processes.
+    Map-style and deterministic: the same index always returns the same pixels. Random steps of training
+    (order, flips, shifts) happen later, as functions of the sample's position in the stream, never in a source.
+    A pickled source holds no open files, so that it can be sent to worker processes.
 
     Attributes:
-        name: the data set's word on the command line (``data=<name>``).
+        name: name of the data set on the command line (``data=<name>``).
         split: one of ``train``, ``val``, ``test``.
         image_shape: (C, H, W) of every image.
-        preprocessing: one line that says what happened to the pixels, for reports and data cards.
+        preprocessing: one line that describes the preprocessing, for reports and data cards.
         attribute_names: names of the binary attributes, in the order of the columns of ``attributes``.
-        attributes: uint8 (N, len(attribute_names)), 1 where the image has the attribute; None where there are none.
-        classes: int64 (N,) class labels; None where there are none.
-        class_names: names of the classes, in the order of their numbers.
+        attributes: uint8 (N, len(attribute_names)), 1 if the image has the attribute; None without attributes.
+        classes: int64 (N,) class labels; None without classes.
+        class_names: names of the classes, in the order of their labels.
     """
 
     name: str
@@ -50,18 +50,18 @@ class ImageSource(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
-        """uint8 (C, H, W) pixels of one image."""
+        """Pixels of one image, uint8 (C, H, W)."""
 
     @abstractmethod
     def item_name(self, index: int) -> str:
-        """What a person calls this image: its file's path inside the data set, its key, or its number."""
+        """Readable name of an image: its file's path inside the data set, its key, or its number."""
 
     @abstractmethod
     def content(self) -> dict[str, object]:
-        """JSON-ready facts that tell this source's pixels from those of other files: their digest, the rows used."""
+        """JSON-ready facts that identify the files behind the pixels: their digest, the rows used."""
 
     def fingerprint(self) -> dict[str, object]:
-        """JSON-ready: two sources with equal fingerprints give equal pixels. The pixel cache is keyed by it."""
+        """Key of the pixel cache, JSON-ready: sources with equal fingerprints return equal pixels."""
         return {
             "source": self.name,
             "split": self.split,
@@ -73,31 +73,31 @@ class ImageSource(ABC):
         }
 
     def fetch(self, indices: Sequence[int]) -> Tensor:
-        """uint8 (len(indices), C, H, W) pixels of several images."""
+        """Pixels of several images, uint8 (len(indices), C, H, W)."""
         return torch.stack([self[index] for index in indices])
 
 
 def fingerprint_digest(source: ImageSource) -> str:
-    """SHA-256 of a source's fingerprint: two sources with equal digests give equal pixels."""
+    """SHA-256 of a source's fingerprint: sources with equal digests return equal pixels."""
     return hashlib.sha256(json.dumps(source.fingerprint(), sort_keys=True).encode()).hexdigest()
 
 
 class RandomCropSource(ImageSource):
-    """A source whose images are cropped at random, each time elsewhere: LSUN at 64x64, as published.
+    """A source with random crops, which differ on every pass: LSUN at 64x64, as published.
 
-    ``source[i]`` is the central crop. Where else to crop is decided by whoever knows the sample's position.
+    ``source[i]`` is the central crop. The caller, who knows the sample's position in the stream, chooses other crops.
     """
 
     @abstractmethod
     def uncropped(self, index: int) -> Tensor:
-        """uint8 (C, h, w) before the crop; sizes differ from image to image."""
+        """Pixels before the crop, uint8 (C, h, w); sizes differ between images."""
 
     def fetch_crops(self, indices: Sequence[int], fractions: Tensor) -> Tensor:
-        """uint8 (len(indices), C, H, W) crops of several images.
+        """Crops of several images, uint8 (len(indices), C, H, W).
 
         Args:
-            indices: which images.
-            fractions: (len(indices), 2) in [0, 1): where between top and bottom, and between left and right.
+            indices: indices of the images.
+            fractions: (len(indices), 2) in [0, 1), crop positions from top to bottom and from left to right.
         """
         crops = [
             crop_at(self.uncropped(index), self.image_shape[1], y, x)

@@ -1,7 +1,7 @@
-"""Which image stands at which position of the endless stream of training images.
+"""The endless stream of training images: the image at each position.
 
 Position ``p`` belongs to pass ``p // n`` through the ``n`` images; every pass has its own random order, a function of
-(seed, pass). No state: the stream continues anywhere, and does not depend on workers or processes.
+(seed, pass). The stream has no state: it can resume anywhere, and does not depend on workers or processes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from glow_app.data.source import ImageSource, RandomCropSource
 
 
 class Batch(NamedTuple):
-    """What a training or evaluation step gets.
+    """The input of a training or evaluation step.
 
     Attributes:
         images: uint8 (B, C, H, W).
-        positions: int64 (B,): in training the position in the stream, in evaluation the index of the image.
+        positions: int64 (B,), positions in the stream in training, indices of the images in evaluation.
         labels: int64 (B,) class labels, or None.
     """
 
@@ -38,7 +38,7 @@ class TrainingStream(Dataset[Batch]):
         self._order: tuple[int, Tensor] | None = None
 
     def index(self, position: int) -> int:
-        """The number of the image at ``position``."""
+        """Returns the index of the image at ``position``."""
         number, offset = divmod(position, len(self.source))
         if self._order is None or self._order[0] != number:
             self._order = (number, noise.permutation(self.seed, noise.Stream.ORDER, number, len(self.source)))
@@ -55,7 +55,7 @@ class TrainingStream(Dataset[Batch]):
 class InOrder(Dataset[Batch]):
     """The images of a source in their own order, for evaluation: a list of indices -> :class:`Batch`.
 
-    ``seed`` decides where images are cropped that are to be cropped at random, each time at the same place.
+    ``seed`` fixes the crops of a ``RandomCropSource``; they are the same on every pass.
     """
 
     def __init__(self, source: ImageSource, seed: int) -> None:
@@ -84,14 +84,14 @@ def _batch(source: ImageSource, seed: int, indices: list[int], positions: list[i
 class StreamBatches(Sampler[list[int]]):
     """Positions of the stream, in batches, for one of several processes.
 
-    Global batch ``b`` covers positions ``b * world_size * batch_size`` onwards; each process takes its own part, so
-    that two processes with half the batch each see what one process sees.
+    Global batch ``b`` covers positions ``b * world_size * batch_size`` onwards; each process reads its own part,
+    so that two processes with half the batch size read the same images as one.
 
     Args:
         n_batches: batches in the whole run.
         batch_size: images per process and batch.
-        first: the first batch to give: not 0 when a run is resumed.
-        rank: number of this process.
+        first: first batch to yield; above 0 when a run resumes.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -108,17 +108,17 @@ class StreamBatches(Sampler[list[int]]):
             yield list(range(start, start + self.batch_size))
 
     def __len__(self) -> int:
-        # Of the whole run: Lightning adds the batches that a resumed run has behind it to those that it sees.
+        # Of the whole run: after a resume Lightning also counts the batches before it.
         return self.n_batches
 
 
 class EvaluationBatches(Sampler[list[int]]):
-    """Some images in batches, every one exactly once over all processes: no duplicates fill the last batch.
+    """Batches of the given images, each exactly once over all processes: no duplicates pad the last batch.
 
     Args:
-        indices: of the images; process r of n takes numbers r, r + n, r + 2n, ... of them.
+        indices: indices of the images; rank r of n processes reads entries r, r + n, r + 2n, ...
         batch_size: images per process and batch.
-        rank: number of this process.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -137,11 +137,11 @@ class EvaluationBatches(Sampler[list[int]]):
 def evaluation_loader(
     source: ImageSource, seed: int, indices: Sequence[int], batch_size: int, workers: int
 ) -> DataLoader[Batch]:
-    """Some images of a source, in the order of ``indices``; see :class:`InOrder`."""
+    """Loads images of a source in the order of ``indices``; see :class:`InOrder`."""
     batches = EvaluationBatches(indices, batch_size)
     return DataLoader(InOrder(source, seed), batch_sampler=batches, collate_fn=as_it_is, num_workers=workers)
 
 
 def as_it_is(batch: Any) -> Any:
-    """For loaders of data sets that give whole batches."""
+    """Returns the batch unchanged: the ``collate_fn`` of data sets that return whole batches."""
     return batch

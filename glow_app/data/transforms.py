@@ -1,7 +1,7 @@
 """Crops, resizes and augmentations of the published tables, one pure function each.
 
-Functions of Pillow images run once, when a data set is decoded; functions of uint8 tensors are exact integer (or
-rounding-safe) arithmetic and give the same pixels on every device.
+Functions of Pillow images run once, when a data set is decoded; functions of uint8 tensors use exact
+integer (or rounding-safe) arithmetic and return the same pixels on every device.
 """
 
 from functools import lru_cache
@@ -22,7 +22,7 @@ _SHIFT_BITS = 11
 
 
 def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The central (height, width) part; where the margins are odd the spare row or column is cut at the end.
+    """Crops the central (height, width) part; of an odd margin the extra row or column is cut at the end.
 
     CelebA's crop of 148 is ``centre_crop(image, 148, 148)``: columns 15-162, rows 35-182 of 178 x 218.
 
@@ -36,7 +36,7 @@ def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def centre_crop_aspect(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest central part whose sides are as height : width; for equal sides the centre square.
+    """Crops the largest central part with sides in the ratio height : width; for equal sides the centre square.
 
     The square's offsets are those of the released Glow code for LSUN: floor((side - square) / 2).
     """
@@ -46,15 +46,15 @@ def centre_crop_aspect(image: Image.Image, height: int, width: int) -> Image.Ima
 
 
 def resize_bilinear(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Antialiased bilinear: the triangle filter widens with the reduction, as torchvision's ``Resize`` on images."""
+    """Resizes with an antialiased triangle filter, which widens with the reduction, like torchvision's ``Resize``."""
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def celeba_aligned(image: Image.Image, height: int, width: int, crop: int | None) -> Image.Image:
-    """Aligned CelebA: central ``crop`` x ``crop`` (the whole centre square when None), antialiased bilinear resize.
+    """Crops aligned CelebA to the central ``crop`` x ``crop`` (None: no crop) and resizes it, antialiased bilinear.
 
-    The convention of the table's 64 x 64 entries: crop 148, then 64. For height other than width the central part of
-    those proportions is taken from the crop.
+    The published table's 64 x 64 entries use crop 148, then 64. The crop is first cut to the largest central part
+    with the proportions of height and width.
     """
     part = image if crop is None else centre_crop(image, crop, crop)
     return resize_bilinear(centre_crop_aspect(part, height, width), height, width)
@@ -76,8 +76,8 @@ def centre_square_boxed(image: Image.Image, size: int) -> Tensor:
 def box_mean(pixels: Tensor, factor: int) -> Tensor:
     """Means over ``factor`` x ``factor`` boxes, rounded down: uint8 (..., H, W) to (..., H/factor, W/factor).
 
-    For a power of two this is the released code's repeated 2x2 mean in floating point with one floor at the end
-    (CelebA-HQ from 1024 to 256, LSUN from 256): those means are exact there, and an integer division here.
+    For a power of two this equals the released code's repeated floating-point 2x2 mean with one floor at the end
+    (CelebA-HQ from 1024 to 256, LSUN from 256), because those floating-point means are exact.
     """
     height, width = pixels.shape[-2:]
     if height % factor or width % factor:
@@ -87,12 +87,12 @@ def box_mean(pixels: Tensor, factor: int) -> Tensor:
 
 
 def short_side(pixels: Tensor, size: int = 96) -> Tensor:
-    """The image with its short side reduced to ``size``: uint8 (C, H, W) to uint8 (C, size, W') or (C, H', size).
+    """Reduces the short side of an image to ``size``: uint8 (C, H, W) to uint8 (C, size, W') or (C, H', size).
 
-    RealNVP's LSUN preprocessing, which the released Glow code repeats: scikit-image's ``pyramid_reduce``, which is a
-    Gaussian of standard deviation (short side / size) / 3 and then bilinear interpolation, the long side rounded up,
-    values rounded down. The Gaussian is narrower than Pillow's triangle, and bits per dimension depend on it.
-    An image whose short side is ``size`` is left alone; a smaller one is enlarged bilinearly.
+    RealNVP's LSUN preprocessing, also used by the released Glow code: scikit-image's ``pyramid_reduce``, a Gaussian of
+    standard deviation (short side / size) / 3, then bilinear interpolation. The long side is rounded up, values are
+    rounded down. The Gaussian is narrower than Pillow's triangle, and bits per dimension depend on it.
+    An image whose short side is ``size`` is unchanged; a smaller one is enlarged bilinearly.
     """
     height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
     short = min(height, width)
@@ -107,7 +107,7 @@ def short_side(pixels: Tensor, size: int = 96) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _reduction(n_in: int, n_out: int, downscale: float) -> Tensor:
-    """float64 (n_out, n_in): one axis of ``short_side``, Gaussian (edges mirrored) then linear interpolation."""
+    """Matrix of one axis of ``short_side``, float64 (n_out, n_in): Gaussian (edges mirrored), linear interpolation."""
     position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
     low = np.minimum(position.astype(np.int64), n_in - 1)
     high = np.minimum(low + 1, n_in - 1)
@@ -116,7 +116,7 @@ def _reduction(n_in: int, n_out: int, downscale: float) -> Tensor:
 
 
 def _blur(at: np.ndarray, n_in: int, downscale: float) -> np.ndarray:
-    """float64 (len(at), n_in): the Gaussian's weights around each place, mirrored at the edges."""
+    """Gaussian weights around each index of ``at``, mirrored at the edges: float64 (len(at), n_in)."""
     weights_at = np.zeros((len(at), n_in))
     rows = np.arange(len(at))[:, None]
     if downscale <= 1:
@@ -136,7 +136,7 @@ def _blur(at: np.ndarray, n_in: int, downscale: float) -> np.ndarray:
 def crop_at(pixels: Tensor, size: int, fraction_y: float, fraction_x: float) -> Tensor:
     """The ``size`` x ``size`` crop whose corner is floor(fraction * (side - size + 1)): uint8 (C, H, W) -> (C, s, s).
 
-    Uniform fractions in [0, 1) make every position equally likely, as TensorFlow's ``random_crop`` in the released
+    Uniform fractions in [0, 1) make every position equally likely, like TensorFlow's ``random_crop`` in the released
     LSUN 64 run; 0.5 is the centre.
 
     Raises:
@@ -151,7 +151,7 @@ def crop_at(pixels: Tensor, size: int, fraction_y: float, fraction_x: float) -> 
 
 
 def zero_pad(pixels: Tensor, size: int) -> Tensor:
-    """Zeros all around, the same on opposite sides: MNIST from 28 to 32. uint8 (..., H, W) -> (..., size, size)."""
+    """Pads with zeros, equally on opposite sides (MNIST from 28 to 32): uint8 (..., H, W) -> (..., size, size)."""
     height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
     if height > size or width > size or (size - height) % 2 or (size - width) % 2:
         raise ValueError(f"{width} x {height} pixels cannot be padded evenly to {size} x {size}")
@@ -160,10 +160,10 @@ def zero_pad(pixels: Tensor, size: int) -> Tensor:
 
 
 def shift(images: Tensor, fraction_y: Tensor, fraction_x: Tensor) -> Tensor:
-    """Each image moved by its own fraction of its sides: out[y, x] = in[y + fraction_y * H, x + fraction_x * W].
+    """Moves each image by its own fraction of its sides: out[y, x] = in[y + fraction_y * H, x + fraction_x * W].
 
-    The published CIFAR-10 augmentation, fractions uniform in [-0.1, 0.1]: Keras' ``ImageDataGenerator`` with
-    ``width_shift_range = height_shift_range = 0.1``: bilinear, outside filled with the nearest pixel, and the
+    The published CIFAR-10 augmentation has fractions uniform in [-0.1, 0.1]. It is Keras' ``ImageDataGenerator`` with
+    ``width_shift_range = height_shift_range = 0.1``: bilinear, the outside filled with the nearest pixel. The
     released code then rounds down to 8 bits.
 
     Args:
@@ -188,5 +188,5 @@ def shift(images: Tensor, fraction_y: Tensor, fraction_x: Tensor) -> Tensor:
 
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
-    """Left and right exchanged where ``mask`` (bool, (B,)) says so: uint8 (B, C, H, W) -> the same shape."""
+    """Mirrors images left to right if ``mask`` (bool, (B,)) is true: uint8 (B, C, H, W) -> the same shape."""
     return torch.where(mask.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)

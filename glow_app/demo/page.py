@@ -1,7 +1,7 @@
-"""The page: which control changes what. The only file that knows gradio.
+"""The page and what its controls do. The only module that uses gradio.
 
-Nothing on the server belongs to one person but two :class:`~glow_app.demo.studio.Subject` in the session's state; where
-the sliders stand is known to the browser, which sends all of them each time.
+For each session, the server stores only two :class:`~glow_app.demo.studio.Subject`. The browser stores the positions of
+the sliders and sends all of them each time.
 """
 
 import secrets
@@ -22,10 +22,10 @@ from glow_app.errors import UserError
 LARGEST_AMOUNT = 2.0
 
 IN_VIEW = 16
-"""Sliders that are open from the start."""
+"""Sliders that are visible from the start."""
 
 SESSIONS = 100
-"""People whose pictures are kept at the same time, and for how long in seconds after they have left."""
+"""Sessions whose pictures are stored at the same time, and for how many seconds after they end."""
 FORGET_AFTER = 3600
 
 CSS = Path(__file__).with_name("page.css")
@@ -34,19 +34,19 @@ THEME = Base(
     primary_hue="indigo",
     neutral_hue="slate",
     radius_size="lg",
-    # Fonts that the machine has: nothing is fetched from elsewhere.
+    # Fonts of the system: nothing is fetched from elsewhere.
     font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )
 
 
 def build(studio: Studio, n_pictures: int) -> gr.Blocks:
-    """The page of a studio, with ``n_pictures`` images to begin with."""
+    """Builds the page of a studio, with ``n_pictures`` images to choose from."""
     return _Page(studio, n_pictures).blocks
 
 
 def launch(blocks: gr.Blocks, port: int | None, upload_mb: int, browser: bool) -> str:
-    """Serves the page to this machine alone, in a thread; gives its address.
+    """Serves the page to this machine only, in a thread; returns its address.
 
     Raises:
         UserError: the port is taken.
@@ -73,17 +73,17 @@ def launch(blocks: gr.Blocks, port: int | None, upload_mb: int, browser: bool) -
     return address
 
 
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A UserError as a message on the page."""
+def _shows_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Shows a UserError as a message on the page."""
 
     @wraps(function)
-    def telling(*arguments: Any) -> Any:
+    def wrapped(*arguments: Any) -> Any:
         try:
             return function(*arguments)
         except UserError as error:
             raise gr.Error(str(error), duration=12, print_exception=False, title="That did not work") from error
 
-    return telling
+    return wrapped
 
 
 class _Page:
@@ -168,7 +168,7 @@ class _Page:
         )  # fmt: skip
 
     def _chooser(self, title: str, key: str) -> list[tuple[Callable[..., Any], list[Any], Callable[..., Subject]]]:
-        """Ways to choose a picture: what triggers each, its inputs, and the subject that they give."""
+        """Adds controls to choose a picture; returns the trigger, inputs and function of each."""
         gr.HTML(f"<h2>{title}</h2>")
         thumbnails = [figures.to_picture(figures.enlarged(picture.pixels[None])[0]) for picture in self.pictures]
         with gr.Row():
@@ -205,7 +205,7 @@ class _Page:
         try:
             return self.studio.opened(file.read_bytes(), file.name, label)
         finally:
-            file.unlink(missing_ok=True)  # what people open is theirs
+            file.unlink(missing_ok=True)  # uploads are not stored
 
     def _numbered_by(self, index: int | None) -> Subject:
         if index is None:
@@ -224,17 +224,17 @@ class _Page:
             trigger(self._choosing(choose), inputs, [self.subject, *fresh], **quiet)
         for trigger, inputs, choose in other_chosen:
             trigger(self._choosing_other(choose), inputs, [self.other, self.towards, self.position], **quiet).then(
-                _told(self._move), everything, self.stage, **quiet
+                _shows_errors(self._move), everything, self.stage, **quiet
             )
-        reset.click(_told(self._fresh), self.subject, fresh, **quiet)
+        reset.click(_shows_errors(self._fresh), self.subject, fresh, **quiet)
         moved = [control.input for control in controls] + [slider.release for slider in self.sliders]
-        gr.on(moved, _told(self._move), everything, self.stage, trigger_mode="always_last", **quiet)
-        levels_tab.select(_told(self._levels), everything, self.levels, **quiet)
-        pair.click(_told(self._pair), everything, self.made, **quiet)
-        film.click(_told(self._film), everything, self.made, **quiet)
+        gr.on(moved, _shows_errors(self._move), everything, self.stage, trigger_mode="always_last", **quiet)
+        levels_tab.select(_shows_errors(self._levels), everything, self.levels, **quiet)
+        pair.click(_shows_errors(self._pair), everything, self.made, **quiet)
+        film.click(_shows_errors(self._film), everything, self.made, **quiet)
 
     def _choosing(self, choose: Callable[..., Subject]) -> Callable[..., Any]:
-        @_told
+        @_shows_errors
         @wraps(choose)
         def chosen(*arguments: Any) -> list[Any]:
             subject = choose(*arguments)
@@ -243,7 +243,7 @@ class _Page:
         return chosen
 
     def _choosing_other(self, choose: Callable[..., Subject]) -> Callable[..., Any]:
-        @_told
+        @_shows_errors
         @wraps(choose)
         def chosen(*arguments: Any) -> list[Any]:
             other = choose(*arguments)
@@ -252,27 +252,27 @@ class _Page:
         return chosen
 
     def _fresh(self, subject: Subject) -> list[Any]:
-        """The page for a subject with nothing done to it: what :meth:`_connect` calls ``fresh``."""
+        """Returns the outputs ``fresh`` of :meth:`_connect` for an unedited subject."""
         moves = Moves(subject.temperature)
-        standing = [subject.temperature, 0, "linear", *(0 for _ in self.sliders)]
-        return [self._stage(subject, moves), self._level_strip(subject, moves), "", *standing]
+        settings = [subject.temperature, 0, "linear", *(0 for _ in self.sliders)]
+        return [self._stage(subject, moves), self._level_row(subject, moves), "", *settings]
 
     def _moves(self, other: Subject, temperature: float, position: float, path: str, *amounts: float) -> Moves:
         named = dict(zip(self.studio.attributes, amounts, strict=True))
         return Moves(temperature, named, other, position, path)
 
-    def _move(self, subject: Subject, *standing: Any) -> str:
-        return self._stage(subject, self._moves(*standing))
+    def _move(self, subject: Subject, *settings: Any) -> str:
+        return self._stage(subject, self._moves(*settings))
 
-    def _levels(self, subject: Subject, *standing: Any) -> str:
-        return self._level_strip(subject, self._moves(*standing))
+    def _levels(self, subject: Subject, *settings: Any) -> str:
+        return self._level_row(subject, self._moves(*settings))
 
-    def _pair(self, subject: Subject, *standing: Any) -> str:
-        after = self.studio.after(subject, self._moves(*standing))
+    def _pair(self, subject: Subject, *settings: Any) -> str:
+        after = self.studio.after(subject, self._moves(*settings))
         return show.side_by_side(subject.pixels, after)
 
-    def _film(self, subject: Subject, *standing: Any) -> str:
-        return show.film(self.studio.film(subject, self._moves(*standing)))
+    def _film(self, subject: Subject, *settings: Any) -> str:
+        return show.film(self.studio.film(subject, self._moves(*settings)))
 
     def _stage(self, subject: Subject, moves: Moves) -> str:
         done = [f"{show.label_of(name)} {amount:+.2f}" for name, amount in moves.amounts.items() if amount]
@@ -283,7 +283,7 @@ class _Page:
         after = self.studio.after(subject, moves)
         return show.stage(subject.name, subject.pixels, after, ", ".join(done) or "as it was opened")
 
-    def _level_strip(self, subject: Subject, moves: Moves) -> str:
+    def _level_row(self, subject: Subject, moves: Moves) -> str:
         return show.levels(self.studio.built_up(subject, moves), self.studio.model.flow.latent_shapes)
 
     def _towards(self, other: Subject) -> str:

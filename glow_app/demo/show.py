@@ -1,4 +1,4 @@
-"""Pictures and facts as HTML. Everything that a person or a file could have named is escaped."""
+"""Pictures and facts as HTML. Names from users and files are escaped."""
 
 import base64
 import io
@@ -21,27 +21,27 @@ HOW_TO_GET_DIRECTIONS = "No directions: <code>glow-directions checkpoint=...</co
 
 
 def png(image: Tensor | Picture) -> str:
-    """A PNG of a picture or of an image, uint8 (C, H, W), pixel by pixel, as an address that holds its own content."""
+    """Returns a PNG of a picture or of an image, uint8 (C, H, W), as a data URL."""
     file = io.BytesIO()
     picture = to_picture(image) if isinstance(image, Tensor) else image
     picture.save(file, format="PNG", compress_level=1)
-    return _address("image/png", file.getvalue())
+    return _data_url("image/png", file.getvalue())
 
 
 def gif(frames: Tensor) -> str:
-    """An animation, there and back, of uint8 (N, C, H, W), as an address that holds its own content."""
+    """Returns an animation of uint8 (N, C, H, W), there and back, as a data URL."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "film.gif")
         save_gif(frames, path, FRAME_MS)
-        return _address("image/gif", path.read_bytes())
+        return _data_url("image/gif", path.read_bytes())
 
 
-def _address(kind: str, content: bytes) -> str:
+def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def stage(name: str, before: Tensor, after: Tensor, done: str) -> str:
-    """The large picture; while the mouse is held down on it, what it was before."""
+    """Returns the large picture; it shows the original while the mouse is held down on it."""
     old, new, what = png(before), png(after), escape(name)
     return f"""<figure class="stage">
 <div class="frame" title="Hold to see the original">
@@ -55,27 +55,27 @@ def stage(name: str, before: Tensor, after: Tensor, done: str) -> str:
 
 
 def film(frames: Tensor) -> str:
-    """An animation with a way to keep it."""
-    address = gif(frames)
-    return f"""<figure class="film"><img alt="from before to after" src="{address}">
-<figcaption><a class="save" download="glow.gif" href="{address}">Save GIF</a></figcaption></figure>"""
+    """Returns an animation with a link to save it."""
+    url = gif(frames)
+    return f"""<figure class="film"><img alt="from before to after" src="{url}">
+<figcaption><a class="save" download="glow.gif" href="{url}">Save GIF</a></figcaption></figure>"""
 
 
 def side_by_side(before: Tensor, after: Tensor) -> str:
-    """Before and after, with a way to keep both in one file."""
+    """Returns before and after, with a link to save both in one file."""
     picture = png(grid(torch.stack([before, after]), 2, column_labels=["before", "after"]))
     return f"""<figure class="film"><img alt="before" src="{png(before)}"><img alt="after" src="{png(after)}">
 <figcaption><a class="save" download="glow_before_after.png" href="{picture}">Save PNG</a></figcaption></figure>"""
 
 
 def thumbnail(name: str, image: Tensor) -> str:
-    """A small picture with its name."""
+    """Returns a small picture with its name."""
     what = escape(name)
     return f'<figure class="towards"><img alt="{what}" src="{png(image)}"><figcaption>{what}</figcaption></figure>'
 
 
 def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
-    """What each level adds, coarsest first; ``shapes`` are those of the latents, finest first."""
+    """Returns the picture after each level, coarsest first; ``shapes`` are those of the latents, finest first."""
     cells = []
     for number, image in enumerate(images):
         level = len(images) - number
@@ -90,7 +90,7 @@ def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
 
 
 def head(card: Card, n_parameters: int) -> str:
-    """Which model this is, and how good, in one line; and whether pixels are shown as squares."""
+    """Returns a line with the model and its metrics, and the switch for smooth pixels."""
     _, height, width = card.image_shape
     parts = [
         f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits",
@@ -109,10 +109,10 @@ def head(card: Card, n_parameters: int) -> str:
 
 
 def limits(studio: Studio) -> str:
-    """What one should know before believing a picture."""
+    """Returns the notes on the limits of the pictures."""
     lines = [
-        "The model knows nothing but its training images. Any picture comes back exactly as it was opened (at the "
-        "model's size); how well it can be changed depends on how much it looks like them.",
+        "The model knows nothing but its training images. Any picture is reconstructed exactly as it was opened "
+        "(at the model's size); how well it can be edited depends on how much it looks like them.",
     ]
     if studio.directions is None:
         lines.append(HOW_TO_GET_DIRECTIONS)
@@ -127,5 +127,5 @@ def limits(studio: Studio) -> str:
 
 
 def label_of(attribute: str) -> str:
-    """``Mouth_Slightly_Open`` as a person would write it."""
+    """Returns the name of an attribute for display: ``Mouth_Slightly_Open`` -> ``Mouth slightly open``."""
     return attribute.replace("_", " ").capitalize()

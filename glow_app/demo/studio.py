@@ -1,7 +1,7 @@
-"""What the demo page can do, without the page: from choices to pictures.
+"""The functions of the demo page, without the page: from choices to pictures.
 
-A :class:`Studio` is shared by everybody who looks at the page and never changes. What belongs to one person is a
-:class:`Subject`, the picture that is worked on, and :class:`Moves`, what is done to it; neither of them changes either.
+A :class:`Studio` is shared by all users of the page. Each user has a :class:`Subject`, the picture to edit, and
+:class:`Moves`, its edits. None of the three ever changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ SAMPLED_AT = 0.7
 """Temperature of new samples."""
 
 FILM_STEPS = 16
-"""Images of an animation, one way."""
+"""Frames of an animation, one way."""
 
 BLEND_STEPS = 21
 """Positions between two pictures: 0, 0.05, ..., 1."""
@@ -34,14 +34,14 @@ BLEND_STEPS = 21
 
 @dataclass(frozen=True)
 class Subject:
-    """A picture that somebody chose.
+    """A picture that the user chose.
 
     Attributes:
-        name: what a person calls it.
-        latents: finest first, each (1, C, H, W): of a sample at temperature 1, of anything else its own.
-        pixels: uint8 (C, H, W), before anything is done to it.
-        label: its class, for a conditional model.
-        temperature: at which it is shown until somebody changes that.
+        name: display name.
+        latents: finest first, each (1, C, H, W); for a sample, those at temperature 1.
+        pixels: uint8 (C, H, W), unedited.
+        label: class, for a conditional model.
+        temperature: initial temperature.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Moves:
-    """What is done to a subject, in this order.
+    """The edits of a subject, in this order.
 
     Attributes:
-        temperature: its latents are multiplied by this.
+        temperature: factor of the latents.
         amounts: attribute -> amount.
-        other: another picture, towards which it goes.
-        position: how far, in [0, 1]; in steps of ``1 / (BLEND_STEPS - 1)``.
+        other: picture to interpolate to.
+        position: position on the way to it, in [0, 1], in steps of ``1 / (BLEND_STEPS - 1)``.
         path: ``linear`` or ``spherical``.
     """
 
@@ -71,13 +71,13 @@ class Moves:
 
 
 class Studio:
-    """Opens pictures, changes them, and draws new ones, with one model.
+    """Opens pictures, edits them, and draws new ones, with one model.
 
     Args:
         model: the model.
-        directions: its attribute vectors; None: it has none.
-        source: images of its data set; None: they are not there.
-        seed: of samples and of the dequantization noise.
+        directions: its attribute vectors, if any.
+        source: images of its data set; None if they are not available.
+        seed: seed of samples and of the dequantization noise.
 
     Attributes:
         attributes: names of the attributes, the strongest first.
@@ -95,7 +95,7 @@ class Studio:
             self.attributes = tuple(directions.names[i] for i in order)
 
     def sampled(self, number: int, label: int | None = None) -> Subject:
-        """The model's image of this number, the one that ``glow-sample first=number`` draws up to rounding."""
+        """Draws the sample of this number, up to rounding the one of ``glow-sample first=number``."""
         if self.model.flow.n_classes and label is None:
             label = number % self.model.flow.n_classes
         latents = self.model.flow.sample_latents(1, 1.0, self.seed, number)
@@ -103,10 +103,10 @@ class Studio:
         return Subject(f"sample {number:,}", tuple(latents), pixels, label, SAMPLED_AT)
 
     def of_data_set(self, index: int) -> Subject:
-        """An image of the data set.
+        """Returns an image of the data set.
 
         Raises:
-            UserError: there is none with this number, or its file is damaged.
+            UserError: there is no image of this number, or its file is damaged.
         """
         if self.source is None:
             raise UserError("the data set of this model is not on this machine")
@@ -116,12 +116,12 @@ class Studio:
         return self._subject(f"{self.source.split} image {index:,}", self.source[index], index, label)
 
     def opened(self, content: bytes, name: str, label: int | None = None) -> Subject:
-        """A picture that somebody brings, treated as :func:`glow_app.data.picture.open_picture` treats files.
+        """Opens an uploaded picture as :func:`glow_app.data.picture.open_picture` opens files.
 
         Args:
-            content: the encoded bytes.
-            name: of the file.
-            label: its class, for a conditional model.
+            content: encoded bytes.
+            name: name of the file.
+            label: class, for a conditional model.
 
         Raises:
             UserError: it is not an image, or too large.
@@ -136,11 +136,11 @@ class Studio:
     def _subject(self, name: str, pixels: Tensor, position: int, label: int | None) -> Subject:
         label = label if self.model.flow.n_classes else None
         latents = self.model.encode(pixels, label, self.seed, torch.tensor([position]))
-        again = self.model.decode(latents, label)[0].cpu()
-        return Subject(name, tuple(latents), again, label, 1.0)
+        reconstructed = self.model.decode(latents, label)[0].cpu()
+        return Subject(name, tuple(latents), reconstructed, label, 1.0)
 
     def after(self, subject: Subject, moves: Moves) -> Tensor:
-        """The subject with everything done to it: uint8 (C, H, W).
+        """Returns the edited subject, uint8 (C, H, W).
 
         Raises:
             UserError: the image is not finite, or the other picture is of another class.
@@ -148,11 +148,11 @@ class Studio:
         return self._decode(self._moved(subject, moves), subject)[0]
 
     def built_up(self, subject: Subject, moves: Moves) -> Tensor:
-        """What :meth:`after` gives, from its coarsest latents alone and then level by level: uint8 (L, C, H, W)."""
+        """Builds :meth:`after` up from its coarsest latents, level by level: uint8 (L, C, H, W)."""
         return self._decode(built_up(self._moved(subject, moves)), subject)
 
     def film(self, subject: Subject, moves: Moves) -> Tensor:
-        """From what the subject was to :meth:`after`: uint8 (FILM_STEPS, C, H, W)."""
+        """Interpolates from the unedited subject to :meth:`after`: uint8 (FILM_STEPS, C, H, W)."""
         start = tempered(subject.latents, subject.temperature)
         return self._decode(between(start, self._moved(subject, moves), FILM_STEPS, moves.path), subject)
 

@@ -1,1 +1,1 @@
-"""What one does with a trained flow."""
+"""Measurements of a trained flow."""

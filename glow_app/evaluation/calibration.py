@@ -1,9 +1,9 @@
-"""How far to go along a direction until the images have changed as much as the two classes differ.
+"""Measures how far to move along a direction until images change as much as the two classes differ.
 
-A step of the length of the class means' distance in the latents changes what one sees by less: what a smile changes in
-one face is mostly different from what it changes in another, and the mean knows only what they share. By how much less
-depends on the attribute and on the method. The authors' demo multiplies all its directions by 1.6; here the factor is
-measured, with a small classifier that reads the images.
+A step as long as the distance between the class means in the latents changes images by less than the classes differ: a
+smile changes each face differently, and the means hold only what these changes share. How much less depends on the
+attribute and the method. The authors' demo multiplies all its directions by 1.6; here the factor is measured with a
+small classifier of images, the reader.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +19,16 @@ from glow_app.latents.directions import Directions
 from glow_app.model import Model
 
 GAINS = torch.linspace(0.5, 2.0, 16).tolist()
-"""What is tried, and no more: further out a model no longer knows what it draws."""
+"""Gains that are tried. Larger ones leave the distribution that the model has learned."""
 
 REACHED = 0.95
-"""Part of the distance that counts as reached: the reader's probabilities approach their ends without end."""
+"""Fraction of the distance that counts as reached: the reader's probabilities approach 0 and 1 only slowly."""
 
 LEARNED = 0.8
-"""Part of the images that the reader learns from; the gains are measured on the others."""
+"""Fraction of the images that the reader learns from; the gains are measured on the others."""
 
 N_IMAGES = 32
-"""Images with each attribute, and as many without, on which a gain is measured."""
+"""Images with an attribute, and as many without, on which its gain is measured."""
 
 
 def calibrated(
@@ -40,25 +40,25 @@ def calibrated(
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Directions] | None:
-    """Directions with the gains at which amount 1 is the distance between the class means in the eyes of a reader.
+    """Sets gains so that amount 1 covers the distance between the class means, as a reader measures it.
 
-    The reader is a :class:`~glow_app.evaluation.judge.Judge`. With r the mean probability that it gives an attribute in
-    images without it, and s in those with it, adding moves the first by ``(mean(edited) - r) / (s - r)`` distances, and
-    removing moves the others likewise. Each has as its gain the smallest with which the distance is ``REACHED``, or the
-    one that comes nearest. It is the same measure for all methods, so that their amounts do the same.
+    The reader is a :class:`~glow_app.evaluation.judge.Judge`. Let r be its mean probability of an attribute over images
+    without it, and s over images with it. Adding moves the first by ``(mean(edited) - r) / (s - r)`` distances, and
+    removing moves the others likewise. Each gain is the smallest that covers ``REACHED`` of the distance, or the one
+    that comes nearest. All methods share this measure, so equal amounts have equal effects.
 
     Args:
         methods: directions of the same attributes by several methods, all gains 1.
-        model: whose directions they are.
+        model: the model of the directions.
         source: labelled images.
-        indices: which of them may be used.
-        n_examples: images that the reader sees while it learns.
-        seed: of the reader and of the dequantization noise.
-        progress: told (done, in all) of the work.
+        indices: indices of the images to use.
+        n_examples: training examples of the reader.
+        seed: seed of the reader and of the dequantization noise.
+        progress: called with (done, total).
 
     Returns:
-        the directions, whose metadata says under ``reached`` which part of the distance amount 1 goes, for adding and
-        for removing; None if there are too few images to learn from.
+        the directions, with the fraction of the distance that amount 1 covers, for adding and for removing, in their
+        metadata under ``reached``; None if there are too few images to learn from.
     """
     names = methods[0].names
     n_learned = int(LEARNED * len(indices))
@@ -74,7 +74,7 @@ def calibrated(
         column = source.attribute_names.index(name)
         has = source.attributes[held_out.start : held_out.stop, column] == 1
         absent, present = (
-            _Side(model, reader, source, _some(held_out, chosen), column, seed) for chosen in (~has, has)
+            _Side(model, reader, source, _evenly_spaced(held_out, chosen), column, seed) for chosen in (~has, has)
         )
         for one in methods:
             adding, added = absent.gain(one, name, 1.0, present.reading)
@@ -85,22 +85,22 @@ def calibrated(
     return [replace(one, gains=gains[one.method], metadata={**one.metadata, "reached": reached}) for one in methods]
 
 
-def _some(indices: range, chosen: Tensor) -> list[int]:
-    """``N_IMAGES`` of the chosen indices, from all over."""
+def _evenly_spaced(indices: range, chosen: Tensor) -> list[int]:
+    """Up to ``N_IMAGES`` of the chosen indices, evenly spaced."""
     among = chosen.nonzero().flatten()
     return [indices[int(among[i])] for i in torch.linspace(0, len(among) - 1, min(N_IMAGES, len(among))).long()]
 
 
 class _Side:
-    """Images of one class, and what a reader says of them, before and after an edit.
+    """Images of one class, and a reader's predictions for them, before and after an edit.
 
     Args:
-        model: that edits.
-        reader: that says how much of an attribute it sees.
-        source: of the images.
-        indices: which.
+        model: the model that edits.
+        reader: classifier of the attributes.
+        source: source of the images.
+        indices: indices of the images.
         column: number of the attribute.
-        seed: of the dequantization noise.
+        seed: seed of the dequantization noise.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class _Side:
         self.model = model
         self.reader = reader
         self.column = column
-        self.reading = float("nan")  # of no images
+        self.reading = float("nan")  # without images
         if indices:
             labelled = model.flow.n_classes and source.classes is not None
             self.labels = source.classes[indices].to(model.device) if labelled and source.classes is not None else None
@@ -117,10 +117,10 @@ class _Side:
             self.reading = self._read(self.latents)
 
     def gain(self, one: Directions, name: str, sign: float, other: float) -> tuple[float, float | None]:
-        """By how much to multiply steps in the direction of ``sign`` to come to the reading of the other side.
+        """Returns the gain that moves the reading to that of the other side, and the fraction of the way it covers.
 
-        With it comes the part of the way that it goes. A gain of 1, and None, where nothing can be said: images of one
-        side are missing, or the reader does not tell the sides apart.
+        ``sign`` is 1 to add the attribute, -1 to remove it. Returns (1, None) if images of one side are missing, or if
+        the reader does not tell the sides apart.
         """
         distance = sign * (other - self.reading)
         if not distance > 0:

@@ -1,4 +1,4 @@
-"""Lossless image codecs as yardsticks: bits per dimension that anybody can have without training anything."""
+"""Lossless image codecs as baselines: bits per dimension without any training."""
 
 import io
 from typing import Any

@@ -1,6 +1,6 @@
-"""A flow of points in the plane, looked at: its density, what that adds up to, and what it does to the plane.
+"""Measurements of a flow of points in the plane: its density, the density's integral, and its map of the plane.
 
-In two dimensions nothing has to be believed: a density can be added up on a grid, and a map can be drawn.
+In two dimensions everything can be checked: a density can be integrated on a grid, and a map can be drawn.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from glow_app.flows.bijection import Chain
 from glow_app.flows.glow import FlowStep
 
 TOGETHER = 1 << 15
-"""Points that are computed together."""
+"""Points per batch."""
 
 TOLERANCE = 0.02
-"""How far from 1 the mass of a density may be before it is said aloud."""
+"""Largest deviation of a density's mass from 1 that is not reported."""
 
 
 def as_images(points: Tensor) -> Tensor:
-    """Points (N, 2) as a flow takes them: (N, 2, 1, 1)."""
+    """Reshapes points (N, 2) for a flow: (N, 2, 1, 1)."""
     return points[:, :, None, None]
 
 
 def as_points(x: Tensor) -> Tensor:
-    """The reverse of :func:`as_images`."""
+    """Inverts :func:`as_images`."""
     return x.flatten(1)
 
 
@@ -37,25 +37,25 @@ class Square:
     """A square around the origin, divided into cells.
 
     Attributes:
-        side: its length.
-        cells: along each side.
+        side: length of a side.
+        cells: cells along each side.
     """
 
     side: float
     cells: int
 
     def centres(self) -> Tensor:
-        """The middle of every cell, float32 (cells * cells, 2): row by row, the lowest first, each from the left."""
+        """The middle of every cell, float32 (cells * cells, 2): row by row from the lowest, each from the left."""
         middle = ((torch.arange(self.cells) + 0.5) / self.cells - 0.5) * self.side
         y, x = torch.meshgrid(middle, middle, indexing="ij")
         return torch.stack([x.flatten(), y.flatten()], 1)
 
     def integral(self, log_density: Tensor) -> float:
-        """What a density, given in nats at the middle of every cell, adds up to over the square."""
+        """Integrates a density over the square, from its log in nats at the middle of every cell."""
         return log_density.double().exp().sum().item() * (self.side / self.cells) ** 2
 
     def without(self, points: Tensor) -> float:
-        """The part of points (N, 2) that lies outside."""
+        """The fraction of points (N, 2) that is outside."""
         return (points.abs() > self.side / 2).any(1).double().mean().item()
 
 
@@ -79,23 +79,23 @@ def drawn_latents(flow: Flow, n: int, temperature: float, seed: int) -> Tensor:
 
 
 def grid(n_lines: int, reach: float = 3.0, n_points: int = 400) -> Tensor:
-    """A grid of lines over the latents: ``n_lines`` upright and as many level ones, (2 n_lines, n_points, 2)."""
+    """A grid of lines over the latents: ``n_lines`` vertical and as many horizontal ones, (2 n_lines, n_points, 2)."""
     at, along = torch.linspace(-reach, reach, n_lines), torch.linspace(-reach, reach, n_points)
-    upright = torch.stack(torch.meshgrid(at, along, indexing="ij"), 2)
-    return torch.cat([upright, upright.flip(2)])
+    vertical = torch.stack(torch.meshgrid(at, along, indexing="ij"), 2)
+    return torch.cat([vertical, vertical.flip(2)])
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """What a figure shows of a flow.
+    """The content of a density plot.
 
     Attributes:
-        square: that is shown.
+        square: the square that is shown.
         data: points (N, 2) of the data.
         samples: points (N, 2) of the flow.
-        latents: of the samples, (N, 2).
-        log_density: in nats, (cells, cells), the lowest row first.
-        lines: of a grid over the latents, (L, P, 2), as points.
+        latents: latents of the samples, (N, 2).
+        log_density: log-density in nats, (cells, cells), the lowest row first.
+        lines: lines of a grid over the latents, decoded to points, (L, P, 2).
     """
 
     square: Square
@@ -109,7 +109,7 @@ class Portrait:
 def portrait(
     flow: Flow, data: Tensor, square: Square, n: int, temperature: float = 1.0, n_lines: int = 21, seed: int = 0
 ) -> Portrait:
-    """Everything that a figure shows of a flow, beside the first ``n`` of the points ``data``, (N, 2)."""
+    """Computes the content of a density plot, with the first ``n`` of the points ``data``, (N, 2)."""
     latents, lines = drawn_latents(flow, n, temperature, seed), grid(n_lines)
     nats = log_density(flow, square.centres())
     warped = decoded(flow, lines.flatten(0, 1)).view_as(lines)
@@ -118,11 +118,11 @@ def portrait(
 
 @torch.no_grad()
 def stages(flow: Flow, latents: Tensor) -> Tensor:
-    """From latents to points with the couplings at work one by one: (K + 1, N, 2) of latents (N, 2).
+    """Decodes latents (N, 2) with more and more of the couplings: (K + 1, N, 2).
 
-    Stage k is the inverse of a flow whose last k couplings are as they are, and whose others do nothing. Stage 0 is
-    thus an affine map of the latents, stage K the points themselves; and from one stage to the next, points move along
-    parallel lines only, for one coordinate decides and the other one moves.
+    Stage k is the inverse of the flow with only its last k couplings. So stage 0 is an affine map of the latents,
+    and stage K the points themselves. From one stage to the next, points move along parallel lines only, because a
+    coupling moves one coordinate by a function of the other.
     """
     steps = cast(list[FlowStep], cast(Chain, flow.levels[0]).steps)
     h = as_images(latents).to(flow.initialized.device)
@@ -139,12 +139,12 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Entropies:
-    """What points cost, in nats each, by the density that they were drawn from and by a flow's.
+    """Mean ``-log p`` of points in nats, by the density that they were drawn from and by a flow.
 
     Attributes:
-        data: ``-log p`` by the true density, on average: an estimate of its entropy.
-        flow: the same by the flow's.
-        difference: of the two, an estimate of the Kullback-Leibler divergence.
+        data: mean ``-log p`` by the true density: an estimate of its entropy.
+        flow: mean ``-log p`` by the flow.
+        difference: ``flow - data``, an estimate of the Kullback-Leibler divergence.
         error: standard error of the difference.
     """
 
@@ -154,7 +154,7 @@ class Entropies:
     error: float
 
     def text(self) -> str:
-        """One line."""
+        """Formats the numbers in one line."""
         return (
             f"entropy of the data: {self.data:.4f} nats; the flow: {self.flow:.4f} nats; "
             f"it could be better by {self.difference:.4f} ± {self.error:.4f}"
@@ -162,7 +162,7 @@ class Entropies:
 
 
 def entropies(source: Points, nats: Tensor) -> Entropies:
-    """Compares a flow's ``-log p`` (N,) of the first N points of a source with what these are drawn from."""
+    """Compares ``nats``, a flow's ``-log p`` (N,) of the first N points of a source, with the true density."""
     true = -source.density.log_density(source.points[: len(nats)])
     excess = nats.double() - true
     return Entropies(true.mean().item(), nats.mean().item(), excess.mean().item(), standard_error(excess))

@@ -1,4 +1,4 @@
-"""Pictures of a flow in the plane: points, a density, a grid of lines, and how a flow makes points of latents."""
+"""Density plots of a flow in the plane, and animations from its latents to its points."""
 
 import torch
 from matplotlib.axes import Axes
@@ -15,23 +15,23 @@ PANEL = 3.2
 """Inches of a panel's side."""
 
 DEEPEST = 12.0
-"""Nats below its maximum at which a log-density is drawn as nothing."""
+"""Nats below the maximum of a log-density at which its colours end."""
 
 
 def portrait(shown: Portrait, density: str, title: str) -> Picture:
-    """Four panels: the data, the flow's samples, its density, and the grid of its latents.
+    """Draws four panels: the data, the flow's samples, its density, and the grid of its latents.
 
     Args:
-        shown: what they show.
+        shown: content of the panels.
         density: ``log`` for the log-density in nats, ``linear`` for the density.
-        title: of the samples.
+        title: title of the samples.
     """
     figure = Figure(figsize=(4 * PANEL, 1.08 * PANEL), dpi=75, layout="constrained")
     data, samples, picture, lines = figure.subplots(1, 4)
     _panel(data, shown.square, "data")
     data.scatter(*shown.data.T.numpy(), s=1.0, c="black", linewidths=0)
     _panel(samples, shown.square, title)
-    samples.scatter(*shown.samples.T.numpy(), s=1.0, c=_direction(shown.latents), cmap="hsv", linewidths=0)
+    samples.scatter(*shown.samples.T.numpy(), s=1.0, c=_angle(shown.latents), cmap="hsv", linewidths=0)
     _panel(picture, shown.square, "log-density, nats" if density == "log" else "density")
     values = shown.log_density.clamp(min=shown.log_density.max().item() - DEEPEST)
     half = shown.square.side / 2
@@ -46,21 +46,21 @@ def portrait(shown: Portrait, density: str, title: str) -> Picture:
 
 
 def film(stages: Tensor, lines: Tensor, latents: Tensor, square: Square, between: int) -> Tensor:
-    """Samples and grid on their way from latents to data: uint8 (frames, 3, H, W).
+    """Animates samples and grid from latents to data: uint8 (frames, 3, H, W).
 
     Args:
-        stages: of the samples, (K + 1, N, 2), see :func:`glow_app.evaluation.density.stages`.
-        lines: of the grid, (K + 1, L, P, 2).
-        latents: of the samples, (N, 2), for their colour.
-        square: that is shown.
-        between: frames from one stage to the next; points go straight from one to the other.
+        stages: stages of the samples, (K + 1, N, 2), see :func:`glow_app.evaluation.density.stages`.
+        lines: stages of the grid, (K + 1, L, P, 2).
+        latents: latents of the samples, (N, 2), for their colour.
+        square: the square that is shown.
+        between: frames from one stage to the next; points move on straight lines.
     """
     figure = Figure(figsize=(PANEL, 1.08 * PANEL), dpi=100, layout="constrained")
     axes = figure.subplots()
     _panel(axes, square, "")
     grid = LineCollection([], colors="silver", linewidths=0.5, zorder=0)
     axes.add_collection(grid)
-    dots = axes.scatter(*stages[0].T.numpy(), s=1.5, c=_direction(latents), cmap="hsv", linewidths=0)
+    dots = axes.scatter(*stages[0].T.numpy(), s=1.5, c=_angle(latents), cmap="hsv", linewidths=0)
     n_stages = len(stages) - 1
     frames: list[Tensor] = []
     for frame in range(n_stages * between + 1):
@@ -73,7 +73,7 @@ def film(stages: Tensor, lines: Tensor, latents: Tensor, square: Square, between
     return torch.stack(frames)
 
 
-def _direction(latents: Tensor) -> list[float]:
+def _angle(latents: Tensor) -> list[float]:
     return torch.atan2(latents[:, 1], latents[:, 0]).tolist()
 
 
@@ -85,7 +85,7 @@ def _panel(axes: Axes, square: Square, title: str) -> None:
 
 
 def _rendered(figure: Figure) -> Tensor:
-    """uint8 (3, H, W)."""
+    """Renders a figure to uint8 (3, H, W)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     width, height = canvas.get_width_height()

@@ -1,4 +1,4 @@
-"""Images that were looked at for one purpose must not serve another: whether two parts of data share any."""
+"""Checks that images used for different purposes are disjoint."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 from glow_app.errors import UserError
 
 SAME_PICTURES = ("name", "seed", "category", "distribution")
-"""Options of a data set, besides its folder, that say which pictures it has; others change how they look."""
+"""Options, besides the folder, that decide which pictures a data set has; others change how they look."""
 
 SAME_SPLITS = ("partition", "validation", "validation_identities", "subset")
-"""Options that say which of its pictures are in which split."""
+"""Options that decide which pictures are in which split."""
 
 
 class Part(NamedTuple):
     """Consecutive images of one split.
 
     Attributes:
-        what: what they are for, in words.
-        options: those that choose them, in words.
+        what: their purpose, in words.
+        options: the options that choose them, in words.
         data: the data set's options.
-        split: which split.
+        split: name of the split.
         first: number of the first image.
-        n: how many.
+        n: number of images.
         fingerprint: digest of the split's fingerprint, see :func:`glow_app.data.source.fingerprint_digest`.
     """
 
@@ -37,10 +37,10 @@ class Part(NamedTuple):
 
 
 def require_disjoint(parts: Sequence[Part]) -> None:
-    """Raises a UserError if two parts share an image, or it cannot be told.
+    """Raises a UserError if two parts share an image, or if this cannot be determined.
 
-    Splits never share one. Two parts of one split do where their numbers overlap and either the fingerprints are equal
-    or the pictures are the same at another size or with another preprocessing.
+    Different splits share none. Parts of one split share images if their numbers overlap and either the fingerprints
+    are equal, or the pictures are the same at another size or with another preprocessing.
     """
     for a, b in combinations(parts, 2):
         if a.fingerprint != b.fingerprint:
@@ -50,7 +50,7 @@ def require_disjoint(parts: Sequence[Part]) -> None:
                 if not _same(a, b, option):
                     raise UserError(
                         f"{a.what} have data.{option}={a.data.get(option)} and {b.what} "
-                        f"data.{option}={b.data.get(option)}: whether they share any cannot be told; use the same"
+                        f"data.{option}={b.data.get(option)}: it is unknown whether they share images; use the same"
                     )
         low, high = max(a.first, b.first), min(a.first + a.n, b.first + b.n) - 1
         if a.split == b.split and low <= high:

@@ -1,8 +1,8 @@
-"""What edits along attribute vectors do to images, in the eyes of a judge.
+"""Measures the effects of edits along attribute vectors, with a judge.
 
-Images that have an attribute are edited by minus the amount, those that have it not by plus the amount. What counts is
-the difference between the edited image and the reconstruction (the image encoded and decoded), so that nothing that
-the model cannot represent is taken for an effect of the edit.
+Images with an attribute are edited by minus the amount, images without it by plus the amount. The edited image is
+compared with the reconstruction (the image encoded and decoded), so that what the model cannot represent is not
+mistaken for an effect of the edit.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,21 +22,21 @@ from glow_app.likelihood import quantize, seen
 from glow_app.model import Model
 
 SWEEP = (-1.0, -0.5, 0.5, 1.0)
-"""Shares of the amount at which the judge's estimate of the true factor is followed, besides 0."""
+"""Fractions of the amount, besides 0, at which the judge estimates the true factor."""
 
 SWEEP_IMAGES = 100
-"""How many images it is followed on: each costs one decoding per share, attribute and method."""
+"""Images on which it does so: each costs one decoding per fraction, attribute and method."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that is measured.
+    """All measurements of edits.
 
     Attributes:
-        edits: method -> figures of each attribute.
-        unedited: the judge's verdict on the images before anything is done to them.
+        edits: method -> metrics of each attribute.
+        unedited: the judge's verdict on the original images.
         exact: share of the images whose reconstruction (amount 0) is the image itself.
-        largest_error: of a finite reconstruction, in grey levels of 256; None if none is finite.
+        largest_error: largest error of a finite reconstruction, in grey levels of 256; None if none is finite.
         not_finite: reconstructions that are not finite; they count as not exact.
     """
 
@@ -49,16 +49,16 @@ class Measured:
 
 @dataclass
 class _Gathered:
-    """What is noted of one attribute and method, one entry per batch; all but ``changes`` have a row per image."""
+    """Raw results of one attribute and method, with a row per image, except ``amounts`` and ``changes``."""
 
     before: list[Tensor] = field(default_factory=list)  # logits of all attributes
     after: list[Tensor] = field(default_factory=list)
     finite: list[Tensor] = field(default_factory=list)
-    outside: list[Tensor] = field(default_factory=list)  # not a number where no region is known
+    outside: list[Tensor] = field(default_factory=list)  # NaN if no region is known
     area: list[Tensor] = field(default_factory=list)
     projections: list[Tensor] = field(default_factory=list)
     amounts: list[Tensor] = field(default_factory=list)
-    changes: list[Tensor] = field(default_factory=list)  # of the estimated factor, at ``amounts``
+    changes: list[Tensor] = field(default_factory=list)  # change of the estimated factor, at ``amounts``
 
 
 @torch.no_grad()
@@ -74,33 +74,33 @@ def measure(
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
-    """Edits images along every direction and asks the judge.
+    """Edits images along every direction and evaluates the judge on them.
 
     Args:
-        model: that edits.
-        judge: of the attributes of ``source``.
+        model: the model that edits.
+        judge: judge of the attributes of ``source``.
         methods: directions to compare.
-        source: of the images, with attributes.
-        indices: which images.
-        names: attributes to edit, known to the directions and to the source.
-        amount: of every edit.
-        seed: of the dequantization noise.
-        batch_size: images that are computed together.
-        progress: told (images done, images in all).
+        source: source of the images, with attributes.
+        indices: indices of the images.
+        names: attributes to edit, which the directions and the source have.
+        amount: amount of every edit.
+        seed: seed of the dequantization noise.
+        batch_size: images per batch.
+        progress: called with (images done, total).
     """
     assert source.attributes is not None, "only labelled images can be edited both ways"
     gathered = {(one.method, name): _Gathered() for one in methods for name in names}
     verdicts: list[Verdict] = []
     errors: list[Tensor] = []
-    sound: list[Tensor] = []
+    reconstructed_finite: list[Tensor] = []
     for batch in batches(model.flow, source, indices, seed, batch_size, progress=progress):
         images, positions = batch.images, batch.positions.cpu()
         latents = model.encode(images, batch.labels, seed, batch.positions)
-        again, finite = decode(model, latents, batch.labels)
+        reconstructed, finite = decode(model, latents, batch.labels)
         verdicts.append(judge(images))
-        before = judge(again).logits.cpu()
-        errors.append((again.int() - seen(images, model.n_bits).int()).abs().flatten(1).amax(1))
-        sound.append(finite)
+        before = judge(reconstructed).logits.cpu()
+        errors.append((reconstructed.int() - seen(images, model.n_bits).int()).abs().flatten(1).amax(1))
+        reconstructed_finite.append(finite)
         followed = int((positions < indices.start + SWEEP_IMAGES).sum())
         regions = {name: _regions(source, images.cpu(), positions, name) for name in names}
         for one in methods:
@@ -117,16 +117,16 @@ def measure(
                 notes.projections.append(projections[:, row])
                 expected = regions[name]
                 if expected is not None:
-                    notes.outside.append(outside(again.cpu(), edited.cpu(), expected))
+                    notes.outside.append(outside(reconstructed.cpu(), edited.cpu(), expected))
                     notes.area.append((~expected).flatten(1).double().mean(1))
                 if followed and name in FACTOR_OF and FACTOR_OF[name][0] in judge.factors:
                     _follow(notes, model, judge, one, name, amount, [z[:followed] for z in latents], batch.labels)
     labels = source.attributes[list(indices)]
     edits = {
-        one.method: [_figures(name, gathered[one.method, name], judge, labels, source, indices) for name in names]
+        one.method: [_metrics(name, gathered[one.method, name], judge, labels, source, indices) for name in names]
         for one in methods
     }
-    error, finite = torch.cat(errors).cpu(), torch.cat(sound).cpu()
+    error, finite = torch.cat(errors).cpu(), torch.cat(reconstructed_finite).cpu()
     return Measured(
         edits=edits,
         unedited=Verdict(*(torch.cat(parts).cpu() for parts in zip(*verdicts, strict=True))),
@@ -137,12 +137,12 @@ def measure(
 
 
 def decode(model: Model, latents: Sequence[Tensor], labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Images of latents, and which of them are finite; the others come out grey.
+    """Decodes latents; images that are not finite become grey.
 
-    Unlike :meth:`glow_app.model.Model.decode`, it goes on, so that they can be counted.
+    Unlike :meth:`glow_app.model.Model.decode`, it does not raise for these, so that they can be counted.
 
     Returns:
-        uint8 (B, C, H, W), bool (B,).
+        images, uint8 (B, C, H, W), and whether each is finite, bool (B,).
     """
     x = model.flow.inverse(latents, labels)
     finite = torch.isfinite(x).flatten(1).all(1)
@@ -150,7 +150,7 @@ def decode(model: Model, latents: Sequence[Tensor], labels: Tensor | None) -> tu
 
 
 def _regions(source: ImageSource, images: Tensor, positions: Tensor, name: str) -> Tensor | None:
-    """bool (B, H, W): where drawn faces should change; all False where that is not known of a face."""
+    """The regions where drawn faces should change, bool (B, H, W); all False for a face whose region is unknown."""
     faces = drawn(source)
     if faces is None:
         return None
@@ -169,29 +169,29 @@ def _follow(
     latents: Sequence[Tensor],
     labels: Tensor | None,
 ) -> None:
-    """Notes what the judge sees of the attribute's factor while the amount grows from minus to plus."""
+    """Saves the judge's estimates of the attribute's factor as the amount grows from minus to plus."""
     factor, sign = FACTOR_OF[name]
     column = judge.factors.index(factor)
     n = len(latents[0])
     labels = None if labels is None else labels[:n]
-    again, sound = decode(model, latents, labels)
-    start = judge(again).factors[:, column]
-    notes.amounts.append(torch.zeros(int(sound.sum())))
-    notes.changes.append(torch.zeros(int(sound.sum())))
+    reconstructed, start_finite = decode(model, latents, labels)
+    start = judge(reconstructed).factors[:, column]
+    notes.amounts.append(torch.zeros(int(start_finite.sum())))
+    notes.changes.append(torch.zeros(int(start_finite.sum())))
     for share in SWEEP:
         edited, finite = decode(model, one.edit(latents, {name: share * amount}), labels)
-        change = sign * (judge(edited).factors[:, column] - start)[finite & sound]
+        change = sign * (judge(edited).factors[:, column] - start)[finite & start_finite]
         notes.amounts.append(torch.full((len(change),), share))
         notes.changes.append(change.cpu())
 
 
-def _figures(
+def _metrics(
     name: str, notes: _Gathered, judge: Judge, attributes: Tensor, source: ImageSource, indices: range
 ) -> EditFigures:
     column = judge.attributes.index(name)
     finite = torch.cat(notes.finite)
     before, after = (torch.cat(part)[finite] for part in (notes.before, notes.after))
-    turned = flips(attributes[finite, column], before[:, column], after[:, column])
+    flipped = flips(attributes[finite, column], before[:, column], after[:, column])
     drifts = drift(before.sigmoid(), after.sigmoid(), column)
     shares = torch.cat(notes.outside)[finite] if notes.outside else torch.empty(0)
     known = ~shares.isnan()
@@ -200,10 +200,10 @@ def _figures(
         attribute=name,
         images=len(before),
         not_finite=int((~finite).sum()),
-        judged=turned.judged,
-        success=turned.success,
-        adding=turned.adding,
-        removing=turned.removing,
+        judged=flipped.judged,
+        success=flipped.success,
+        adding=flipped.adding,
+        removing=flipped.removing,
         drift=mean(drifts),
         drifts_most=None if drifts.isnan().all() else judge.attributes[int(drifts.nan_to_num(-1).argmax())],
         outside=mean(shares),

@@ -1,4 +1,4 @@
-"""How well a trained flow can be inverted: reconstructions, and the matrices that could spoil them."""
+"""The accuracy of a trained flow's inverse: reconstructions, and the conditioning of 1x1 convolutions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from glow_app.units import Bits, quantization_bits
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What is left of images that are encoded and decoded again.
+    """Errors of images that are encoded and decoded again.
 
     Attributes:
-        exact: bool (N,): whether it came back, see :func:`glow_app.likelihood.is_reconstructed`.
-        largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``,
-            which is ``x`` itself of points); not finite where the inverse is not.
+        exact: bool (N,): whether an image is reconstructed, see :func:`glow_app.likelihood.is_reconstructed`.
+        largest: float64 (N,): largest error of an image before quantization, in grey levels (``x`` times ``n_bins``;
+            ``x`` itself for points); not finite if the inverse is not.
         mean: float64 (N,): mean absolute error of an image, in the same unit.
     """
 
@@ -43,16 +43,16 @@ def reconstruct(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Reconstruction:
-    """Images to latents and back.
+    """Encodes and decodes images, and measures the errors.
 
     The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`.
     """
     rows: list[Tensor] = []
     for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
-        again = flow.inverse(flow(x, batch.labels)[0], batch.labels)
-        error = (again - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
-        exact = is_reconstructed(again, batch.images, n_bits)
+        reconstructed = flow.inverse(flow(x, batch.labels)[0], batch.labels)
+        error = (reconstructed - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
+        exact = is_reconstructed(reconstructed, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())
     exact, largest, mean = distributed.gather_shards(torch.cat([torch.empty(0, 3), *rows])).unbind(1)
     return Reconstruction(exact.bool(), largest, mean)
@@ -60,10 +60,10 @@ def reconstruct(
 
 @dataclass(frozen=True)
 class Conditioning:
-    """One 1x1 convolution W.
+    """The conditioning of one 1x1 convolution W.
 
     Attributes:
-        name: of the layer.
+        name: name of the layer.
         condition: largest singular value of W over the smallest: errors grow by at most this.
         round_trip: largest entry of ``|W^-1 W - I|`` with both in float32.
     """
@@ -75,7 +75,7 @@ class Conditioning:
 
 @torch.no_grad()
 def conditioning(flow: Flow) -> list[Conditioning]:
-    """All 1x1 convolutions of a flow; empty if its channels are only permuted."""
+    """Measures all 1x1 convolutions of a flow; empty if its channels are only permuted."""
     found: list[Conditioning] = []
     for name, layer in flow.named_modules():
         if isinstance(layer, InvConv1x1 | FullInvConv1x1):

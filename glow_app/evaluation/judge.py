@@ -1,7 +1,7 @@
-"""A classifier that decides which attributes an image has: the judge of edits.
+"""The judge of edits: a classifier of the attributes of images.
 
-It knows nothing of the model that is judged: it learns from real images and their attributes only, and says by how
-much it can be believed. Where the true factors of the images are known (drawn faces), it estimates those as well.
+It is independent of the model that is judged: it learns from real images and their attributes only, and its
+reliability is measured. If the true factors of the images are known (drawn faces), it estimates those as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from glow_app.data.stream import InOrder
 from glow_app.evaluation.statistics import correlation
 
 WIDTH = 32
-"""Channels of the first block; each further one has twice as many, up to four times as many."""
+"""Channels of the first block; they double with each further block, up to four times as many."""
 
 BATCH = 64
 """Images per update, and the fewest that a judge learns from."""
 
 PEAK_RATE = 3e-3
-"""Adam's learning rate at its peak, a third of the way; before and after it is lower (one cycle, Smith 2018)."""
+"""Adam's peak learning rate, a third of the way through training (one cycle, Smith 2018)."""
 
 
 class Verdict(NamedTuple):
-    """What the judge says of images.
+    """The judge's predictions for images.
 
     Attributes:
         logits: float32 (B, A): log-odds that an image has each attribute; above 0 is yes.
@@ -41,15 +41,15 @@ class Verdict(NamedTuple):
 
 
 class Judge(nn.Module):
-    """A small convolutional classifier: blocks of two 3x3 convolutions, the second of which halves the resolution.
+    """A small convolutional classifier: blocks of two 3x3 convolutions, the second with stride 2.
 
-    ``log2(side) - 2`` blocks, three at least, leave about 4x4 positions, whose features are averaged; one linear layer
-    makes the decisions, another estimates the factors. Batch normalisation (Ioffe & Szegedy 2015) inside.
+    ``log2(side) - 2`` blocks, at least three, leave about 4x4 positions, whose features are averaged. One linear layer
+    predicts the attributes, another the factors. The blocks use batch normalisation (Ioffe & Szegedy 2015).
 
     Args:
         image_shape: (C, H, W).
-        attributes: names of the decisions.
-        factors: names of the numbers to estimate; none for none.
+        attributes: names of the attributes to predict.
+        factors: names of the factors to estimate; may be empty.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], attributes: Sequence[str], factors: Sequence[str]) -> None:
@@ -82,13 +82,13 @@ def _block(n_in: int, n_out: int) -> nn.Sequential:
 
 
 class Lessons(NamedTuple):
-    """What a judge learns from.
+    """The training data of a judge.
 
     Attributes:
-        source: of the images, with attributes.
+        source: source of the images, with attributes.
         first: number of the first image.
-        n: how many, from the first on.
-        factor_names: names of the factors to estimate; none for none.
+        n: number of images, from the first on.
+        factor_names: names of the factors to estimate; may be empty.
         factors: float32 (len(source), len(factor_names)).
     """
 
@@ -106,18 +106,18 @@ def train(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Judge:
-    """A judge of the attributes of ``lessons.source``, the same for the same seed.
+    """Trains a judge of the attributes of ``lessons.source``; the same for the same seed.
 
-    Order and flips of the images are functions of (seed, position in the stream), the first weights of the seed. They
-    are not moved by fractions of a pixel, which would blur what is told from a pixel or two. The loss is the mean
-    binary cross-entropy, plus the mean squared error of the standardised factors.
+    The order and flips of the images are functions of (seed, position in the stream), the initial weights of the seed.
+    Images are not moved by fractions of a pixel: that would blur attributes that show in a pixel or two. The loss is
+    the mean binary cross-entropy, plus the mean squared error of the standardised factors.
 
     Args:
         lessons: images, attributes and factors.
-        n_examples: images that it sees in all, at least ``BATCH``; what is left of whole batches is not seen.
-        seed: of the weights, the order and the flips.
-        device: where to compute.
-        progress: told (images done, images in all) after every update.
+        n_examples: training examples, at least ``BATCH``; an incomplete last batch is dropped.
+        seed: seed of the weights, the order and the flips.
+        device: device of the judge.
+        progress: called with (images done, total) after every update.
     """
     source, first, n = lessons.source, lessons.first, lessons.n
     assert source.attributes is not None, "a judge learns attributes"
@@ -150,14 +150,14 @@ def train(
 
 
 class Reliability(NamedTuple):
-    """How well the judge knows an attribute, on images that it has not learned from.
+    """The judge's accuracy on one attribute, on images that it has not learned from.
 
     Attributes:
         attribute: its name.
-        balanced: mean of the shares of right answers among images with, and among images without it; chance is 1/2.
-            None if all images have it, or none.
-        frequent: share of the more frequent answer: what always giving it would get right.
-        accuracy: share of right answers.
+        balanced: mean of the accuracies on images with and on images without it; chance is 1/2. None if all images
+            have it, or none.
+        frequent: share of the more frequent class: the accuracy of always predicting it.
+        accuracy: share of correct predictions.
     """
 
     attribute: str
@@ -167,12 +167,12 @@ class Reliability(NamedTuple):
 
 
 def reliability(names: Sequence[str], attributes: Tensor, logits: Tensor) -> list[Reliability]:
-    """How often a judge is right.
+    """Computes how often a judge is right.
 
     Args:
-        names: of the attributes.
+        names: names of the attributes.
         attributes: (N, A) 0 or 1, the truth.
-        logits: (N, A), the judge's.
+        logits: (N, A), the judge's log-odds.
     """
     right = ((logits > 0) == attributes.bool()).double()
     found: list[Reliability] = []
@@ -186,5 +186,5 @@ def reliability(names: Sequence[str], attributes: Tensor, logits: Tensor) -> lis
 
 
 def factor_correlations(names: Sequence[str], truth: Tensor, estimated: Tensor) -> dict[str, float | None]:
-    """Factor -> Pearson correlation between its true and its estimated values, both (N, F)."""
+    """Maps each factor to Pearson's correlation between its true and its estimated values, both (N, F)."""
     return {name: correlation(truth[:, i], estimated[:, i]) for i, name in enumerate(names)}

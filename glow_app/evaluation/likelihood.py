@@ -1,4 +1,4 @@
-"""Bits per dimension of a data set: the published figure, what it consists of, and a tighter bound."""
+"""Bits per dimension of a data set: the published metric, its parts, and a tighter bound."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Likelihood:
 
     Attributes:
         per_image: float64 (N,), in the order of the images.
-        parts: what they consist of, in order; each float64 (N,), their sum is ``per_image``. Empty if not asked for.
+        parts: the summands of ``per_image``, in order; each float64 (N,). Empty if not computed.
     """
 
     per_image: Tensor
@@ -33,22 +33,22 @@ class Likelihood:
 
     @property
     def mean(self) -> float:
-        """The figure that papers report: bits per dimension, the mean over images."""
+        """The metric that papers report: bits per dimension, the mean over images."""
         return self.per_image.mean().item()
 
     @property
     def standard_error(self) -> float:
-        """Of the mean over images: what another sample of as many images would move it by."""
+        """The standard error of the mean over images."""
         return standard_error(self.per_image)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% interval of the mean, normal."""
+        """The normal 95% interval of the mean."""
         return self.mean - 1.96 * self.standard_error, self.mean + 1.96 * self.standard_error
 
 
 def standard_error(values: Tensor) -> float:
-    """Of the mean of (N,) values; not a number for one."""
+    """The standard error of the mean of (N,) values; NaN for a single value."""
     return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else float("nan")
 
 
@@ -63,14 +63,13 @@ def measure_likelihood(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Likelihood:
-    """Bits per dimension with one draw of the dequantization noise per image, and what they consist of.
+    """Measures bits per dimension and their parts, with one draw of the dequantization noise per image.
 
-    The noise of image ``i`` is a function of (seed, i), so that the figure does not depend on the size of the batches,
-    on loader processes or on the number of processes that share the work. It is computed where the flow is.
+    The noise of image ``i`` is a function of (seed, i), so the result does not depend on the batch size, the loader
+    processes or the number of ranks. It is computed on the flow's device.
 
-    In bits per dimension, ``per_image`` is the sum of ``n_bits`` (``quantization``: the log of the number of bins), of
-    minus the base's log-density of each level's latents, and of minus the log-determinants of each kind of layer at
-    each level.
+    In bits per dimension, ``per_image`` is ``n_bits`` (``quantization``: the log of the number of bins), minus the
+    base's log-density of each level's latents, minus the log-determinants of each kind of layer at each level.
     """
     rows: list[Tensor] = []
     names: list[str] = []
@@ -79,7 +78,7 @@ def measure_likelihood(
         parts = _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
-    # A process without a share knows no names.
+    # A rank without images has no names.
     names = next(filter(None, distributed.all_gather(names)))
     bits = distributed.gather_shards(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
     quantization = quantization_bits(n_bits)
@@ -99,10 +98,10 @@ def importance_bound(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Likelihood:
-    """The tighter bound from ``n_samples`` draws: ``-(logsumexp_k log p_k - ln K)`` in bits per dimension.
+    """Computes the tighter bound from ``n_samples`` draws: ``-(logsumexp_k log p_k - ln K)`` in bits per dimension.
 
-    Never below the true value on average, and not above the one-draw bound (Burda et al. 2016). The first draw is
-    the one of :func:`measure_likelihood`. A bound of another kind: it does not compare with published one-draw figures.
+    On average it is neither below the true value nor above the one-draw bound (Burda et al. 2016). The first draw is
+    the one of :func:`measure_likelihood`. It is not comparable with published one-draw results.
     """
     draws: list[Tensor] = []
     for draw in range(n_samples):
@@ -128,7 +127,7 @@ def batches(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Batch]:
-    """Some images in batches, where the flow is; labels only if the flow takes them."""
+    """Yields batches of images on the flow's device; with labels only if the flow is conditional."""
     device = flow.initialized.device
     done = 0
     for batch in evaluation_loader(source, seed, indices, batch_size, workers):
@@ -139,7 +138,7 @@ def batches(
 
 
 def _nats(base: Base, latents: Sequence[Tensor], logdets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What each part adds to -log p(x), level by level: (B,) each."""
+    """The summands of -log p(x), level by level: (B,) each."""
     parts: dict[str, Tensor] = {}
     for level, (z, kinds) in enumerate(zip(latents, logdets, strict=True), 1):
         parts[f"level {level} latents"] = -base.log_prob_of(z)

@@ -1,7 +1,7 @@
-"""The training images that are nearest to other images: whether a model copies what it was trained on.
+"""Finds the nearest training images, to check whether a model copies its training data.
 
-A model that has learned a distribution gives images that are as far from the training images as new images are; one
-that has learned the training images by heart gives nearer ones.
+Samples of a model that has learned the distribution are as far from the training images as new images are. Samples of
+a model that has memorised the training images are nearer.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from glow_app.likelihood import seen
 from glow_app.units import Bits
 
 CHUNK_NUMBERS = 2**22
-"""Subpixels of the images that are held in float64 at a time: 32 MiB."""
+"""Subpixels held in float64 at a time: 32 MiB."""
 
 
 class Neighbours(NamedTuple):
-    """The nearest images of a data set, nearest first; of equally near ones the first.
+    """The nearest images of a data set, nearest first; ties in the order of the data set.
 
     Attributes:
         distances: float64 (Q, k), root-mean-square difference of the subpixels, in grey levels of 256.
-        indices: int64 (Q, k), of the images in the data set.
-        mirrored: bool (Q, k), whether it is the mirror image that is so near.
+        indices: int64 (Q, k), indices of the images in the data set.
+        mirrored: bool (Q, k), whether the distance is that of the mirror image.
     """
 
     distances: Tensor
@@ -40,17 +40,17 @@ def nearest(
     flip: bool,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Neighbours:
-    """The ``k`` images of ``source`` nearest to each query, in one pass over it.
+    """Finds the ``k`` images of ``source`` nearest to each query, in one pass.
 
-    Exact: ``|a - b|^2 = |a|^2 + |b|^2 - 2 a.b`` of integers, in float64, which holds them all.
+    Exact: ``|a - b|^2 = |a|^2 + |b|^2 - 2 a.b`` of integers, which float64 represents exactly.
 
     Args:
         queries: uint8 (Q, C, H, W).
-        source: images of that shape; all of them, if they are no more than ``k``.
-        k: how many.
-        n_bits: grey levels are compared as a model with so many bits sees them.
-        flip: also compare with the mirror images, which a model was trained on whose data were mirrored.
-        progress: told (images done, images in all).
+        source: images of that shape; if there are at most ``k``, all are returned.
+        k: number of neighbours.
+        n_bits: bits of a model; grey levels are compared as it sees them.
+        flip: whether to compare with the mirror images too, for a model trained on mirrored images.
+        progress: called with (images done, total).
     """
     q = _rows(queries, n_bits)
     square = torch.full((len(q), 0), 0.0, dtype=torch.float64)
@@ -74,7 +74,7 @@ def nearest(
 
 
 def _rows(images: Tensor, n_bits: Bits) -> Tensor:
-    """The grey levels that a model of so many bits knows, as float64 (B, C H W)."""
+    """Images as a model of ``n_bits`` sees them, float64 (B, C H W)."""
     return seen(images, n_bits).flatten(1).double()
 
 

@@ -1,13 +1,10 @@
-"""Statistics that more than one measurement needs."""
+"""Statistics shared by several measurements."""
 
 from torch import Tensor
 
 
 def correlation(x: Tensor, y: Tensor) -> float | None:
-    """Pearson's correlation of two rows of numbers; None where one of them does not vary, or there are fewer than two.
-
-    In float64.
-    """
+    """Computes Pearson's correlation in float64; None if an input is constant or has fewer than two values."""
     if len(x) < 2:
         return None
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
@@ -16,6 +13,6 @@ def correlation(x: Tensor, y: Tensor) -> float | None:
 
 
 def mean(values: Tensor) -> float | None:
-    """Of the values that are numbers; None if there are none."""
+    """The mean of the values that are not NaN; None if there are none."""
     kept = values[~values.isnan()]
     return kept.mean().item() if len(kept) else None

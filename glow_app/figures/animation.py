@@ -1,4 +1,4 @@
-"""Moving pictures: GIF always, MP4 where an encoder is installed."""
+"""Animations: GIF always, MP4 if an encoder is installed."""
 
 import shutil
 import subprocess
@@ -14,12 +14,12 @@ from glow_app.runtime.atomic import write_atomically
 
 
 def save_gif(frames: Tensor, path: Path, frame_ms: int) -> None:
-    """Frames one after the other, forward and back again without end.
+    """Writes frames in an endless loop, forward and back again.
 
     Args:
         frames: uint8 (N, C, H, W).
-        path: GIF.
-        frame_ms: milliseconds of each.
+        path: path of the GIF.
+        frame_ms: milliseconds per frame.
     """
     first, *others = (_picture(frame) for frame in _there_and_back(frames))
     write_atomically(
@@ -29,7 +29,7 @@ def save_gif(frames: Tensor, path: Path, frame_ms: int) -> None:
 
 
 def save_mp4(frames: Tensor, path: Path, frame_ms: int) -> bool:
-    """The same as an H.264 film, if ``ffmpeg`` is installed and knows how; whether it was made."""
+    """Writes the same as an H.264 film if ``ffmpeg`` is installed and can; returns whether it did."""
     encoder = shutil.which("ffmpeg")
     if encoder is None:
         return False

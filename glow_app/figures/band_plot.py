@@ -1,4 +1,4 @@
-"""One figure: curves of several variants against images seen, each with its name at its end."""
+"""Plots curves of several variants against images seen, each with its name at its end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,32 +7,32 @@ from typing import NamedTuple
 from glow_app.runtime.atomic import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which people with any kind of colour vision tell apart; yellow, too light for a line, left out."""
+"""Okabe and Ito's colours, distinct for any kind of colour vision; without yellow, which is too light for a line."""
 
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-"""Of lines: whole, dashed, dotted, dash and dot."""
+"""Line styles: solid, dashed, dotted, dash-dotted."""
 
 WIDTH, HEIGHT, DPI = 7.6, 4.4, 100
-"""Inches, and pixels of an inch."""
+"""Inches, and pixels per inch."""
 
 ROOM = 0.045
-"""Between two names, as a part of the axis."""
+"""Smallest distance between two names, as a fraction of the axis."""
 
 BEGINNING = 0.15
-"""Part of the images before which a curve may be above the picture: the first updates are far from all others."""
+"""Fraction of the images in which a curve may be above the plot: the first updates are far from all others."""
 
 
 class Band(NamedTuple):
     """A curve and its spread.
 
     Attributes:
-        label: its name.
-        images: seen.
-        mean: bits/dim there.
+        label: name of the curve.
+        images: images seen.
+        mean: bits/dim at these.
         low: lower edge.
         high: upper edge.
-        colour: number of its colour.
-        style: number of its line's style.
+        colour: index of the colour.
+        style: index of the line style.
     """
 
     label: str
@@ -45,12 +45,12 @@ class Band(NamedTuple):
 
 
 def draw(bands: Sequence[Band], title: str, path: Path) -> None:
-    """Bits/dim of the validation against images seen.
+    """Plots validation bits/dim against images seen.
 
     Args:
-        bands: one for each variant.
-        title: above the picture.
-        path: PNG.
+        bands: one band for each variant.
+        title: title above the plot.
+        path: path of the PNG.
     """
     # Imported here: matplotlib takes a second to load, and this is not always drawn.
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def draw(bands: Sequence[Band], title: str, path: Path) -> None:
 
 
 def limits(bands: Sequence[Band], last: int) -> tuple[float, float]:
-    """Of the vertical axis: all that comes after the ``BEGINNING``, and a little room."""
+    """Limits of the vertical axis: all values after the ``BEGINNING``, and a little room."""
     shown = [
         value
         for band in bands
@@ -102,9 +102,9 @@ def limits(bands: Sequence[Band], last: int) -> tuple[float, float]:
 
 
 def apart(places: Sequence[float], room: float) -> list[float]:
-    """Places as near to the given ones as neighbours that keep ``room`` let them be, in the same order.
+    """Moves places as little as possible so that neighbours are ``room`` apart, in the same order.
 
-    Names that would overlap become a block about the mean of where they belong.
+    Names that would overlap become a block around the mean of their places.
     """
     order = sorted(range(len(places)), key=lambda number: places[number])
     blocks: list[list[int]] = []

@@ -29,8 +29,8 @@ def grid(
         images: uint8 (N, C, H, W), C being 1 or 3.
         columns: images per row.
         gap: pixels between images.
-        row_labels: text to the left of each row; none for no margin.
-        column_labels: text above each column; none for no margin. Where a text is wider than its image, it is cut.
+        row_labels: text to the left of each row; empty for no margin.
+        column_labels: text above each column; empty for no margin. A text wider than its image is cut.
     """
     n, _, height, width = images.shape
     large = enlarged(images).cpu().expand(-1, 3, -1, -1)
@@ -65,7 +65,7 @@ def stacked(pictures: Sequence[Picture]) -> Picture:
 
 
 def crossed_out(image_shape: tuple[int, int, int]) -> Tensor:
-    """What stands for an image that cannot be shown: grey with a black cross, uint8 (C, H, W)."""
+    """Placeholder for an image that cannot be shown: grey with a black cross, uint8 (C, H, W)."""
     channels, height, width = image_shape
     image = torch.full((height, width), 160, dtype=torch.uint8)
     steps = max(height, width)
@@ -77,13 +77,13 @@ def crossed_out(image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """Images whose larger side is less than ``SMALLEST_SIDE``, each pixel repeated: uint8 (N, C, s H, s W)."""
+    """Enlarges small images to about ``SMALLEST_SIDE`` by repeating pixels: uint8 (N, C, s H, s W)."""
     scale = max(1, SMALLEST_SIDE // max(images.shape[2:]))
     return images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
 def to_picture(image: Tensor) -> Picture:
-    """One image, as it is: uint8 (C, H, W)."""
+    """Converts one image, uint8 (C, H, W), as it is."""
     return Image.fromarray(image.expand(3, -1, -1).permute(1, 2, 0).contiguous().cpu().numpy())
 
 
@@ -94,7 +94,7 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
 
 
 def save_png(picture: Picture, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a PNG atomically."""
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
@@ -102,8 +102,8 @@ def curves(rows: list[dict[str, float]], path: Path) -> None:
     """Draws bits/dim in training and validation against steps.
 
     Args:
-        rows: of metrics.csv.
-        path: PNG.
+        rows: rows of metrics.csv.
+        path: path of the PNG.
     """
     # Imported here: matplotlib takes a second to load, and most commands draw no curve.
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Normalising flows of images. Nothing here knows of files, data sets or training."""
+"""Normalising flows of images, independent of files, data sets and training."""
 
 from glow_app.flows.base import Base
 from glow_app.flows.bijection import Bijection, Chain

@@ -1,8 +1,8 @@
-"""Base distributions: what the latents of a flow are under the model.
+"""Base distributions: the distributions of a flow's latents under the model.
 
-Every number of every latent has the same distribution, independent of the others, symmetric about 0, where its mode is.
-So a temperature means the same for each: latents drawn at temperature ``T`` are ``T`` times those drawn at 1, and at 0
-they are the mode. With the normal base they have standard deviation ``T``, as in Kingma & Dhariwal 2018, sec. 6.2.
+All numbers of all latents are independent and identically distributed, symmetric about 0, which is the mode. Latents
+drawn at temperature ``T`` are ``T`` times those drawn at 1; at 0 they are the mode. With the normal base they have
+standard deviation ``T``, as in Kingma & Dhariwal 2018, sec. 6.2.
 """
 
 import math
@@ -22,12 +22,12 @@ class Base(ABC):
 
     @abstractmethod
     def draw(self, seed: int, positions: Tensor, n: int) -> Tensor:
-        """``n`` numbers for each sample, a function of (seed, the sample's position): float64 (B, n).
+        """Draws ``n`` numbers for each sample, a function of (seed, position of the sample): float64 (B, n).
 
         Args:
             seed: any integer.
-            positions: int64 (B,), the numbers of the samples.
-            n: numbers for each sample.
+            positions: int64 (B,), the indices of the samples.
+            n: numbers per sample.
         """
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Normal(Base):
 class Logistic(Base):
     """The logistic distribution of scale 1, ``log p(z) = -log(1 + e^z) - log(1 + e^-z)``: Dinh et al. 2014, sec. 3.4.
 
-    Its tails are heavier than the normal ones, and its standard deviation is ``pi / sqrt(3)``, 1.81.
+    Its tails are heavier than those of the normal; its standard deviation is ``pi / sqrt(3)``, 1.81.
     """
 
     def draw(self, seed: int, positions: Tensor, n: int) -> Tensor:
@@ -69,10 +69,10 @@ BASES: dict[str, Base] = {"normal": Normal(), "logistic": Logistic()}
 
 
 def base_distribution(name: str) -> Base:
-    """The base of this name.
+    """Returns the base of this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no base has this name.
     """
     if name not in BASES:
         raise ValueError(f"base is {name!r}; choose one of {', '.join(BASES)}")

@@ -1,4 +1,4 @@
-"""The contract that every layer of a flow keeps, and the chain of several."""
+"""The interface of every layer of a flow, and chains of layers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -11,44 +11,44 @@ from glow_app.flows.memory import CHECK_EVERY, MEMORY_MODES, run, run_reversible
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible map of images, x <-> z, that knows the logarithm of its Jacobian's determinant.
+    """An invertible map of images, x <-> z, with the log-determinant of its Jacobian.
 
-    ``x`` and ``z`` are (B, C, H, W) in the trunk's dtype (float32, or float64 in tests). ``cond`` is whatever the
-    layer may be conditioned on; the layers of Glow know one such thing, int64 (B,) class labels, and most ignore it.
+    ``x`` and ``z`` are (B, C, H, W) in the trunk's dtype (float32, or float64 in tests). ``cond`` is an optional
+    condition of the layer; in Glow it holds int64 (B,) class labels, and most layers ignore it.
     """
 
     @abstractmethod
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """``z`` and, per sample, ``logdet = log|det dz/dx|``: (B,), in nats, in the dtype of ``x``."""
+        """Returns ``z`` and, per sample, ``logdet = log|det dz/dx|``: (B,), in nats, in the dtype of ``x``."""
 
     @abstractmethod
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The ``x`` with ``forward(x, cond)[0] == z``, up to rounding."""
+        """Returns the ``x`` with ``forward(x, cond)[0] == z``, up to rounding."""
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Sets what is initialised from data by the activations ``x``, and returns ``z``.
+        """Initialises data-dependent parameters from the activations ``x``, and returns ``z``.
 
-        Called once, without gradients, by :func:`glow_app.flows.initialize.initialize`. A layer that starts the same
-        whatever the data is does nothing but its forward map.
+        Called once, without gradients, by :func:`glow_app.flows.initialize.initialize`. A layer without such
+        parameters only computes its forward map.
         """
         return self(x, cond)[0]
 
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """Input and gradients, from the output alone: see ``reversible`` in :mod:`glow_app.flows.memory`.
+        """Computes the input and gradients from the output: see ``reversible`` in :mod:`glow_app.flows.memory`.
 
-        A layer overrides it if it can save work that ``inverse`` and ``forward`` have in common.
+        A layer may override it to share work between ``inverse`` and ``forward``.
 
         Args:
-            z: what ``forward`` gave.
+            z: output of ``forward``.
             grad_z: gradient of the loss with respect to ``z``.
-            grad_logdet: the same with respect to the log-determinant, (B,).
-            cond: what ``forward`` was given.
+            grad_logdet: gradient with respect to the log-determinant, (B,).
+            cond: as passed to ``forward``.
 
         Returns:
-            ``x`` up to rounding, the gradient with respect to ``x``, and those with respect to the parameters and, if
-            it is used and requires one, to ``cond``.
+            ``x`` up to rounding, the gradient with respect to ``x``, and the gradients with respect to the parameters
+            and, if it is used and requires one, to ``cond``.
         """
         with torch.no_grad():
             x = self.inverse(z, cond)
@@ -56,7 +56,7 @@ class Bijection(nn.Module, ABC):
         return x, *gradients(lambda x: self(x, cond), x, grad_z, grad_logdet, others)
 
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """``z``, and the log-determinant (B,) of each kind of layer inside, by its name; their sum is ``logdet``."""
+        """Returns ``z`` and the log-determinant (B,) of each kind of layer inside, by name; their sum is ``logdet``."""
         z, logdet = self(x, cond)
         return z, {self.kind: logdet}
 
@@ -71,8 +71,8 @@ class Chain(Bijection):
 
     Args:
         steps: the bijections, in the order in which ``forward`` applies them.
-        memory: how training keeps what it needs for the gradient; see :mod:`glow_app.flows.memory`.
-        anchor_every: steps between two states that ``reversible`` keeps.
+        memory: how training stores activations for the gradient; see :mod:`glow_app.flows.memory`.
+        anchor_every: steps between two states that ``reversible`` stores.
     """
 
     def __init__(self, steps: Iterable[Bijection], memory: str = "plain", anchor_every: int = 32) -> None:
@@ -87,7 +87,7 @@ class Chain(Bijection):
 
     @property
     def steps(self) -> list[Bijection]:
-        """In the order in which ``forward`` applies them."""
+        """The bijections, in the order in which ``forward`` applies them."""
         return cast(list[Bijection], list(self.children()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ class Chain(Bijection):
 
 
 def decompose_in_turn(layers: Iterable[Bijection], x: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """:meth:`Bijection.decompose` of layers one after the other; what several of one kind contribute is added up."""
+    """Applies :meth:`Bijection.decompose` to layers in turn; log-determinants of the same kind are summed."""
     total: dict[str, Tensor] = {}
     for layer in layers:
         x, parts = layer.decompose(x, cond)
@@ -128,16 +128,16 @@ def gradients(
     grad_logdet: Tensor,
     others: Iterable[Tensor],
 ) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Gradients of ``z, logdet = function(x)``, given those with respect to z and logdet.
+    """Computes the gradients of ``z, logdet = function(x)``, given those with respect to z and logdet.
 
     Returns:
-        those with respect to ``x`` and to each of ``others`` that requires one.
+        The gradients with respect to ``x`` and to each of ``others`` that requires one.
     """
     wanted = [other for other in others if other.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         outputs = function(x)
-    # A log-determinant that depends on nothing has no graph.
+    # A constant log-determinant has no graph.
     connected = [(o, g) for o, g in zip(outputs, (grad_z, grad_logdet), strict=True) if o.requires_grad]
     found = torch.autograd.grad(
         [o for o, _ in connected], [x, *wanted], [g for _, g in connected], allow_unused=True, materialize_grads=True
@@ -146,7 +146,7 @@ def gradients(
 
 
 def deinterleave(output: Tensor) -> tuple[Tensor, Tensor]:
-    """The even and the odd channels of (B, 2C, H, W), as views: two times (B, C, H, W)."""
+    """Returns the even and the odd channels of (B, 2C, H, W), as views: two times (B, C, H, W)."""
     even, odd = output.unflatten(1, (-1, 2)).unbind(2)
     return even, odd
 

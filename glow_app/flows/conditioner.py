@@ -1,8 +1,8 @@
-"""The network that tells a coupling its shift and scale: three convolutions, the last of which starts at zero.
+"""The network that predicts a coupling's shift and scale: three convolutions, the last initialised to zero.
 
 Border channel: the authors' code pads the input of a 3x3 convolution with zeros and adds one input channel that is 1 on
-the padding and 0 inside, so that the network knows where the image ends. That channel is the same for every image: its
-convolution is a map that is added to the bias.
+the padding and 0 inside, so that the network sees where the image ends. The channel is the same for every image, so its
+convolution is a constant map, added to the bias.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ def border_map(kernel: Tensor, height: int, width: int) -> Tensor:
 class ScaledConv2d(nn.Module):
     """``(conv(x) + border map + bias) * exp(3 * logs)``: stride 1, zero padding that keeps the size.
 
-    Computed in the dtype of ``x``. All parameters start at zero; subclasses say otherwise.
+    Computed in the dtype of ``x``. All parameters start at zero, unless a subclass initialises them.
 
     Args:
         n_in: input channels, the border channel not counted.
@@ -68,7 +68,7 @@ class ActNormConv2d(ScaledConv2d):
             nn.init.normal_(self.border, std=0.05)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Makes the output's channels mean 0 and standard deviation 1 over the batch ``x``; returns that output."""
+        """Sets bias and scale so that the output over the batch ``x`` is standardised per channel; returns it."""
         self.bias.zero_()
         self.logs.zero_()
         y = self(x)
@@ -92,8 +92,8 @@ class Network(nn.Module, ABC):
     """The conditioner of a coupling: (B, n_in, H, W) -> (B, n_out, H, W).
 
     Args:
-        compute_dtype: dtype of its products, e.g. ``torch.bfloat16``; None computes in the dtype of ``x``. The output
-            always has the dtype of ``x``: the flow's trunk never leaves float32.
+        compute_dtype: dtype of its convolutions or products, e.g. ``torch.bfloat16``; None is that of ``x``.
+            The output always has the dtype of ``x``: the flow's trunk never leaves float32.
     """
 
     def __init__(self, compute_dtype: torch.dtype | None) -> None:
@@ -102,7 +102,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def initialize(self, x: Tensor) -> Tensor:
-        """Sets what is initialised from data by the batch ``x``, in its own dtype, and returns the output."""
+        """Initialises data-dependent parameters from the batch ``x``, in its dtype, and returns the output."""
 
 
 class ConvNet(Network):
@@ -113,7 +113,7 @@ class ConvNet(Network):
         n_out: output channels.
         width: hidden channels (512 as published).
         border: border channel in both 3x3 convolutions.
-        compute_dtype: of the convolutions, see :class:`Network`.
+        compute_dtype: dtype of the convolutions, see :class:`Network`.
     """
 
     def __init__(self, n_in: int, n_out: int, width: int, border: bool, compute_dtype: torch.dtype | None) -> None:
@@ -128,7 +128,7 @@ class ConvNet(Network):
         return self.conv3(h).to(x.dtype)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Initialises both ActNorms on the batch ``x``, in its own dtype, and returns the output (zeros at first)."""
+        """Initialises both ActNorms on the batch ``x``, in its dtype, and returns the output (zeros at first)."""
         h = F.relu(self.conv1.initialize(x))
         h = F.relu(self.conv2.initialize(h))
         return self.conv3(h)

@@ -1,4 +1,4 @@
-"""Coupling layers: half of the channels decides what happens to the other half."""
+"""Coupling layers: half of the channels determines the map of the other half."""
 
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -13,7 +13,7 @@ SIGMOID_LOG_FLOOR = -9.0
 """Smallest log-scale of the ``sigmoid`` map, a scale of 1.2e-4. Trained models stay far above it."""
 
 BOUNDED_LIMIT = 2.0
-"""Largest absolute log-scale of the ``bounded`` map: scales lie in [exp(-2), exp(2)]."""
+"""Largest absolute log-scale of the ``bounded`` map: scales are in [exp(-2), exp(2)]."""
 
 
 class Conditioner(Protocol):
@@ -25,7 +25,7 @@ class Conditioner(Protocol):
 
 
 def sigmoid_log_scale(raw: Tensor) -> Tensor:
-    """``log sigmoid(raw + 2)``, as published: scales in (0, 1), not bounded away from 0.
+    """Returns ``log sigmoid(raw + 2)``, as published: scales in (0, 1), not bounded away from 0.
 
     The floor keeps the inverse finite where the published map would divide by 0; the log-determinant counts the
     floored value, so the likelihood stays exact.
@@ -34,12 +34,12 @@ def sigmoid_log_scale(raw: Tensor) -> Tensor:
 
 
 def bounded_log_scale(raw: Tensor) -> Tensor:
-    """``a tanh(raw / a)`` with a = 2: about ``raw`` near 0, and no step can stretch or shrink by more than e^2."""
+    """Returns ``a tanh(raw / a)`` with a = 2: about ``raw`` near 0; no step stretches or shrinks by more than e^2."""
     return BOUNDED_LIMIT * torch.tanh(raw / BOUNDED_LIMIT)
 
 
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
-"""From the raw output of a conditioner to the log-scale of an affine coupling, elementwise."""
+"""Maps of a conditioner's raw output to the log-scale of an affine coupling, elementwise."""
 
 
 class AffineCoupling(Bijection):
@@ -78,17 +78,17 @@ class AffineCoupling(Bijection):
         return self.transform(x1, x2, cast(Conditioner, self.conditioner).initialize(x1))[0]
 
     def transform(self, x1: Tensor, x2: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-        """``z`` and the log-determinant, given the conditioner's output for ``x1``."""
+        """Returns ``z`` and the log-determinant, given the conditioner's output for ``x1``."""
         shift, log_scale = self.shift_and_log_scale(output)
         return torch.cat([x1, (x2 + shift) * torch.exp(log_scale)], 1), sum_per_sample(log_scale)
 
     def shift_and_log_scale(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Both (B, C/2, H, W), of the conditioner's output (B, C, H, W)."""
+        """Returns both, (B, C/2, H, W), given the conditioner's output (B, C, H, W)."""
         shift, raw = deinterleave(output)
         return shift, SCALES[self.scale](raw)
 
     def scales(self, x: Tensor) -> Tensor:
-        """The factors of ``x2``, (B, C/2, H, W)."""
+        """Returns the factors of ``x2``, (B, C/2, H, W)."""
         return self.shift_and_log_scale(self.conditioner(x.chunk(2, 1)[0]))[1].exp()
 
 

@@ -1,4 +1,4 @@
-"""A flow of levels, each of which lets some of the variables leave: what Glow and its relatives have in common."""
+"""A flow of levels, each of which factors out some of the variables: the structure of Glow and its relatives."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from glow_app.flows.conditioner import Network
 
 
 class Flow(nn.Module):
-    """x <-> a list of latents, one per level, finest first, every number of which has the base distribution.
+    """An invertible map x <-> latents, one per level, finest first; all their numbers have the base distribution.
 
-    Each level is a bijection. Of what it gives, the first half of the channels goes on to the next level and the second
-    half is its latent; what the last one gives is the last latent.
+    Each level is a bijection. The first half of its output channels is the input of the next level, the second half is
+    its latent; the whole output of the last level is the last latent.
 
-    A new flow has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before its use.
+    A new flow must be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before use.
 
     Args:
         image_shape: (C, H, W) of ``x``; vectors of D numbers are (D, 1, 1).
         levels: in the order in which ``forward`` applies them.
         latent_shapes: (C, H, W) of each level's latent.
         base: ``normal`` or ``logistic``, see :mod:`glow_app.flows.base`.
-        n_classes: classes of ``cond``; 0 for an unconditional model.
+        n_classes: number of classes of ``cond``; 0 for an unconditional model.
     """
 
     initialized: Tensor
@@ -61,20 +61,20 @@ class Flow(nn.Module):
         return math.prod(self.image_shape)
 
     def set_conditioner_dtype(self, dtype: torch.dtype | None) -> None:
-        """Computes the conditioners in ``dtype`` (``torch.bfloat16``), or, with None, in that of the trunk."""
+        """Sets the dtype in which conditioners compute, e.g. ``torch.bfloat16``; None is the dtype of the trunk."""
         for module in self.modules():
             if isinstance(module, Network):
                 module.compute_dtype = dtype
 
     def update_statistics(self) -> None:
-        """Takes over what a layer has found in the last training batch, once its gradient is there: nothing here."""
+        """Updates running statistics by the last training batch, after its backward pass; there are none here."""
 
     def learned(self) -> list[Tensor]:
-        """What training moves, and what an average of the weights averages."""
+        """Returns the tensors that training changes and that a weight average covers."""
         return list(self.parameters())
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Latents, finest first, and the log-determinant (B,) in nats.
+        """Returns the latents, finest first, and the log-determinant (B,) in nats.
 
         Args:
             x: (B, C, H, W) dequantized images in [-1/2, 1/2).
@@ -94,7 +94,7 @@ class Flow(nn.Module):
         return latents, logdet
 
     def decompose(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """Latents, and for each level the log-determinant (B,) of each kind of layer: what ``forward`` adds up."""
+        """Returns the latents and, per level, the log-determinant (B,) of each kind of layer; ``forward`` sums them."""
         self.check_initialized()
         self._check_shape(x)
         latents: list[Tensor] = []
@@ -108,7 +108,7 @@ class Flow(nn.Module):
         return [*latents, x], parts
 
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
-        """The ``x`` with these latents (finest first): the exact inverse of ``forward``."""
+        """Returns the ``x`` with these latents (finest first): the exact inverse of ``forward``."""
         self.check_initialized()
         *finer, x = latents
         x = cast(Bijection, self.levels[-1]).inverse(x, cond)
@@ -117,7 +117,7 @@ class Flow(nn.Module):
         return x
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """log p(x) of continuous images, in nats: (B,)."""
+        """Returns log p(x) of continuous images, in nats: (B,)."""
         latents, logdet = self(x, cond)
         return self.base.log_prob(latents) + logdet
 
@@ -130,28 +130,28 @@ class Flow(nn.Module):
         cond: Tensor | None = None,
         first: int = 0,
     ) -> Tensor:
-        """Images drawn from the model, with latents ``temperature`` times those of the base at every level.
+        """Draws images from the model, with latents ``temperature`` times those of the base at every level.
 
-        Image number i is a function of (seed, i): drawn alone or among others, it is the same image.
+        Image i is a function of (seed, i), whichever other images are drawn with it.
         Kingma & Dhariwal 2018, sec. 6.2 (temperature).
 
         Args:
             n: number of images.
-            temperature: 0 gives the one most typical image, 1 the model's own distribution; or one for each level,
-                finest first.
-            seed: of the noise.
+            temperature: 0 is the single image of the latents' mode, 1 the model's own distribution; or one value per
+                level, finest first.
+            seed: seed of the noise.
             cond: int64 (n,) class labels of a conditional model.
-            first: number of the first image.
+            first: index of the first image.
 
         Returns:
-            (n, C, H, W), in [-1/2, 1/2) up to what the model gets wrong.
+            (n, C, H, W), in [-1/2, 1/2) up to the model's errors.
         """
         return self.inverse(self.sample_latents(n, temperature, seed, first), cond)
 
     def sample_latents(self, n: int, temperature: float | Sequence[float], seed: int, first: int = 0) -> list[Tensor]:
-        """``temperature`` times latents of the base, finest first, for the images ``first`` ... ``first + n - 1``.
+        """Draws latents of the base times ``temperature``, finest first, for images ``first`` ... ``first + n - 1``.
 
-        An image's numbers are drawn pixel by pixel, all channels of one before those of the next.
+        An image's numbers are drawn pixel by pixel, all channels of a pixel together.
         """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.latent_shapes)
         parameter = next(self.parameters())
@@ -162,8 +162,8 @@ class Flow(nn.Module):
         return [z.view(n, h, w, c).permute(0, 3, 1, 2) for z, (c, h, w) in zip(scaled, self.latent_shapes, strict=True)]
 
     def check_initialized(self) -> None:
-        """Raises RuntimeError for a model that has neither been initialised from data nor loaded."""
-        # Asked once per model, not once per step: reading the buffer makes a GPU wait.
+        """Raises RuntimeError if the model has neither been initialised from data nor loaded."""
+        # Read once per model, not once per step: reading the buffer synchronises a GPU.
         if not self._known_to_be_initialized:
             if not self.initialized.item():
                 raise RuntimeError(

@@ -2,7 +2,7 @@
 
 x -> [Squeeze -> n_steps x FlowStep -> Split] x (n_levels - 1) -> Squeeze -> n_steps x FlowStep -> TopPrior
                                           |
-                                          v  half of the channels leaves at each Split, whitened
+                                          v  half of the channels is factored out at each Split, whitened
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from glow_app.flows.squeeze import Squeeze
 
 
 class FlowStep(Bijection):
-    """One step of flow: ActNorm -> 1x1 convolution (or another order of the channels) -> coupling.
+    """One step of flow: ActNorm -> 1x1 convolution (or a channel permutation) -> coupling.
 
     Kingma & Dhariwal 2018, sec. 3, fig. 2a.
     """
@@ -47,10 +47,10 @@ class FlowStep(Bijection):
 
 
 class Level(Bijection):
-    """One scale: Squeeze, the steps of flow, then the prior through which latents leave.
+    """One level: Squeeze, the steps of flow, then the prior that whitens the latents.
 
-    (B, C, H, W) -> (B, 4C, H/2, W/2). After a :class:`Split` the first half of the channels goes on to the next level
-    and the second half is this level's latent; after :class:`TopPrior` all of them are.
+    (B, C, H, W) -> (B, 4C, H/2, W/2). After a :class:`Split` the first half of the channels is the next level's
+    input and the second half is this level's latent; after :class:`TopPrior` all channels are its latent.
     """
 
     def __init__(self, steps: Chain, prior: Split | TopPrior) -> None:
@@ -78,10 +78,10 @@ class Level(Bijection):
 class Glow(Flow):
     """The multi-scale flow of Kingma & Dhariwal 2018, sec. 3 and fig. 2b.
 
-    ``forward`` gives the latents, finest first, every one of which is N(0, I) under the model.
+    ``forward`` returns the latents, finest first; each is N(0, I) under the model.
 
-    A new model has to be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before its use.
-    The random parts of its parameters come from torch's global generator.
+    A new model must be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before use.
+    Its random parameters are drawn from torch's global generator.
 
     >>> import torch
     >>> from glow_app.flows import Glow, initialize
@@ -104,10 +104,10 @@ class Glow(Flow):
         coupling: ``affine`` or ``additive``.
         permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``.
         scale: map from the conditioner's output to an affine coupling's scale: ``sigmoid`` (published), ``bounded``.
-        border: the border channel of the authors' code in every 3x3 convolution.
-        n_classes: classes of the top prior; 0 for an unconditional model.
+        border: whether 3x3 convolutions have the border channel of the authors' code.
+        n_classes: number of classes of the top prior; 0 for an unconditional model.
         memory: ``plain``, ``checkpoint`` or ``reversible``, see :mod:`glow_app.flows.memory`.
-        anchor_every: steps between two states that ``reversible`` keeps.
+        anchor_every: steps between two states that ``reversible`` stores.
 
     Raises:
         ValueError: the shape is not divisible, or an option is not one of those named.
@@ -158,7 +158,7 @@ class Glow(Flow):
 
 
 def make_coupling(kind: str, n_channels: int, width: int, scale: str, border: bool) -> Bijection:
-    """The coupling layer ``affine`` or ``additive`` with its published conditioner."""
+    """Creates the coupling layer ``affine`` or ``additive`` with its published conditioner."""
     half = n_channels // 2
     match kind:
         case "affine":

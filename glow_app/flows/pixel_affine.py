@@ -13,15 +13,15 @@ LOGS_FACTOR = 3.0
 
 
 def log_determinant(per_pixel: Tensor, x: Tensor) -> Tensor:
-    """The log-determinant (B,) of a map that is the same at every pixel of ``x``, given one pixel's: ()."""
-    # Not expanded: torch 2.12 cannot go backward through a compiled step whose output is one number for all samples.
+    """Returns the log-determinant (B,) of a map that is the same at every pixel of ``x``, given one pixel's: ()."""
+    # Not expanded: torch 2.12 cannot differentiate a compiled step whose output is one number for all samples.
     return (x.shape[2] * x.shape[3] * per_pixel).repeat(x.shape[0])
 
 
 class ActNorm(Bijection):
     """Activation normalisation: ``y = (x + bias) * exp(3 * logs)`` per channel.
 
-    Initialised from data such that the channels of ``y`` have mean 0 and standard deviation 1, then trained like any
+    Initialised from data so that the channels of ``y`` have mean 0 and standard deviation 1, then trained like any
     parameter. log|det| per pixel is ``3 * sum(logs)``. Kingma & Dhariwal 2018, sec. 3.1.
 
     Args:
@@ -49,7 +49,7 @@ class ActNorm(Bijection):
 
 
 def standardizing(x: Tensor) -> tuple[Tensor, Tensor]:
-    """``bias`` and ``logs`` for which ``(x + bias) * exp(3 * logs)`` has mean 0 and standard deviation 1 per channel.
+    """Computes ``bias`` and ``logs`` such that ``(x + bias) * exp(3 * logs)`` has mean 0 and std 1 per channel.
 
     The standard deviation is measured after centring, with 1e-6 added, as in the authors' code.
 
@@ -77,11 +77,11 @@ class PixelLinear(Bijection):
 
     @abstractmethod
     def matrix(self) -> tuple[Tensor, Tensor]:
-        """W (C, C) and log|det W| (), in the parameters' dtype, differentiable."""
+        """Returns W (C, C) and log|det W| (), in the parameters' dtype, differentiable."""
 
     @abstractmethod
     def inverse_matrix(self) -> Tensor:
-        """The inverse of W, float64: a float32 solution would lose what the matrix' conditioning costs."""
+        """Returns the inverse of W, float64: solved in float32 it is too inexact if W is ill-conditioned."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         matrix, logdet = self.matrix()
@@ -92,7 +92,7 @@ class PixelLinear(Bijection):
 
 
 def multiply(matrix: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``matrix @ x + bias`` at every pixel of (B, C, H, W)."""
+    """Computes ``matrix @ x + bias`` at every pixel of (B, C, H, W)."""
     # As a matrix product over the pixels, not a convolution: no TF32 on a GPU unless it is enabled.
     return F.linear(x.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
 
@@ -101,7 +101,7 @@ class InvConv1x1(PixelLinear):
     """Invertible 1x1 convolution in LU form: ``W = P L (U + diag(sign * exp(log_s)))``, ``y = W x`` at every pixel.
 
     Starts as a random rotation. ``P`` and ``sign`` stay fixed; ``L`` (unit lower triangular), ``U`` (strictly upper
-    triangular) and ``log_s`` are learned; log|det W| is ``sum(log_s)``, without a determinant to compute.
+    triangular) and ``log_s`` are learned; log|det W| is ``sum(log_s)``.
     Kingma & Dhariwal 2018, sec. 3.2.
 
     Args:
@@ -122,7 +122,7 @@ class InvConv1x1(PixelLinear):
         self.log_s = nn.Parameter(diagonal.abs().log().float())
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """L and U + diag(sign * exp(log_s))."""
+        """Returns L and U + diag(sign * exp(log_s))."""
         identity = torch.eye(len(self.log_s), dtype=self.lower.dtype, device=self.lower.device)
         return self.lower.tril(-1) + identity, self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
 
@@ -180,12 +180,12 @@ class ChannelPermutation(PixelLinear):
 
 
 def random_rotation(n_channels: int) -> Tensor:
-    """The orthogonal factor of a QR decomposition of a normal matrix: float64 (C, C), from torch's generator."""
+    """Draws an orthogonal matrix by QR of a normal one: float64 (C, C), from torch's global generator."""
     return torch.linalg.qr(torch.randn(n_channels, n_channels, dtype=torch.float64)).Q
 
 
 def channel_permutation(kind: str, n_channels: int) -> PixelLinear:
-    """The layer between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
+    """Creates the layer between ActNorm and the coupling: ``lu``, ``full``, ``shuffle`` or ``reverse``.
 
     Raises:
         ValueError: ``kind`` is none of these.

@@ -1,8 +1,8 @@
-"""Where latents leave the flow, whitened: standardised by the Gaussian that predicts them.
+"""Priors: latents are factored out whitened, i.e. standardised by the Gaussian that predicts them.
 
 With ``z = (y - mean) / std`` and ``logdet = -sum(log std)``, the density of ``y`` under N(mean, std^2) is that of ``z``
-under N(0, I) times the Jacobian: the likelihood is the one of a conditional prior, and yet every latent of the model
-is N(0, I). Sampling at a temperature, interpolation and editing are then arithmetic on plain normal latents.
+under N(0, I) times the Jacobian: the likelihood equals that of a conditional prior, but every latent of the model is
+N(0, I). Sampling at a temperature, interpolation and editing are then arithmetic on normal latents.
 """
 
 import torch
@@ -14,25 +14,25 @@ from glow_app.flows.pixel_affine import LOGS_FACTOR
 
 
 def whiten(y: Tensor, mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
-    """``z = (y - mean) * exp(-log_std)`` and its log-determinant (B,)."""
+    """Returns ``z = (y - mean) * exp(-log_std)`` and its log-determinant (B,)."""
     return (y - mean) * torch.exp(-log_std), -sum_per_sample(log_std)
 
 
 def unwhiten(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """``y = z * exp(log_std) + mean``."""
+    """Returns ``y = z * exp(log_std) + mean``."""
     return z * torch.exp(log_std) + mean
 
 
 class Split(Bijection):
-    """The first half of the channels stays, the second half leaves, whitened by a Gaussian that the first predicts.
+    """Keeps the first half of the channels and whitens the second by a Gaussian predicted from the first.
 
-    ``forward`` returns both halves in one tensor, (kept, latent), so that it is a bijection like any other;
-    :class:`glow_app.flows.glow.Glow` takes them apart. Mean and log-std are interleaved in the channels of a
+    ``forward`` returns both halves as one tensor (kept, latent), like any bijection;
+    :class:`glow_app.flows.flow.Flow` separates them. Mean and log-std are interleaved in the channels of a
     zero-initialised 3x3 convolution. Kingma & Dhariwal 2018, sec. 3 and the authors' code; Dinh et al. 2016, sec. 3.6.
 
     Args:
         n_channels: C, before the split.
-        border: border channel of the convolution.
+        border: whether the convolution has a border channel.
     """
 
     def __init__(self, n_channels: int, border: bool) -> None:
@@ -43,8 +43,8 @@ class Split(Bijection):
         return deinterleave(self.conv(kept))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        kept, leaving = x.chunk(2, 1)
-        latent, logdet = whiten(leaving, *self._mean_and_log_std(kept))
+        kept, y = x.chunk(2, 1)
+        latent, logdet = whiten(y, *self._mean_and_log_std(kept))
         return torch.cat([kept, latent], 1), logdet
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -53,16 +53,16 @@ class Split(Bijection):
 
 
 class TopPrior(Bijection):
-    """Everything leaves, whitened by a learned Gaussian: mean and log-std per channel, and per class if there are any.
+    """Whitens all channels by a learned Gaussian: mean and log-std per channel, and per class if there are classes.
 
     In the authors' code this is a zero-initialised 3x3 convolution of zeros ("learntop"): only its bias, its scale and
-    the border channel's kernel can ever matter, so only these are kept. The classes of a conditional model add one
-    learned vector each ("ycond", there with a bias and a scale that change nothing). Unlike everywhere else, mean and
-    log-std are not interleaved: the means are the first half of the channels.
+    the border channel's kernel have an effect, so only these are parameters. Each class of a conditional model adds a
+    learned vector ("ycond", in their code with a redundant bias and scale). Unlike everywhere else, mean and log-std
+    are not interleaved: the means are the first half of the channels.
 
     Args:
         n_channels: C at the top of the flow.
-        border: whether the Gaussian may differ along the image's edge.
+        border: whether the Gaussian may differ at the image's edge.
         n_classes: number of classes of ``cond``; 0 for an unconditional model.
     """
 

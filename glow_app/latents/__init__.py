@@ -1,1 +1,1 @@
-"""What one does with latents: sample, temper, interpolate, edit."""
+"""Operations on latents: sampling, tempering, interpolation, edits."""

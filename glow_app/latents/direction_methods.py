@@ -1,4 +1,4 @@
-"""How the directions of attributes are found, from moments of the latents.
+"""Methods that compute the directions of attributes from moments of the latents.
 
 Three methods, all from the same :class:`~glow_app.latents.moments.Moments`, with D the difference between the mean
 latents of images with and without the attribute:
@@ -8,12 +8,12 @@ latents of images with and without the attribute:
 ``balanced``
     Along the attribute's coefficient in the least-squares regression of the latents on all attributes together. That
     is a difference of weighted means whose weights are balanced in every other attribute (Frisch & Waugh 1933), so that
-    what merely occurs together with the attribute does not leak into its direction. Attributes that (nearly) exclude
-    it, such as another colour of the hair, are not held fixed: there would be nothing left to change.
+    correlated attributes do not leak into the direction. Attributes that (nearly) exclude it, such as another hair
+    colour, are not held fixed: nothing would be left to change.
 ``discriminant``
     Along ``S^-1 D`` with S the covariance of the latents in the subspace of the coarsest levels, shrunk towards a
     multiple of I (OAS: Chen et al. 2010, "Shrinkage algorithms for MMSE covariance estimation"): Fisher's discriminant.
-    The covariance is the total one; that within the classes gives the same direction.
+    The total covariance is used; the one within the classes yields the same direction.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ from glow_app.latents.directions import Directions
 from glow_app.latents.moments import Moments
 
 FEWEST = 5
-"""Images with, and images without, an attribute that it takes to say anything about it."""
+"""Fewest images with, and fewest images without, an attribute for which a direction is computed."""
 
 RIDGE = 1e-4
-"""Added to the attributes' covariance, relative to its mean diagonal: some attributes nearly follow from others."""
+"""Added to the attributes' covariance, relative to its mean diagonal: others nearly determine some attributes."""
 
 EXCLUSIVE = 0.05
-"""Two attributes exclude each other if they meet in fewer images than this part of what chance would give."""
+"""Two attributes exclude each other if they co-occur in less than this fraction of the images expected by chance."""
 
 
 def from_moments(
@@ -44,19 +44,19 @@ def from_moments(
     metadata: dict[str, Any],
     shrinkage: float | None,
 ) -> tuple[list[Directions], list[str]]:
-    """The directions of all attributes by all methods.
+    """Computes the directions of all attributes by all methods.
 
     Args:
-        moments: of labelled images.
-        names: of the attributes, in the order of ``moments``.
+        moments: moments of labelled images.
+        names: names of the attributes, in the order of ``moments``.
         latent_shapes: (C, H, W) of each level, finest first.
         model: digest of the model.
-        metadata: where the moments come from.
-        shrinkage: of the discriminant's covariance towards a multiple of I, in [0, 1]; None: estimated (OAS).
+        metadata: origin of the moments.
+        shrinkage: shrinkage of the discriminant's covariance towards a multiple of I, in [0, 1]; None: estimated (OAS).
 
     Returns:
-        one set of directions per method, and the attributes that are left out because fewer than ``FEWEST`` images
-        have them, or have them not.
+        one set of directions per method, and the attributes left out because fewer than ``FEWEST`` images have them or
+        lack them.
 
     Raises:
         UserError: nothing is left.
@@ -72,7 +72,7 @@ def from_moments(
     difference = with_it - without
 
     details: dict[str, dict[str, Any]] = {"mean_difference": {}, "balanced": {"ridge": RIDGE, "exclusive": EXCLUSIVE}}
-    ways = {
+    vectors = {
         "mean_difference": difference,
         "balanced": balanced(total[kept] / n, moments.sums["aa"].cpu()[kept][:, kept] / n, z / n, az / n),
     }
@@ -83,15 +83,15 @@ def from_moments(
         amount = oracle_shrinkage(cov, n) if shrinkage is None else shrinkage
         shrunk = (1 - amount) * cov
         shrunk.diagonal().add_(amount * cov.diagonal().mean())
-        ways["discriminant"] = torch.zeros_like(difference)
-        ways["discriminant"][:, first:] = torch.linalg.solve(shrunk, difference[:, first:].T).T
+        vectors["discriminant"] = torch.zeros_like(difference)
+        vectors["discriminant"][:, first:] = torch.linalg.solve(shrunk, difference[:, first:].T).T
         details["discriminant"] = {"shrinkage": amount, "levels": moments.subspace_levels}
 
     counts = {names[i]: {"with": int(total[i]), "without": int(n - total[i])} for i in kept}
-    made = [
+    found = [
         Directions(
             names=tuple(names[i] for i in kept),
-            units=(way / way.norm(dim=1, keepdim=True)).float(),
+            units=(vector / vector.norm(dim=1, keepdim=True)).float(),
             without=without.float(),
             with_it=with_it.float(),
             gains=torch.ones(len(kept), 2, dtype=torch.float64),
@@ -100,17 +100,17 @@ def from_moments(
             model=model,
             metadata={**metadata, "images": n, "counts": counts, "methods": details},
         )
-        for method, way in ways.items()
+        for method, vector in vectors.items()
     ]
-    return made, left_out
+    return found, left_out
 
 
 def balanced(a: Tensor, aa: Tensor, z: Tensor, az: Tensor) -> Tensor:
-    """Each attribute's coefficient in the regression of the latents on it and all attributes that do not exclude it.
+    """Computes each attribute's coefficient in the regression of the latents on it and those that do not exclude it.
 
     Args:
         a: float64 (A,), mean of each attribute.
-        aa: float64 (A, A), how often two meet.
+        aa: float64 (A, A), how often two co-occur.
         z: float64 (D,), mean latents.
         az: float64 (A, D), mean of the products of attributes and latents.
 
@@ -131,7 +131,7 @@ def balanced(a: Tensor, aa: Tensor, z: Tensor, az: Tensor) -> Tensor:
 
 
 def oracle_shrinkage(cov: Tensor, n: int) -> float:
-    """How far to shrink a covariance of ``n`` samples towards a multiple of I: OAS, Chen et al. 2010, eq. 23."""
+    """The shrinkage of a covariance of ``n`` samples towards a multiple of I: OAS, Chen et al. 2010, eq. 23."""
     d = len(cov)
     trace, square = cov.trace().item(), cov.square().sum().item()
     above = (1 - 2 / d) * square + trace**2

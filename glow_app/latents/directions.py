@@ -1,9 +1,9 @@
-"""Attribute vectors: where to move the latents of an image for more of an attribute.
+"""Attribute vectors: directions in the latents that add an attribute to an image.
 
 Amount 1 is the distance between the two class means: it adds ``gain v`` with ``v = u (u . D)``, u the unit vector and D
-the difference between the mean latents of images with and without the attribute. With
-gain 1 that is the distance in the latents, along the direction; :mod:`glow_app.evaluation.calibration` measures the
-gain with which it is the distance in what one sees.
+the difference between the mean latents of images with and without the attribute. With gain 1 this is the distance in
+the latents along the direction; :mod:`glow_app.evaluation.calibration` measures the gain at which it is the distance
+in the images.
 """
 
 import json
@@ -35,15 +35,15 @@ class Directions:
     Rows are attributes, columns the latents of all levels one after the other, finest first.
 
     Attributes:
-        names: of the attributes.
-        units: float32 (A, D), each of length 1: where to go.
+        names: names of the attributes.
+        units: float32 (A, D), unit vectors.
         without: float32 (A, D): mean latents of the images without the attribute.
         with_it: float32 (A, D): mean latents of those with it.
-        gains: float64 (A, 2): by how much the distance in the latents is multiplied, for adding and for removing.
+        gains: float64 (A, 2): factors of the distance in the latents, for adding and for removing.
         latent_shapes: (C, H, W) of each level, finest first.
-        method: which of :data:`glow_app.config.commands.METHODS`.
+        method: one of :data:`glow_app.config.commands.METHODS`.
         model: digest of the model.
-        metadata: where they come from: data, counts, options; JSON-ready.
+        metadata: their origin: data, counts, options; JSON-ready.
     """
 
     names: tuple[str, ...]
@@ -75,15 +75,15 @@ class Directions:
             )
 
     def column(self, name: str) -> int:
-        """The row of an attribute, upper or lower case; a UserError that names the nearest if there is none."""
+        """The row of an attribute, ignoring case; an unknown name raises a UserError with the nearest one."""
         return attribute_column(self.names, name)
 
     def edit(self, latents: Sequence[Tensor], amounts: Mapping[str, float | Tensor]) -> list[Tensor]:
-        """Latents moved by ``sum(amount * gain * v)``.
+        """Moves latents by ``sum(amount * gain * v)``.
 
         Args:
             latents: finest first, each (B, C, H, W).
-            amounts: attribute -> amount, one for all images or (B,); nothing changes where all are 0.
+            amounts: attribute -> amount, one for all images or (B,); nothing changes if all are 0.
         """
         moved = list(latents)
         for name, amount in amounts.items():
@@ -96,7 +96,7 @@ class Directions:
         return moved
 
     def measure(self, latents: Sequence[Tensor]) -> Tensor:
-        """How much of each attribute images have, by projection: float64 (B, A).
+        """Measures each attribute in images by projection: float64 (B, A).
 
         0 is the mean of the images without the attribute, 1 that of those with it; an edit by t adds t times the gain.
         """
@@ -105,7 +105,7 @@ class Directions:
         return (flat(latents).double().cpu() @ units.T - low) / (high - low)
 
     def refined(self, orthogonal_to: Sequence[str], levels: Sequence[int] | None) -> "Directions":
-        """Directions that leave some attributes alone, or some levels. Their gains stay those of the whole directions.
+        """Returns directions that leave some attributes or levels unchanged. Their gains stay the same.
 
         Args:
             orthogonal_to: attributes whose own directions are projected out of all others.
@@ -144,9 +144,9 @@ def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = to
     """Writes ``directions.safetensors`` and ``directions.json``.
 
     Args:
-        directions: of one model by several methods.
-        folder: where to put them.
-        dtype: of everything but the gains.
+        directions: directions of one model by several methods.
+        folder: output folder.
+        dtype: dtype of everything but the gains.
     """
     first = directions[0]
     vectors = {one.method: one.units for one in directions} | {"without": first.without, "with": first.with_it}
@@ -166,11 +166,11 @@ def save(directions: Sequence[Directions], folder: Path, dtype: torch.dtype = to
 
 
 def load(path: str | Path, method: str = "mean_difference") -> Directions:
-    """Directions that :func:`save` wrote.
+    """Reads directions that :func:`save` wrote.
 
     Args:
         path: the folder, or that of a run or model which contains it as ``directions/``; or a shipped model's name.
-        method: which of them.
+        method: name of the method.
 
     Raises:
         UserError: they are not there, damaged, or not of this method.
@@ -195,7 +195,7 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
             raise UserError(f"method={method}: {folder} holds {there}")
         return Directions(
             names=tuple(metadata["names"]),
-            units=_of_length_one(tensors[method]),
+            units=_unit_vectors(tensors[method]),
             without=tensors["without"].float(),
             with_it=tensors["with"].float(),
             gains=tensors[f"gains of {method}"],
@@ -208,6 +208,6 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
         raise UserError(f"{folder} holds no sound directions ({error}); make them with glow-directions") from error
 
 
-def _of_length_one(units: Tensor) -> Tensor:
-    """float32; as they are, to the bit, unless they were rounded."""
+def _unit_vectors(units: Tensor) -> Tensor:
+    """Converts to float32; unit vectors that were rounded are normalised again, others keep every bit."""
     return units if units.dtype == torch.float32 else torch.nn.functional.normalize(units.float(), dim=1)

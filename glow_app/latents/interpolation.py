@@ -1,7 +1,7 @@
-"""From one list of latents to another.
+"""Paths from one list of latents to another.
 
-A straight line between two samples of N(0, I) passes through shorter vectors than samples are, which under the model
-means typical, smooth images; the spherical path keeps their length, and with it their texture.
+A straight line between two samples of N(0, I) passes through vectors shorter than samples, which decode to typical,
+smooth images. The spherical path keeps the length, and with it the texture.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """``sin((1-t) w)/sin(w) a + sin(t w)/sin(w) b`` with ``w`` the angle between a and b (Shoemake 1985).
 
-    At 0 and 1 it is ``a`` and ``b``; where the two (nearly) point the same or the opposite way there is no such path,
-    or no single one, and it is the straight line. Shapes as in :func:`linear`.
+    It is ``a`` at 0 and ``b`` at 1. If the two are (nearly) parallel or opposite, the path is undefined or not unique,
+    and the straight line is used. Shapes as in :func:`linear`.
     """
     wide_a, wide_b = a.double(), b.double()
     cosine = (wide_a * wide_b).sum() / (wide_a.norm() * wide_b.norm())
@@ -44,9 +44,9 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def between(start: Sequence[Tensor], end: Sequence[Tensor], steps: int, path: str) -> list[Tensor]:
-    """``steps`` lists of latents from ``start`` to ``end``, both included, as one batch.
+    """Returns ``steps`` lists of latents from ``start`` to ``end``, both included, as one batch.
 
-    Each level goes its own way: under the model they are independent.
+    Levels are interpolated separately: under the model they are independent.
 
     Args:
         start: latents of one image.
@@ -64,13 +64,13 @@ def between(start: Sequence[Tensor], end: Sequence[Tensor], steps: int, path: st
     levels: list[Tensor] = []
     for a, b in zip(start, end, strict=True):
         moved = move(a, b, t)
-        moved[0], moved[-1] = a[0], b[0]  # not up to rounding: the end points are the images themselves
+        moved[0], moved[-1] = a[0], b[0]  # without rounding errors: the end points are the images themselves
         levels.append(moved)
     return levels
 
 
 def chain(points: Sequence[Sequence[Tensor]], steps: int, path: str) -> list[Tensor]:
-    """From each point to the next, every point once: ``(len(points) - 1) * (steps - 1) + 1`` lists, as one batch."""
+    """Joins the points, each once, by paths: ``(len(points) - 1) * (steps - 1) + 1`` lists, as one batch."""
     parts = [between(a, b, steps, path) for a, b in pairwise(points)]
     whole = [parts[0], *([z[1:] for z in part] for part in parts[1:])]
     return [torch.cat(level) for level in zip(*whole, strict=True)]

@@ -1,7 +1,7 @@
-"""Sums over labelled images, gathered in one pass, from which the direction of every attribute follows.
+"""Sums over labelled images, collected in one pass, that determine the direction of every attribute.
 
-Their size does not depend on the number of images, they can be saved in the middle, and those of several parts of the
-data add up to those of the whole.
+Their size does not depend on the number of images. They can be saved midway, and the sums of several parts of the data
+add up to those of the whole.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 SUBSPACE_LIMIT = 8192
-"""Most numbers whose covariance is kept: 8192^2 float64 are half a gigabyte."""
+"""Most dimensions whose covariance is stored: 8192^2 float64 are half a gigabyte."""
 
 
 class Moments:
@@ -20,13 +20,13 @@ class Moments:
     Args:
         latent_shapes: (C, H, W) of each level, finest first.
         n_attributes: A.
-        device: where the sums are kept.
-        covariance: whether ``zz`` is summed up too, by far the most work; without, ``n_subspace`` is 0.
+        device: device of the sums.
+        covariance: whether to sum ``zz`` too, by far the most work; if not, ``n_subspace`` is 0.
 
     Attributes:
         count: images so far.
         sums: float64 tensors: ``z`` (D,), ``a`` (A,), ``az`` (A, D), ``aa`` (A, A) and, for the last
-            ``n_subspace`` numbers of z, ``zz`` (n_subspace, n_subspace).
+            ``n_subspace`` dimensions of z, ``zz`` (n_subspace, n_subspace).
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class Moments:
         self.sums["zz"] += inside.T @ inside
 
     def state(self) -> dict[str, Tensor]:
-        """Everything, as tensors on the CPU."""
+        """The count and all sums, as tensors on the CPU."""
         return {"count": torch.tensor(self.count), **{name: value.cpu() for name, value in self.sums.items()}}
 
     def add_state(self, state: dict[str, Tensor]) -> None:
-        """Adds what :meth:`state` of another part of the data gave."""
+        """Adds the :meth:`state` of another part of the data."""
         self.count += int(state["count"])
         for name, value in self.sums.items():
             value += state[name].to(value.device)
 
 
 def subspace(sizes: Sequence[int]) -> tuple[int, list[int]]:
-    """The coarsest levels that together have no more than ``SUBSPACE_LIMIT`` numbers.
+    """Chooses the coarsest levels that together have at most ``SUBSPACE_LIMIT`` dimensions.
 
     Args:
-        sizes: numbers in the latents of each level, finest first.
+        sizes: dimensions of each level's latents, finest first.
 
     Returns:
-        how many numbers these are, and which levels, counted from 1, the finest.
+        the number of dimensions, and the levels, counted from 1, the finest.
     """
     kept: list[int] = []
     total = 0
@@ -100,11 +100,11 @@ def subspace(sizes: Sequence[int]) -> tuple[int, list[int]]:
 
 
 def flat(latents: Sequence[Tensor]) -> Tensor:
-    """All levels in one row per image, finest first: (B, D)."""
+    """Concatenates all levels to one row per image, finest first: (B, D)."""
     return torch.cat([z.flatten(1) for z in latents], 1)
 
 
 def unflat(rows: Tensor, latent_shapes: Sequence[tuple[int, int, int]]) -> list[Tensor]:
-    """The inverse of :func:`flat`."""
+    """Inverts :func:`flat`."""
     parts = rows.split([math.prod(shape) for shape in latent_shapes], 1)
     return [part.reshape(-1, *shape) for part, shape in zip(parts, latent_shapes, strict=True)]

@@ -1,4 +1,4 @@
-"""New images from a model, any number of them in constant memory, each a function of its number."""
+"""New images from a model: any number in constant memory, each a function of its number."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from glow_app.runtime import distributed
 from glow_app.units import Bits
 
 GROUP = 16
-"""Images that are computed together, always so many and always the same ones: those of equal ``number // GROUP``.
+"""Images that are always computed together: those with equal ``number // GROUP``.
 
-Convolutions add up in another order for another batch size, also on a CPU. It moves a value by 1e-6 at most, which
-still takes about one subpixel in 50,000 over the edge of a grey level: 5% of all 32x32 images, measured.
+Convolutions sum in another order for another batch size, also on a CPU. This changes a value by at most 1e-6, but
+moves about one subpixel in 50,000 to another grey level: in 5% of all 32x32 images, measured.
 """
 
 
 class Samples(NamedTuple):
-    """Some images of a model.
+    """Images sampled from a model.
 
     Attributes:
-        numbers: of the images, ascending.
-        images: uint8 (B, C, H, W); of no meaning where an image is not finite.
+        numbers: numbers of the images, ascending.
+        images: uint8 (B, C, H, W); undefined for an image that is not finite.
         finite: bool (B,): whether all of an image's values are.
     """
 
@@ -42,16 +42,16 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """The endless row of a model's images: image ``i`` is a function of (seed, i, temperature, label), to the bit.
+    """The endless sequence of a model's images: image ``i`` is a function of (seed, i, temperature, label), to the bit.
 
-    It depends neither on the batch size nor on which other images are wanted. Only another device, number of threads
-    or version of torch may move a subpixel by one grey level, rarely.
+    It depends neither on the batch size nor on which other images are drawn. Another device, number of threads or
+    version of torch may rarely move a subpixel by one grey level.
 
     Attributes:
-        flow: the model; images are computed where it is.
+        flow: the model; images are computed on its device.
         n_bits: 1 ... 8.
-        temperature: of all levels, or one for each, finest first.
-        seed: of the noise.
+        temperature: one for all levels, or one for each, finest first.
+        seed: seed of the noise.
         label: class of a conditional model's images; None: image ``i`` is of class ``i mod n_classes``.
     """
 
@@ -62,13 +62,13 @@ class Sampler:
     label: int | None = None
 
     def batches(self, numbers: Iterable[int], batch_size: int) -> Iterator[Samples]:
-        """The images with these numbers, in order.
+        """Yields the images with these numbers, in order.
 
-        Several processes draw whole batches in turn, and each of them is given all.
+        Several ranks draw whole batches in turn, and each rank receives all.
 
         Args:
-            numbers: ascending; the same in all processes.
-            batch_size: images that are given together at most, rounded up to a multiple of ``GROUP``.
+            numbers: ascending numbers; the same on all ranks.
+            batch_size: most images per batch, rounded up to a multiple of ``GROUP``.
         """
         size = -(-batch_size // GROUP) * GROUP
         whole = (list(together) for _, together in groupby(numbers, key=lambda number: number // size))
@@ -80,7 +80,7 @@ class Sampler:
 
     @torch.no_grad()
     def draw(self, numbers: Sequence[int]) -> Samples:
-        """The images with these numbers (ascending), on the CPU."""
+        """Draws the images with these numbers (ascending); the result is on the CPU."""
         images: list[Tensor] = []
         finite: list[Tensor] = []
         for group, together in groupby(numbers, key=lambda number: number // GROUP):

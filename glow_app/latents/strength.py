@@ -1,4 +1,4 @@
-"""How much an attribute shows in the latents, whatever the number of images that it was found from."""
+"""The strength of attributes in the latents, independent of the number of images."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from glow_app.latents.directions import Directions
 def strengths(directions: Directions) -> Tensor:
     """The distance between the mean latents of images with and without each attribute: float64 (A,).
 
-    Latents have about unit variance, so that means of ``n`` and of ``m`` images without any difference lie at a squared
-    distance of ``D (1/n + 1/m)``. That is taken off, or the rarest attributes would seem to be the strongest.
+    Latents have about unit variance, so the means of ``n`` and of ``m`` images of one distribution have a squared
+    distance of about ``D (1/n + 1/m)``. It is subtracted; otherwise the rarest attributes would seem the strongest.
     """
     squared = (directions.with_it - directions.without).double().square().sum(1)
     counts = directions.metadata.get("counts", {})

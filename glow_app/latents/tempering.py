@@ -1,4 +1,4 @@
-"""Less of an image's latents: at a lower temperature, or of some levels only."""
+"""Reduced latents of an image: at a lower temperature, or with some levels only."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ from torch import Tensor
 def tempered(latents: Sequence[Tensor], temperature: float) -> list[Tensor]:
     """``temperature * z`` at every level: at 1 the image itself, at 0 the model's most typical one.
 
-    What the temperature does to samples (Kingma & Dhariwal 2018, sec. 6.2), for the latents of any image.
+    Applies the temperature of sampling (Kingma & Dhariwal 2018, sec. 6.2) to the latents of any image.
     """
     return [temperature * z for z in latents]
 
 
 def built_up(latents: Sequence[Tensor]) -> list[Tensor]:
-    """One image from its coarsest latents alone, then with one finer level after the other, as one batch of L.
+    """Latents of one image with one more level in each row, coarsest first, as one batch of L.
 
-    Levels that are left out are 0: what the model thinks most typical, given the coarser ones.
+    Levels that are left out are 0, the most typical value given the coarser levels.
 
     Args:
-        latents: of one image, finest first, each (1, C, H, W).
+        latents: latents of one image, finest first, each (1, C, H, W).
 
     Returns:
         finest first, each (L, C, H, W): row ``i`` has the ``i + 1`` coarsest levels.
     """
     n = len(latents)
-    there = [torch.arange(n) >= n - 1 - level for level in range(n)]
-    return [z * rows.to(z)[:, None, None, None] for z, rows in zip(latents, there, strict=True)]
+    included = [torch.arange(n) >= n - 1 - level for level in range(n)]
+    return [z * rows.to(z)[:, None, None, None] for z, rows in zip(latents, included, strict=True)]

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole, whatever happens while they are written."""
+"""Atomic writes: whatever happens during a write, the file is whole, either old or new."""
 
 import os
 import tempfile
@@ -9,15 +9,15 @@ from typing import BinaryIO
 from glow_app.errors import UserError
 
 PART = ".part"
-"""How the name of a file ends that is being written."""
+"""Suffix of a file that is being written."""
 
 
 class CannotWrite(UserError):
-    """The disk refuses: full, read-only, no permission. What was there before is still there."""
+    """The disk refuses: full, read-only, no permission. The previous content is still there."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces ``path`` by what ``write`` puts into the file it is given.
+    """Replaces the content of ``path`` by what ``write`` writes to the file that it receives.
 
     A temporary file in the same folder, fsync, rename, fsync of the folder: after a crash or a full disk, ``path``
     holds either its old content or the new one.
@@ -54,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that were killed have left half written in ``folder`` and below."""
+    """Removes the unfinished files that killed processes left in ``folder`` and below."""
     for path in folder.rglob(f".*{PART}"):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What every command uses to speak: plain lines, and a bar for a job of known length."""
+"""The output of every command: plain lines, tables, and a bar for a job of known length."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +14,19 @@ Progress = Callable[[int, int], None]
 
 
 def say(console: Console, line: str) -> None:
-    """One line as it is: neither wrapped nor coloured, so that paths and commands can be copied."""
+    """Prints one line as it is: neither wrapped nor coloured, so that paths and commands can be copied."""
     console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def show(console: Console, table: Table) -> None:
-    """A table in its full width: a figure that is cut is worth nothing, and a file has no width."""
+    """Prints a table in its full width: a truncated number is useless, and a file has no width."""
     table.width = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.print(table, crop=False)
 
 
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Progress]:
-    """A progress bar for a job of known length: gives a function (done, in all)."""
+    """Shows a progress bar for a job of known length; yields a function (done, in all)."""
     with ProgressBar(
         TextColumn(f"[bold]{what}"),
         BarColumn(bar_width=28),

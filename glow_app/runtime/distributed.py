@@ -1,4 +1,4 @@
-"""Several processes that share one piece of work; with one process, nothing happens."""
+"""Processes that share work; in a single process, nothing is communicated."""
 
 # pyright: reportPrivateImportUsage=false
 # torch documents its stores and rendezvous under torch.distributed, and does not list them there.
@@ -20,21 +20,21 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 DECISION = "GLOW_APP_DECISION"
-"""In the environment of processes that ``glow-train`` started: what it had decided before."""
+"""Environment variable that passes a decision of ``glow-train`` to the processes that it starts."""
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Inside, the processes that were started together know of each other.
+    """Joins the processes that were started together into a process group inside the context.
 
     Raises:
-        UserError: one of them has ended inside, and this one has noticed.
+        UserError: another process has ended, and this one has noticed.
     """
     here = rank_info()
     if here.world_size == 1 or dist.is_initialized():
         yield
         return
-    _import_what_holds_groups()
+    _import_before_group()
     # Sums and lists on the CPU, at the end of the work: speed does not matter.
     dist.init_process_group("gloo", store=_store(), rank=here.rank, world_size=here.world_size)
     try:
@@ -42,25 +42,25 @@ def process_group() -> Iterator[None]:
     except RuntimeError as error:
         if not is_lost_connection(error):
             raise
-        raise UserError("another process of this job has ended; what it said before tells why") from error
+        raise UserError("another process of this job has ended; its own output shows why") from error
     finally:
         dist.destroy_process_group()
 
 
-def _import_what_holds_groups() -> None:
-    """To be called before processes are joined.
+def _import_before_group() -> None:
+    """Imports the torch functions that must be imported before there is a process group.
 
-    Some of torch's functions have "all processes" as the default of an argument. Imported later, as much else imports
-    them, they would hold what joins the processes beyond its end: its threads would outlive Python, and might abort a
-    process that has done all its work.
+    They have the group of all processes as the default of an argument. Imported later, as other modules do, they would
+    hold the group beyond its end: its threads would outlive Python, and might abort a process that has done all its
+    work.
     """
     import torch.distributed.nn.functional  # noqa: F401
 
 
 def broadcast_decision(decide: Callable[[], str]) -> str:
-    """What the first process decides, known to all of those that were started together, before they are joined.
+    """Returns the decision of rank 0 on all processes that were started together; needs no process group.
 
-    Also known to the processes that this one may start later.
+    Processes that this one starts later receive it, too.
     """
     here = rank_info()
     key = f"{DECISION} {next(_decisions)}"  # a sweep decides once for each of its runs
@@ -77,9 +77,9 @@ def broadcast_decision(decide: Callable[[], str]) -> str:
 
 
 def _store() -> dist.Store:
-    """Where processes leave each other notes: that of torchrun, else the first process keeps it."""
-    global _kept_store
-    if _kept_store is None:
+    """The key-value store of the processes: torchrun's, else one on rank 0."""
+    global _cached_store
+    if _cached_store is None:
         here = rank_info()
         if is_of_srun():
             from lightning_fabric.plugins.environments.slurm import SLURMEnvironment  # reads SLURM's lists of machines
@@ -88,16 +88,16 @@ def _store() -> dist.Store:
             os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = (
                 environment.main_address, str(environment.main_port)
             )  # fmt: skip
-        _kept_store = next(dist.rendezvous("env://", here.rank, here.world_size))[0]
-    return _kept_store
+        _cached_store = next(dist.rendezvous("env://", here.rank, here.world_size))[0]
+    return _cached_store
 
 
-_kept_store: dist.Store | None = None
+_cached_store: dist.Store | None = None
 _decisions = itertools.count()
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether a collective operation failed because another process is gone."""
+    """Returns whether a collective operation failed because another process is gone."""
     if isinstance(error, dist.DistError):
         return True
     text = str(error)
@@ -105,22 +105,22 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """Number of this process among those of its machine: which GPU is its own."""
+    """The rank of this process on its machine, which is the index of its GPU."""
     return rank_info().local_rank
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that speaks and writes files."""
+    """Returns whether this is the process that prints and writes files."""
     return rank_info().rank == 0
 
 
@@ -131,12 +131,12 @@ def require_one(command: str) -> None:
 
 
 def shard(items: Sequence[S]) -> Sequence[S]:
-    """This process's part: process r of n takes numbers r, r + n, r + 2n, ..."""
+    """This process's part of ``items``: rank r of n has numbers r, r + n, r + 2n, ..."""
     return items[rank() :: world_size()]
 
 
 def all_gather(part: T) -> list[T]:
-    """What each process has, by rank, known to all."""
+    """The values of all ranks, by rank, on all ranks."""
     if not dist.is_initialized():
         return [part]
     parts: list[T | None] = [None] * world_size()
@@ -145,12 +145,12 @@ def all_gather(part: T) -> list[T]:
 
 
 def broadcast(value: T | None) -> T:
-    """The value that the first process has, known to all; what the others give does not matter."""
+    """The value of rank 0, on all ranks; the values of the others are ignored."""
     return all_gather(value if rank() == 0 else None)[0]  # type: ignore[return-value]
 
 
 def all_reduce_mean(value: Tensor) -> Tensor:
-    """The mean over all processes of a number that each has."""
+    """The mean of a number over all ranks, on all ranks."""
     if not dist.is_initialized():
         return value
     total = value.clone()
@@ -159,7 +159,7 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 
 def gather_shards(part: Tensor) -> Tensor:
-    """The rows of all processes, each of which has those of its :func:`shard`, in their order: known to all."""
+    """The rows of all ranks, each of which has those of its :func:`shard`, in their order, on all ranks."""
     parts = all_gather(part)
     whole = torch.empty(sum(len(p) for p in parts), *part.shape[1:], dtype=part.dtype)
     for number, rows in enumerate(parts):

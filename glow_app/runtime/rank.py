@@ -1,4 +1,4 @@
-"""Which of several processes this one is, from the environment; without torch, which takes seconds to import."""
+"""The rank of this process, from the environment; without torch, which takes seconds to import."""
 
 import os
 from functools import cache
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class RankInfo(NamedTuple):
-    """Which of several processes this one is.
+    """The rank of this process among those that were started together.
 
     Attributes:
-        rank: its number among all, from 0.
-        world_size: how many there are.
-        local_rank: its number among those of its machine: which GPU is its own.
-        local_world_size: how many there are on its machine.
+        rank: rank among all processes, from 0.
+        world_size: number of processes.
+        local_rank: rank on its machine, which is the index of its GPU.
+        local_world_size: number of processes on its machine.
     """
 
     rank: int
@@ -27,7 +27,7 @@ SINGLE_PROCESS = RankInfo(0, 1, 0, 1)
 @cache
 def rank_info() -> RankInfo:
     """Reads what ``torchrun``, SLURM's ``srun`` or ``glow-train`` has set for this process, else ``SINGLE_PROCESS``."""
-    env = os.environ  # read once: Lightning takes some of it away when training ends
+    env = os.environ  # read once: Lightning removes some of it when training ends
     if "RANK" in env and "WORLD_SIZE" in env:  # torchrun
         world_size = int(env["WORLD_SIZE"])
         return RankInfo(
@@ -43,12 +43,12 @@ def rank_info() -> RankInfo:
 
 
 def is_of_srun() -> bool:
-    """Whether SLURM's ``srun`` started this process as one of several; a batch script and a shell of its are none."""
+    """Returns whether SLURM's ``srun`` started this process as one of several, not as a batch script or shell."""
     env = os.environ
-    named = env.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning has it
+    named = env.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as in Lightning
     return "SLURM_STEP_ID" in env and int(env.get("SLURM_NTASKS", "1")) > 1 and not named
 
 
 def is_child() -> bool:
-    """Whether ``glow-train`` started this process, as one of several."""
+    """Returns whether ``glow-train`` started this process as one of several."""
     return "RANK" not in os.environ and not is_of_srun() and rank_info().rank > 0

@@ -1,1 +1,1 @@
-"""Training a flow: the Lightning module, what accompanies a run, and its checkpoints."""
+"""Training a flow: the Lightning module, callbacks, loggers and checkpoints."""

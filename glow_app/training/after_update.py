@@ -1,4 +1,4 @@
-"""What accompanies training."""
+"""Helpers and base classes for the callbacks of a run."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ from torch.optim import Optimizer
 
 
 def figures_are_due(trainer: pl.Trainer, step: int) -> bool:
-    """Whether Lightning writes the figures of update ``step``, from 1 on: to hand it others takes time for nothing."""
-    every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # it is set, not declared
+    """Returns whether Lightning writes the metrics of update ``step``, from 1 on: logging others only takes time."""
+    every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set, but not declared
     return step % every == 0
 
 
 def is_last_step(trainer: pl.Trainer) -> bool:
-    """Whether the update that has just been made is the last one of the run."""
+    """Returns whether the update that has just been made is the last one of the run."""
     return trainer.should_stop or trainer.global_step == trainer.max_steps
 
 
 class AfterUpdate(pl.Callback):
-    """Does something after every update of the weights: not between batches whose gradients are accumulated.
+    """Calls :meth:`after_update` after every update of the weights, not after every accumulated batch.
 
-    Whoever overrides ``on_train_start`` calls this one too.
+    A subclass that overrides ``on_train_start`` must call this one.
     """
 
     _step = 0
@@ -36,12 +36,12 @@ class AfterUpdate(pl.Callback):
             self.after_update(trainer, pl_module)
 
     def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Called when ``trainer.global_step`` has just grown by one."""
+        """Runs when ``trainer.global_step`` has just grown by one."""
         raise NotImplementedError
 
 
 class LearningRate(pl.Callback):
-    """Logs the learning rate of the update that is about to be made."""
+    """Logs the learning rate of the next update."""
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer

@@ -1,4 +1,4 @@
-"""The model with which a run begins: built, initialised, and wrapped to be trained."""
+"""Builds, initialises and wraps the model of a run."""
 
 import torch
 
@@ -15,23 +15,23 @@ from glow_app.training.trainer import Layout, captures_steps
 
 
 def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
-    """A new model for the images of ``train``, whose random parts are a function of the seed.
+    """Builds a new model for the images of ``train``; its random parts are a function of the seed.
 
     Raises:
-        UserError: it is to be conditional, and there are no labels.
+        UserError: the model is conditional, but the data have no labels.
     """
     if config.model.class_conditional and train.classes is None:
         raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
-    # Here and not earlier: a cache that has to be built draws from the same generator.
+    # Not earlier: building a cache draws from the same generator.
     torch.manual_seed(config.seed)
     return config.model.build(train.image_shape, len(train.class_names))
 
 
 def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
-    """Initialises a new model from the first images of the stream: the same ones in every process.
+    """Initialises a new model from the first images of the stream, which are the same on all ranks.
 
     Raises:
-        UserError: they do not vary.
+        UserError: the images do not vary.
     """
     _, height, width = train.image_shape
     published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
@@ -45,7 +45,7 @@ def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None
 
 
 def make_module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) -> GlowModule:
-    """The module that trains ``flow`` as the options say."""
+    """Creates the module that trains ``flow`` with the given options."""
     return GlowModule(
         flow,
         n_bits=config.data.n_bits,

@@ -1,4 +1,4 @@
-"""How long a run is: a number of updates, or a number of seconds, after which its schedule has come to its end."""
+"""The length of a run: a number of updates or of seconds, after which its schedule ends."""
 
 from time import monotonic
 from typing import Any
@@ -10,22 +10,22 @@ from torch.optim import Optimizer
 from glow_app.runtime import distributed
 
 ENDLESS = 2**40
-"""Updates that no run comes to."""
+"""More updates than any run makes."""
 
 
 class Clock(pl.Callback):
     """Counts the seconds of a run, and ends it at the first update after ``max_seconds``.
 
-    The seconds are those of the clock on the wall, from the first update on, with validations and sample grids, without
-    the time in which the run was stopped. They are read once an update, are the same in all processes, and travel in
-    the checkpoint: a resumed run goes on with the schedule where the checkpoint stands.
+    The seconds are wall-clock time from the first update on. They include validations and sample grids, but not the
+    time in which the run was stopped. They are read once per update, are the same on all ranks, and are saved in the
+    checkpoint, so that a resumed run continues its schedule.
 
     Args:
-        max_steps: updates of the whole run; of no meaning where ``max_seconds`` is given.
-        max_seconds: of the whole run; None for a run that is measured in updates.
+        max_steps: updates of the whole run; ignored if ``max_seconds`` is given.
+        max_seconds: seconds of the whole run; None for a run measured in updates.
 
     Attributes:
-        seconds: of training so far, at the last update.
+        seconds: seconds of training up to the last update.
     """
 
     def __init__(self, max_steps: int, max_seconds: float | None) -> None:
@@ -38,28 +38,28 @@ class Clock(pl.Callback):
 
     @property
     def most_steps(self) -> int:
-        """Updates that the run makes at most."""
+        """The largest number of updates that the run can make."""
         return self.max_steps if self.max_seconds is None else ENDLESS
 
     @property
     def length(self) -> str:
-        """How long the whole run is, in words."""
+        """The length of the whole run, in words."""
         return f"{self.max_steps:,} steps" if self.max_seconds is None else f"{self.max_seconds:g} seconds"
 
     def count(self, step: int) -> str:
-        """How far a run is, after ``step`` updates, of how far it is to come."""
+        """The progress after ``step`` updates and the length of the run, as one text."""
         if self.max_seconds is None:
             return f"{step:,}/{self.max_steps:,}"
         return f"{self.seconds:.0f}/{self.max_seconds:g} s"
 
     def is_over(self, step: int) -> bool:
-        """Whether nothing is left to train after ``step`` updates."""
+        """Returns whether nothing is left to train after ``step`` updates."""
         return step >= self.max_steps if self.max_seconds is None else self.seconds >= self.max_seconds
 
     def part(self, step: int, first: float = 0.0) -> float:
-        """Of the way from update ``first`` to the end of the run, how much is behind update ``step``: 0 to 1.
+        """The fraction of the run that is over after update ``step``, from 0 to 1.
 
-        Where the run is measured in seconds, the way from its beginning.
+        It is counted from update ``first``, or from the beginning if the run is measured in seconds.
         """
         if self.max_seconds is None:
             part = (step - first) / max(1.0, self.max_steps - first)
@@ -68,7 +68,7 @@ class Clock(pl.Callback):
         return min(1.0, max(0.0, part))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Of a run that has ended, Lightning would else make another update: it knows of steps alone.
+        # Otherwise Lightning, which only counts steps, would make another update of a run that has ended.
         trainer.should_stop = self.is_over(trainer.global_step)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -86,7 +86,7 @@ class Clock(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.max_seconds is not None and self.seconds >= self.max_seconds:
-            trainer.should_stop = True  # Lightning validates, and is done
+            trainer.should_stop = True  # Lightning validates and stops
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

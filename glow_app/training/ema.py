@@ -16,10 +16,10 @@ from glow_app.training.module import GlowModule
 
 
 class WeightAverage(pl.Callback):
-    """Keeps ``average = d * average + (1 - d) * weights`` after every update; validation sees the average.
+    """Computes ``average = d * average + (1 - d) * weights`` after every update; validation uses the average.
 
-    ``d`` rises with the number of updates ``t`` as ``min(decay, (1 + t) / (10 + t))``, so that a short run is not an
-    average of its own beginning. The average travels in the checkpoint.
+    ``d`` rises with the number of updates ``t`` as ``min(decay, (1 + t) / (10 + t))``, so that the first weights do not
+    dominate the average of a short run. The average is saved in the checkpoint.
 
     Args:
         decay: limit of ``d``.
@@ -30,7 +30,7 @@ class WeightAverage(pl.Callback):
         self.decay = decay
         self.n_updates = 0
         self.average: list[Tensor] = []
-        self._weights: list[Tensor] = []  # while training: a thousand of them take a while to be found
+        self._weights: list[Tensor] = []  # cached while training: it takes a while to find a thousand of them
         self._raw: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -56,21 +56,21 @@ class WeightAverage(pl.Callback):
         self._swap_out(_flow(pl_module))
 
     def follow(self, flow: Flow) -> None:
-        """Averages the weights of ``flow`` from now on, beginning with these unless there is an average already."""
+        """Averages the weights of ``flow`` from now on; they start the average unless there is one already."""
         self._weights = [parameter.detach() for parameter in flow.learned()]
         if not self.average:
             self.average = [weight.clone() for weight in self._weights]
         self.average = [average.to(weight.device) for average, weight in zip(self.average, self._weights, strict=True)]
 
     def update(self, step: int) -> None:
-        """Takes the weights after update ``step``, from 1 on, into the average."""
+        """Adds the weights after update ``step``, from 1 on, to the average."""
         self.n_updates = step
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, self._weights, 1 - decay)
 
     @contextmanager
     def averaged(self, flow: Flow) -> Iterator[None]:
-        """Inside, ``flow`` has the averaged weights."""
+        """Swaps the averaged weights into ``flow`` inside the context."""
         self._swap_in(flow)
         try:
             yield

@@ -1,4 +1,4 @@
-"""How fast a configuration trains here, and how long all of it would take: measured before one commits to a week."""
+"""Measures how fast a configuration trains on this machine, and predicts how long the whole run would take."""
 
 import resource
 import time
@@ -26,21 +26,21 @@ from glow_app.training.optim import clip_gradients, gradient_norm, make_optimize
 from glow_app.training.trainer import Layout, captures_steps, layout
 
 STEPS = 20
-"""Steps that are measured."""
+"""Number of measured steps."""
 
 WARM_UP = 3
-"""Steps before: memory is allocated, algorithms are chosen, code is generated."""
+"""Number of steps before, in which memory is allocated, algorithms are chosen and code is generated."""
 
 CLASSES = 10
-"""Of a conditional model, whose data are not read."""
+"""Number of classes assumed for a conditional model, whose data are not read."""
 
 
 def estimate(config: TrainConfig, console: Console) -> float:
-    """Trains for 23 steps on made-up images, measures 20, says what they tell, and leaves nothing behind.
+    """Trains for 23 steps on made-up images, measures 20, prints the result, and writes no files.
 
-    Nothing of what a step costs depends on what an image shows, and loading is left out: from the cache it is faster by
-    far than training. So the images are noise of the right shape, and the data need not be there. One process and one
-    device are measured, with its part of the batch; of several that are started, each works and the first one speaks.
+    The cost of a step does not depend on what the images show, and loading from the cache is far faster than training.
+    So the images are noise of the right shape, and the data need not be there. Each process measures one device with
+    its part of the batch, and rank 0 prints.
 
     Args:
         config: all options.
@@ -50,7 +50,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
         images per second.
 
     Raises:
-        UserError: there is no such device, or its memory does not suffice.
+        UserError: there is no such device, or it has too little memory.
     """
     where = layout(config.trainer)
     if not distributed.is_rank_zero():
@@ -87,7 +87,7 @@ def estimate(config: TrainConfig, console: Console) -> float:
 
 
 def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, progress: Progress) -> float:
-    """Seconds of a step: forward, backward and update."""
+    """Seconds per step: forward, backward and update."""
     device, n = images.device, len(images)
     labels = torch.arange(n, device=device) % CLASSES
     initialize(flow, dequantize(images, 0.5, config.data.n_bits), labels if flow.n_classes else None)
@@ -108,7 +108,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     flow.set_conditioner_dtype(precision)
     optimizer = make_optimizer(flow.parameters(), config.optim, captured)
     for group in optimizer.param_groups:
-        group["lr"] = 0.0  # noise is nothing to learn from, and the first steps of a run have hardly more
+        group["lr"] = 0.0  # there is nothing to learn from noise, and a run begins near 0 too
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     if average:
         average.follow(flow)
@@ -119,7 +119,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
         positions = torch.arange(n, device=device) + step * n
         module.training_loss(Batch(images, positions, labels)).backward()
         module.on_after_backward()
-        norm = gradient_norm(optimizer)  # every run looks at it
+        norm = gradient_norm(optimizer)  # every run computes it
         if config.optim.clip_norm is not None:
             clip_gradients(optimizer, config.optim.clip_norm, norm)
         optimizer.step()
@@ -152,6 +152,6 @@ def _out_of_memory_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if (told := out_of_memory(error)) is None:
+        if (explanation := out_of_memory(error)) is None:
             raise
-        raise told from error
+        raise explanation from error

@@ -22,29 +22,29 @@ from glow_app.training.optim import clip_gradients, largest_first, learning_rate
 from glow_app.units import Bits
 
 CHECKED = 16
-"""Validation images, the first ones, that are reconstructed."""
+"""Number of validation images, the first ones, whose reconstruction is checked."""
 
 
 class GlowModule(pl.LightningModule):
     """Trains a flow on bits per dimension.
 
     Training noise is a function of (seed, position in the stream), validation noise of (seed, index of the image):
-    every validation sees the same noise, so that its figures can be compared. Validation computes in float32.
+    every validation uses the same noise, so its metrics can be compared. Validation computes in float32.
 
     Args:
         flow: the model, initialised.
         n_bits: bits per subpixel; None for points.
         optim: optimizer and schedule.
-        images_per_step: images behind one update, over all devices.
-        clock: of the run, by which its learning rate falls.
-        seed: of the noise.
-        conditioner_dtype: of the conditioners in training; None for float32.
+        images_per_step: images per update, over all devices.
+        clock: clock of the run, which drives the learning rate's decay.
+        seed: seed of the noise.
+        conditioner_dtype: dtype of the conditioners in training; None for float32.
         cuda_graph: whether training steps are captured and replayed, see :mod:`glow_app.training.fast.cuda_graph`.
 
     Attributes:
-        training_loss: mean bits per dimension of a batch; of this, gradients are taken.
-        last_loss: of the last update, in bits per dimension, over all of its images; None before the first.
-        gradient_norm: of the update that is being made, as whoever guards it has found it.
+        training_loss: function of a batch that returns its mean bits per dimension, which is differentiated.
+        last_loss: loss of the last update, in bits per dimension, over all of its images; None before the first.
+        gradient_norm: norm of the current update's gradients, set by the guard that computes it.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class GlowModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.training_loss(batch)
         if figures_are_due(self.trainer, self.global_step + 1):
-            # The update that this batch leads to: Lightning would number updates from 0.
+            # The update that this batch contributes to: Lightning would number updates from 0.
             self.log("step", float(self.global_step + 1), batch_size=len(batch.images))
         return loss
 
@@ -93,7 +93,7 @@ class GlowModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        norm = self.gradient_norm  # which need not be computed twice
+        norm = self.gradient_norm  # computed by the guard already
         if gradient_clip_val is None:
             return
         if norm is None:
@@ -109,7 +109,7 @@ class GlowModule(pl.LightningModule):
     def on_validation_start(self) -> None:
         self._validated, self._reconstructed_exactly = [], []
         self.flow.set_conditioner_dtype(None)
-        # Other batch sizes and dtypes than in training: each would be compiled anew.
+        # Batch sizes and dtypes differ from those in training: each would be compiled again.
         torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self) -> None:
@@ -121,40 +121,40 @@ class GlowModule(pl.LightningModule):
         self._reconstructed_exactly.append(self._reconstructed(batch, batch.positions < CHECKED).cpu())
 
     def on_validation_epoch_end(self) -> None:
-        # In the order of the images, so that the figures do not depend on who has computed which.
+        # In the order of the images, so that the metrics do not depend on which rank computed which.
         reached = Likelihood(distributed.gather_shards(torch.cat(self._validated)))
         is_reconstructed = torch.cat(distributed.all_gather(torch.cat(self._reconstructed_exactly)))
-        # "step" is Lightning's word for the step of everything that is logged with it.
-        figures = {
+        # Lightning uses "step" as the step of all metrics that are logged with it.
+        metrics = {
             "step": float(self.global_step),
             "val/bits_per_dim": reached.mean,
             "val/standard_error": reached.standard_error,
             "val/reconstructed": is_reconstructed.double().mean(),
         }
-        # Lightning asks for a reduction over processes; of values that are the same in all of them, any will do.
-        self.log_dict(figures, reduce_fx="max", sync_dist=True)
+        # Lightning requires a reduction over processes; the values are the same on all ranks, so any will do.
+        self.log_dict(metrics, reduce_fx="max", sync_dist=True)
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
-        """(B,), with one draw of dequantization noise."""
+        """Bits per dimension of each image, (B,), with one draw of dequantization noise."""
         nats = log_prob(self.flow, batch.images, self.noise(batch), self.n_bits, self.cond(batch.labels))
         return bits_per_dim(nats, self.flow.n_dims)
 
     def mean_bits_per_dim(self, batch: Batch) -> Tensor:
-        """A scalar."""
+        """The mean of :meth:`bits_per_dim`, a scalar."""
         return self.bits_per_dim(batch).mean()
 
     def noise(self, batch: Batch) -> Tensor:
-        """Of the dequantization, in the dtype of the flow."""
+        """Dequantization noise for a batch, in the dtype of the flow."""
         u = dequantization_noise(batch.images, self.seed, batch.positions)
         return u.to(next(self.flow.parameters()).dtype)
 
     def cond(self, labels: Tensor | None) -> Tensor | None:
-        """The labels, if the model is conditional."""
+        """The labels if the model is conditional, else None."""
         return labels if self.flow.n_classes else None
 
     @contextmanager
     def float32_evaluation(self) -> Iterator[None]:
-        """Inside, the flow is in evaluation mode and computes in float32 throughout."""
+        """Puts the flow into evaluation mode and float32 inside the context."""
         self.flow.eval()
         self.flow.set_conditioner_dtype(None)
         try:
@@ -164,7 +164,7 @@ class GlowModule(pl.LightningModule):
             self.flow.train()
 
     def _reconstructed(self, batch: Batch, chosen: Tensor) -> Tensor:
-        """Bool, for each of the chosen images: whether it comes back from its latents, pixel by pixel."""
+        """Returns whether each chosen image is reconstructed exactly from its latents, bool."""
         images, cond = batch.images[chosen], self.cond(batch.labels)
         if not len(images):
             return chosen.new_empty(0)
@@ -173,7 +173,7 @@ class GlowModule(pl.LightningModule):
         return is_reconstructed(self.flow.inverse(latents, cond), images, self.n_bits)
 
     def _apply_optim_options(self) -> None:
-        """A resumed optimizer has the options that it was saved with; those of this run may differ."""
+        """Replaces the options that a resumed optimizer was saved with by those of this run."""
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, Optimizer)
         assert isinstance(schedule, LambdaLR)

@@ -23,7 +23,7 @@ class PublishedAdamax(Optimizer):
         w = w - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (u + eps)
 
     Unlike Kingma & Ba 2015, sec. 7.1 (and :class:`torch.optim.Adamax`), the step has Adam's factor
-    ``sqrt(1 - beta2^t)``, which with a ``beta2`` near 1 makes for a long warm-up of its own.
+    ``sqrt(1 - beta2^t)``, which acts as a long warm-up if ``beta2`` is near 1.
 
     Args:
         params: parameters.
@@ -46,7 +46,7 @@ class PublishedAdamax(Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
-                continue  # an update that is left out
+                continue  # this update is left out
             beta1, beta2 = group["betas"]
             group["t"] = group.get("t", 0) + 1
             step_size = group["lr"] * math.sqrt(1 - beta2 ** group["t"]) / (1 - beta1 ** group["t"])
@@ -67,12 +67,12 @@ class PublishedAdamax(Optimizer):
 
 
 def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, captured: bool) -> Optimizer:
-    """The optimizer that ``config.name`` names; in its state, parameters are numbered :func:`largest_first`.
+    """Creates the optimizer ``config.name``; its state numbers the parameters in the order of :func:`largest_first`.
 
     Args:
         params: parameters.
         config: all options.
-        captured: whether updates are captured where that is possible, see :mod:`glow_app.training.fast.cuda_graph`.
+        captured: whether updates are captured if possible, see :mod:`glow_app.training.fast.cuda_graph`.
     """
     betas, params = (config.beta1, config.beta2), largest_first(params)
     if config.name == "adamax":
@@ -83,7 +83,7 @@ def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, captured
 
 
 def largest_first(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Those of one size beside each other.
+    """The parameters sorted by size, so that those of one size are adjacent.
 
     A GPU updates a few dozen in one launch, which takes as long as the largest of them: among large ones, the many
     small ones would take almost as long.
@@ -92,7 +92,7 @@ def largest_first(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
-    """The 2-norm of all gradients together, a scalar where they are."""
+    """The 2-norm of all gradients together, a scalar on their device."""
     return torch.nn.utils.get_total_norm([p.grad for p in _updated(optimizer) if p.grad is not None])
 
 
@@ -100,12 +100,12 @@ def clip_gradients(optimizer: Optimizer, limit: float, norm: Tensor) -> None:
     """Scales all gradients so that their norm is at most ``limit``.
 
     Args:
-        optimizer: of the parameters that have them.
-        limit: for the norm.
-        norm: theirs, which is not computed again.
+        optimizer: optimizer of the parameters.
+        limit: largest norm.
+        norm: norm of the gradients, which is not computed again.
     """
     if norm.device.type == "cpu" and norm + 1e-6 <= limit:
-        return  # torch would multiply all gradients by 1; a GPU would have to be waited for
+        return  # torch would multiply all gradients by 1; on a GPU, this check would wait for the device
     torch.nn.utils.clip_grads_with_norm_(_updated(optimizer), limit, norm)
 
 
@@ -114,12 +114,12 @@ def _updated(optimizer: Optimizer) -> list[nn.Parameter]:
 
 
 def learning_rate_factor(config: OptimConfig, images_per_step: int, clock: Clock) -> Callable[[int], float]:
-    """Step -> what the learning rate is multiplied by: linear warm-up over images, then constant or cosine to 0.
+    """The factor of the learning rate by step: linear warm-up over images, then constant or cosine to 0.
 
     Args:
         config: ``warmup_images`` and ``decay``.
-        images_per_step: images behind one update, over all devices.
-        clock: tells where the cosine ends, and how far the run is on the way there.
+        images_per_step: images per update, over all devices.
+        clock: clock of the run, whose end is the end of the cosine.
     """
     warmup_steps = config.warmup_images / images_per_step
 

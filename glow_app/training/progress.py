@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""The progress bar and the lines that are printed while a model trains."""
 
 import time
 from typing import Any
@@ -15,14 +15,14 @@ from glow_app.units import Unit, unit_of
 
 
 class ProgressReport(pl.Callback):
-    """A bar with bits/dim, images/s and the time left, and one line per validation.
+    """Shows a bar with bits/dim, images/s and the time left, and prints one line per validation.
 
-    Images per second are over the last stretch, validation left out, and are logged as ``speed/images_per_second``.
-    Where the output is not a terminal there is no bar, only the lines.
+    Images per second are measured over the last stretch, without validation, and logged as
+    ``speed/images_per_second``. If the output is not a terminal, only the lines are printed.
 
     Args:
         console: where to write.
-        clock: of the run, which tells how far it is.
+        clock: clock of the run, for its progress.
     """
 
     STRETCH = 5.0

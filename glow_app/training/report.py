@@ -1,4 +1,4 @@
-"""What a training run says at its beginning and at its end."""
+"""The lines that a training run prints at its beginning and at its end."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from glow_app.training.clock import Clock
 from glow_app.units import unit_of
 
 CODEC_IMAGES = 1000
-"""Images that are given to the lossless codecs, which are slow."""
+"""Number of images for the lossless codecs, which are slow."""
 
 
 def banner(
@@ -31,7 +31,7 @@ def banner(
     n_processes: int,
     console: Console,
 ) -> None:
-    """What is about to be trained, on what, where."""
+    """Prints what is trained, on which data, in which folder."""
     n_bits = config.data.n_bits
     unit = unit_of(n_bits)
     lines = [
@@ -48,7 +48,7 @@ def banner(
 
 
 def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
-    """Lines that tell which model is trained how, and how this departs from the published run that is followed."""
+    """Lines on the model, its training and, if a published run is followed, the departures from it."""
     trainer = config.trainer
     n_parameters = sum(parameter.numel() for parameter in flow.parameters())
     together = f", {n_processes} processes" if n_processes > 1 else ""
@@ -69,7 +69,7 @@ def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
 
 
 def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console: Console) -> None:
-    """The figure of the run, beside what lossless codecs make of the same pixels, or the entropy of the points."""
+    """Prints the test result, beside that of lossless codecs on the same pixels or the entropy of the points."""
     unit, n = unit_of(config.data.n_bits), len(reached.per_image)
     figure = f"{unit.figure(reached.mean, 3)} ± {unit.figure(reached.standard_error, 3)} {unit.name}"
     say(console, f"\ntest: {figure} on {n:,} {unit.things} of {config.data.name} ({test.preprocessing})")
@@ -90,11 +90,11 @@ def where(
     held_out: ImageSource | None,
     console: Console,
 ) -> None:
-    """The last lines: what to look at, and the next commands.
+    """Prints the last lines: files to look at, and the next commands.
 
     Args:
         config: all options.
-        step: the last one.
+        step: last step.
         run_folder: folder of the run.
         train: training images.
         held_out: images that the model has not seen, if there are any.
@@ -132,10 +132,10 @@ def _commands_for_images(
 
 
 def interrupted(step: int, clock: Clock, run_folder: Path, console: Console) -> None:
-    """What a person who stopped a run wants to know: everything up to ``step`` is saved."""
-    end = "; what is left is its end" if clock.is_over(step) else ""
+    """Prints that everything up to ``step`` is saved, and how to resume."""
+    end = "; only its end is left" if clock.is_over(step) else ""
     of = f"{clock.max_steps:,}"
     if clock.max_seconds is not None:
         of = f"a run of {clock.length}, {clock.seconds:.0f} of them over,"
-    say(console, f"\nstopped; everything up to step {step:,} of {of} is saved{end}. Go on with")
+    say(console, f"\nstopped; everything up to step {step:,} of {of} is saved{end}. Resume with")
     say(console, f"  glow-train resume={run_folder}")

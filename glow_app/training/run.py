@@ -1,4 +1,4 @@
-"""One training run from its configuration to its last line: the one place that wires it together."""
+"""One training run, from its configuration to its last line; wires all parts together."""
 
 import dataclasses
 import math
@@ -49,15 +49,15 @@ from glow_app.training.progress import ProgressReport
 from glow_app.training.trainer import Layout, layout, make_trainer, validate_every
 
 GRID = 32
-"""Images in a sample grid."""
+"""Number of images in a sample grid."""
 
 TESTED = "test/bits_per_dim"
-"""The figure of a run, as its metrics and its model's card have it."""
+"""Key of the test result in the metrics of the run and of its model's card."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the parts of a run have in common."""
+    """The state that the parts of a run share."""
 
     config: TrainConfig
     folder: Path
@@ -70,26 +70,26 @@ class _Run:
     clock: Clock
 
     def final_weights(self) -> AbstractContextManager[None]:
-        """Inside, the flow has the weights that the run is judged by."""
+        """Returns a context in which the flow has the weights that are evaluated and exported."""
         return self.average.averaged(self.module.flow) if self.average else nullcontext()
 
 
 def fit(
     config: TrainConfig, run_folder: Path, checkpoint: Path | None, console: Console, command: str | None = None
 ) -> None:
-    """Trains, leaves everything in ``run_folder``, and says what was reached.
+    """Trains, writes everything into ``run_folder``, and prints the result.
 
     Args:
         config: all options.
-        run_folder: where the run puts things.
-        checkpoint: of the same run, to go on from; None for a new run.
+        run_folder: folder of the run.
+        checkpoint: checkpoint of this run to resume from; None for a new run.
         console: where to write.
         command: the command line, if there is one.
 
     Raises:
-        UserError: something that a person can put right.
+        UserError: the user can fix the cause.
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
-        SystemExit: likewise another signal; the status is 128 + its number.
+        SystemExit: any other signal, likewise; the status is 128 + its number.
     """
     where = layout(config.trainer)
     first = distributed.is_rank_zero()
@@ -123,7 +123,7 @@ def fit(
 
 
 def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int, command: str | None) -> None:
-    """From the first thing that is written to the last."""
+    """Trains, exports and tests, and writes all files of the run."""
     config, console = run.config, run.console
     first = distributed.is_rank_zero()
     if first:
@@ -135,7 +135,7 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
     checkpoints = Checkpoints(run.folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
     loggers = make_loggers(config, run.folder, resumed_step, console) if first else []
     watch = Watch()
-    callbacks = [watch, run.clock, *_callbacks(run, checkpoints)]  # the clock before all that ask for the last step
+    callbacks = [watch, run.clock, *_callbacks(run, checkpoints)]  # the clock before those that ask for the last step
     trains = not run.clock.is_over(resumed_step)
     trainer = make_trainer(config, where, run.folder, run.val is not None, callbacks, loggers)
     device = trainer.strategy.root_device
@@ -162,18 +162,18 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
 
 
 def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSource | None) -> bool:
-    """Whether a run that is at ``step``, with no step left, has validated, exported its model and told its test."""
+    """Returns whether a run that ended at ``step`` has validated, exported its model and logged its test result."""
     try:
         card, _ = read_card(run_folder / "model")
     except UserError:
         return False
     if config.max_seconds is None and step > config.max_steps:
         return True
-    return card.step == step and (test is None or _has_told_test(run_folder, step))
+    return card.step == step and (test is None or _has_logged_test(run_folder, step))
 
 
-def _has_told_test(run_folder: Path, step: int) -> bool:
-    """Whether the figure of the test is in metrics.csv, to which it goes after the model has it."""
+def _has_logged_test(run_folder: Path, step: int) -> bool:
+    """Returns whether the test result is in metrics.csv, to which it is written after the model."""
     path = run_folder / "metrics.csv"
     return path.exists() and any(row["step"] == step and TESTED in row for row in metrics.read(path))
 
@@ -183,13 +183,13 @@ def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, conso
     text = f"{checkpoint} is at step {step:,} of {key}={value}: nothing is left to do"
     if config.resume != AUTO:
         raise UserError(f"{text}; give a larger {key}")
-    say(console, text)  # a job that is queued again after its end has ended well
+    say(console, text)  # a job that is queued again after its end has succeeded
 
 
 def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
-    """Exports, tests, exports again with the figure of the test, and says what to do next.
+    """Exports, tests, exports again with the test result, and prints what to do next.
 
-    All processes test; the first one exports.
+    All ranks test; rank 0 exports.
     """
     reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     if trainer.is_global_zero:
@@ -197,7 +197,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
         _draw_curves(run)
     tested: dict[str, float] = {}
     if run.test is None:
-        say(run.console, "there is no test split: the last validation, if any, is the figure of this run")
+        say(run.console, "there is no test split: the last validation, if any, is the result of this run")
     else:
         tested = _test(run, run.test, device)
         if trainer.is_global_zero:
@@ -232,9 +232,9 @@ def _data_module(run: _Run, where: Layout) -> ImageDataModule:
 def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
     config = run.config
     return [
-        # Before the average, which is what a model validates with: it looks at the weights of an update.
+        # Before the average, which validation swaps in: the guard needs the weights of the update.
         FiniteGuard(run.folder, config.trainer.nonfinite, config.trainer.skip_limit, run.console),
-        *([run.average] if run.average else []),  # before all that is to see the newest average
+        *([run.average] if run.average else []),  # before all that use the newest average
         Monitors(),
         LearningRate(),
         *_pictures(run),
@@ -244,7 +244,7 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
 
 
 def _pictures(run: _Run) -> list[pl.Callback]:
-    """What is drawn while the model trains."""
+    """The callbacks that draw while the model trains."""
     config, writer = run.config, PictureWriter(run.folder, run.console)
     if isinstance(run.train, Points):
         return [DensityPlots(writer, config.samples_every, run.train, config.seed, run.final_weights)]
@@ -253,7 +253,7 @@ def _pictures(run: _Run) -> list[pl.Callback]:
             writer, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
         )
     ]
-    if run.val is not None and config.logger.name != "csv":  # metrics.csv takes no pictures, and there are commands
+    if run.val is not None and config.logger.name != "csv":  # csv has no pictures; commands draw them
         batch_size = config.trainer.batch_size // distributed.world_size()
         drawn.append(
             InterpolationGrids(
@@ -264,12 +264,12 @@ def _pictures(run: _Run) -> list[pl.Callback]:
 
 
 def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float]:
-    """Bits per dimension of the test images, said and returned."""
+    """Prints and returns the bits per dimension of the test images."""
     config, flow = run.config, run.module.flow.eval()
     flow.set_conditioner_dtype(None)
     eager = torch.compiler.set_stance("force_eager")
     with eager, run.final_weights(), counting(run.console, "test") as progress:
-        flow.to(device)  # Lightning takes the model back to the CPU when it has finished
+        flow.to(device)  # Lightning moves the model to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size // distributed.world_size()
         indices = range(min(config.test_images or len(test), len(test)))
         reached = measure_likelihood(
@@ -280,7 +280,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
 
 
 def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
-    """Exports the model as it is."""
+    """Exports the current model."""
     config, train = run.config, run.train
     card = Card(
         model=config.model,
@@ -299,6 +299,6 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
 
 
 def _draw_curves(run: _Run) -> None:
-    """Of the run so far."""
+    """Draws the curves of the run so far."""
     if (run.folder / "metrics.csv").exists():
         figures.curves(metrics.read(run.folder / "metrics.csv"), run.folder / "curves.png")

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a configuration: where the steps run, and how often what happens."""
+"""Creates Lightning's trainer for a configuration, and decides on its processes and intervals."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from glow_app.runtime.rank import is_child, is_of_srun, rank_info
 from glow_app.training.checkpoints.format import AtomicCheckpointIO
 
 LOG_EVERY = 50
-"""Steps between two rows of training figures in metrics.csv."""
+"""Steps between two rows of training metrics in metrics.csv."""
 
 PATIENCE = timedelta(minutes=30)
-"""For which processes wait for each other: while the first draws samples, say. One that dies is noticed at once."""
+"""Longest wait of processes for each other, such as while rank 0 draws samples. A dead one is noticed at once."""
 
 
 class Layout(NamedTuple):
-    """Where the processes of a run are.
+    """The number of processes of a run.
 
     Attributes:
-        devices: processes on each machine.
-        machines: how many of them.
+        devices: number of processes on each machine.
+        machines: number of machines.
     """
 
     devices: int
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
 
     @property
     def world_size(self) -> int:
-        """Processes in all."""
+        """Total number of processes."""
         return self.devices * self.machines
 
 
@@ -48,7 +48,7 @@ def layout(trainer: TrainerConfig) -> Layout:
     """The processes that torchrun, srun or glow-train have started, or that the trainer will start.
 
     Raises:
-        UserError: the machine has no such devices, or the batch or the options do not suit their number.
+        UserError: the machine has too few devices, or the batch or the options do not suit their number.
     """
     here = rank_info()
     if here.world_size > 1:
@@ -78,7 +78,7 @@ def layout(trainer: TrainerConfig) -> Layout:
 
 
 def captures_steps(config: TrainConfig, where: Layout) -> bool:
-    """Whether training steps are captured, as ``trainer.cuda_graph`` asks for, or as is possible where it does not."""
+    """Returns whether training steps are captured: ``trainer.cuda_graph`` or, if that is None, if it is possible."""
     if config.trainer.cuda_graph is not None:
         return config.trainer.cuda_graph
     on_one_gpu = config.trainer.accelerator == "gpu" and where.world_size == 1
@@ -86,12 +86,12 @@ def captures_steps(config: TrainConfig, where: Layout) -> bool:
 
 
 def validate_every(config: TrainConfig) -> int:
-    """Steps between two validations, of which the last step has one."""
+    """Steps between two validations; never more than ``max_steps`` of a run measured in updates."""
     return config.validate_every if config.max_seconds is not None else min(config.validate_every, config.max_steps)
 
 
 def log_every(config: TrainConfig) -> int:
-    """Steps between two rows of training figures."""
+    """Steps between two rows of training metrics."""
     return LOG_EVERY if config.max_seconds is not None else min(LOG_EVERY, config.max_steps)
 
 
@@ -103,25 +103,25 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
     loggers: Sequence[Logger],
 ) -> pl.Trainer:
-    """The trainer of a run.
+    """Creates the trainer of a run.
 
     Args:
         config: all options.
-        where: see :func:`layout`.
+        where: processes of the run, see :func:`layout`.
         run_folder: folder of the run.
         validates: whether there are validation images.
-        callbacks: what accompanies training, in the order in which it is called.
-        loggers: where figures go.
+        callbacks: callbacks, in the order in which they are called.
+        loggers: loggers of the run.
     """
     with warnings.catch_warnings():
-        # Whoever has a GPU and chooses trainer=cpu need not hear of Lightning's own options.
+        # Lightning's advice names its own options; the user has chosen trainer=cpu.
         warnings.filterwarnings("ignore", "GPU available but not used")
         return pl.Trainer(
             accelerator=config.trainer.accelerator,
             devices=where.devices,
             num_nodes=where.machines,
-            strategy="auto" if where.world_size == 1 else _together(),
-            max_steps=config.max_steps if config.max_seconds is None else -1,  # of which the clock is the judge
+            strategy="auto" if where.world_size == 1 else _ddp_strategy(),
+            max_steps=config.max_steps if config.max_seconds is None else -1,  # the clock ends the run
             max_epochs=-1,
             accumulate_grad_batches=config.trainer.accumulate,
             val_check_interval=validate_every(config) * config.trainer.accumulate,
@@ -131,7 +131,7 @@ def make_trainer(
             gradient_clip_val=config.optim.clip_norm,
             log_every_n_steps=log_every(config),
             callbacks=list(callbacks),
-            # On SLURM, Lightning starts a new run from whatever hpc_ckpt_* it finds there: not from another program's.
+            # On SLURM, Lightning resumes from any hpc_ckpt_* in this folder: it must not be another program's.
             default_root_dir=run_folder,
             logger=list(loggers),
             plugins=[AtomicCheckpointIO()],
@@ -142,15 +142,15 @@ def make_trainer(
         )
 
 
-def _together() -> DDPStrategy:
-    """Several processes, each with its part of every batch, whose gradients are averaged while they are computed."""
-    # Each step of flow is compiled by itself: nothing is gained by cutting its graph where gradients are sent.
+def _ddp_strategy() -> DDPStrategy:
+    """DDP: each process has its part of every batch, and gradients are averaged while they are computed."""
+    # Each step of flow is compiled by itself: splitting its graph where gradients are sent gains nothing.
     torch._dynamo.config.optimize_ddp = False
     return DDPStrategy(cluster_environment=_environment(), timeout=PATIENCE)
 
 
 def _environment() -> ClusterEnvironment | None:
-    """Who has started the processes, or is to: Lightning would take any job of SLURM's for one started by srun."""
+    """The launcher of the processes: Lightning would take any SLURM job for one started by srun."""
     if rank_info().world_size > 1 and not is_of_srun() and not is_child():
         return TorchElasticEnvironment()
     return None if is_of_srun() else LightningEnvironment()

@@ -42,5 +42,5 @@ def test_lists_need_no_brackets_and_the_data_are_those_of_the_model(run: Path, t
     out = f"output={tmp_path / 'out'}"
     result = call(tmp_path, "interpolate", f"checkpoint={run}", "images=0,1", "steps=3", out)
     assert result.returncode == 0, result.stderr
-    assert "end points: 2 of 2 come back exactly" in result.stdout
+    assert "end points: 2 of 2 reconstructed exactly" in result.stdout
     assert (tmp_path / "out" / "test_0-test_1_linear3.png").exists()

@@ -86,8 +86,8 @@ def test_groups_values_and_limits_are_told() -> None:
         assert f" {path.stem}" in shown
     for entry in (
         "model.n_levels=3            L: levels of scale; each halves the image (at least 1, at most 12)",
-        "trainer.precision=fp32      of the coupling networks; the rest is always float32 (fp32, bf16)",
-        "seed=0                      of the parameters, the order, the flips and the noise (at least 0)",
+        "trainer.precision=fp32      precision of the coupling networks; the rest is always float32 (fp32, bf16)",
+        "seed=0                      seed of the parameters, the order, the flips and the noise (at least 0)",
     ):
         assert f"\n  {entry}\n" in shown
 

@@ -124,7 +124,7 @@ def test_ctrl_c_then_resume(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert errors == ""
     (folder,) = tmp_path.glob("runs/drawn_faces/*")
-    assert f"Go on with\n  glow-train resume={folder.relative_to(tmp_path)}\n" in output
+    assert f"Resume with\n  glow-train resume={folder.relative_to(tmp_path)}\n" in output
     stopped = int(output.split("everything up to step ")[1].split(" of ")[0].replace(",", ""))
 
     resume = f"resume={folder.relative_to(tmp_path)}"

@@ -42,7 +42,7 @@ def test_auto_starts_goes_on_and_ends(
 
     status, said = command(monkeypatch, capsys, "max_steps=6", "logger=csv")
     assert status == 0
-    assert "resume=auto goes on from runs/auto/" in said
+    assert "resume=auto resumes from runs/auto/" in said
     assert checkpoints_of(first)[-1].name == "step_00000006.ckpt"
     assert list(there.iterdir()) == [first]
     begun, longer = training_command(first).splitlines()  # type: ignore[union-attr]
@@ -72,7 +72,7 @@ def test_auto_prefers_a_run_with_a_checkpoint_to_a_newer_one_without(
     later = there / "9999-01-01_00-00-00"
     later.mkdir()
     shutil.copy(first / "config.yaml", later)
-    assert f"resume=auto goes on from runs/auto/{first.name}/" in command(monkeypatch, capsys, "max_steps=5")[1]
+    assert f"resume=auto resumes from runs/auto/{first.name}/" in command(monkeypatch, capsys, "max_steps=5")[1]
     shutil.rmtree(first)
     assert "starts runs/auto/9999-01-01_00-00-00 again: it had no checkpoint yet" in command(monkeypatch, capsys)[1]
     assert checkpoints_of(later)[-1].name == "step_00000004.ckpt"
@@ -89,5 +89,5 @@ def test_a_run_from_before_an_option_has_its_default(
     path.write_text("".join(line for line in lines if not line.startswith(newer)))
     assert len(path.read_text().splitlines()) == len(lines) - len(newer)
     status, said = command(monkeypatch, capsys, "max_steps=6")
-    assert (status, "resume=auto goes on from runs/auto/" in said) == (0, True), said
+    assert (status, "resume=auto resumes from runs/auto/" in said) == (0, True), said
     assert checkpoints_of(run)[-1].name == "step_00000006.ckpt"

@@ -101,7 +101,7 @@ def test_runs_that_are_there_twice_count_once(sweep: Path, tmp_path: Path) -> No
 
 
 def test_nothing_to_compare_is_told(sweep: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"there is one run only, {sweep / '0'}: a comparison takes two or more"):
+    with pytest.raises(UserError, match=f"there is one run only, {sweep / '0'}: a comparison needs two or more"):
         use(compare, asked(sweep / "0"))
     with pytest.raises(UserError, match=f"no run at {tmp_path / 'empty'}: give the folder of a run"):
         use(compare, asked(tmp_path / "empty"))

@@ -72,7 +72,7 @@ def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt):
         find(run, tmp_path, "batch_size=16")
     assert not (tmp_path / "directions.json").exists()
-    assert "going on after 48 images" in find(run, tmp_path, "batch_size=16")
+    assert "resuming after 48 images" in find(run, tmp_path, "batch_size=16")
     assert sum(calls[4:]) == 16
     assert torch.allclose(load(tmp_path).vectors, load(found).vectors, atol=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directions.json", "directions.safetensors"]
@@ -114,7 +114,7 @@ def test_data_without_attributes(run: Path, tmp_path: Path) -> None:
 
 def test_an_edit_leaves_the_image_and_its_before_and_after(run: Path, found: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path, f"directions={found}", "images=[0,1]", "edit={Smiling: 0.0}")
-    assert "unedited images: 2 of 2 come back exactly" in text
+    assert "unedited images: 2 of 2 reconstructed exactly" in text
     faces = DrawnFaces("test", image_size=16, n_images=64)
     for number in (0, 1):
         assert torch.equal(decode_image(tmp_path / f"test_{number}_Smiling+0.png"), faces[number])

@@ -150,18 +150,18 @@ def test_half_the_size(run: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is where the model lies: choose another folder"):
+    with pytest.raises(UserError, match="is the model's own folder: choose another folder"):
         told(run, run / "model")
     with pytest.raises(UserError, match="no directions at nowhere"):
         told(run, tmp_path, "directions=nowhere")
-    with pytest.raises(UserError, match="directions=nowhere: as storage=bf16 it is another model than theirs"):
+    with pytest.raises(UserError, match="directions=nowhere: storage=bf16 changes the weights, so they do not fit"):
         told(run, tmp_path, "directions=nowhere", "storage=bf16")
     with pytest.raises(UserError, match="license='m: t' is no identifier of a licence"):
         told(run, tmp_path, "license='m: t'")
     with pytest.raises(UserError, match="format=pickle is not one of folder, torch, onnx"):
         told(run, tmp_path, "format=pickle")
     (tmp_path / "directions").mkdir()
-    with pytest.raises(UserError, match="directions is there, of another model, and would go with this one"):
+    with pytest.raises(UserError, match="directions belongs to another model and would be exported with this one"):
         told(run, tmp_path)
     assert not (tmp_path / "model.json").exists()
 

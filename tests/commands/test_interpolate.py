@@ -35,7 +35,7 @@ def cell(path: Path, row: int, column: int, scale: int = 6) -> torch.Tensor:
 
 def test_a_strip_between_two_images_of_the_data_set(run: Path, tmp_path: Path) -> None:
     text = told(run, tmp_path, "images=[3,5]", "steps=5")
-    assert "end points: 2 of 2 come back exactly" in text
+    assert "end points: 2 of 2 reconstructed exactly" in text
     path = tmp_path / "test_3-test_5_linear5.png"
     assert f"  {path}" in text
     strip = load(run).interpolate(*faces(3, 5), steps=5)
@@ -72,7 +72,7 @@ def test_files_of_any_size(run: Path, tmp_path: Path) -> None:
     Image.new("RGBA", (50, 33), (200, 10, 10, 128)).save(tmp_path / "red one.png")
     Image.new("L", (7, 90), 40).save(tmp_path / "grey.webp")
     text = told(run, tmp_path / "out", f"images=['{tmp_path}/red one.png','{tmp_path}/grey.webp']", "steps=3")
-    assert "end points: 2 of 2 come back exactly" in text
+    assert "end points: 2 of 2 reconstructed exactly" in text
     assert (tmp_path / "out" / "red_one-grey_linear3.png").exists()
 
 

@@ -103,7 +103,7 @@ def test_directions_that_do_not_say_where_they_are_from(run: Path, vectors: Path
     del account["account"]["fingerprint"]
     (tmp_path / "directions.json").write_text(json.dumps(account))
     (tmp_path / "directions.safetensors").write_bytes((vectors / "directions.safetensors").read_bytes())
-    with pytest.raises(UserError, match=r"do not say from which images they were made \(no fingerprint\)"):
+    with pytest.raises(UserError, match=r"do not name the images they were made from \(no fingerprint\)"):
         judged(run, tmp_path, tmp_path)
 
 

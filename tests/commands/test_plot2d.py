@@ -92,14 +92,14 @@ def test_the_figure_and_the_integral(trained: tuple[Path, str], tmp_path: Path) 
 
 def test_a_grid_that_is_too_coarse_is_told(trained: tuple[Path, str], tmp_path: Path) -> None:
     said = draw(trained[0], f"output={tmp_path}", "side=60", "cells=10", "density=linear")
-    assert "and should be 1: the density is too sharp for such a grid (try cells=20), or it is none" in said
+    assert "and should be 1: the density is too sharp for this grid (try cells=20), or is not normalised" in said
 
 
 def test_evaluation_compares_with_the_entropy(trained: tuple[Path, str], tmp_path: Path) -> None:
     arguments = [f"checkpoint={trained[0]}", f"output={tmp_path}", "gap_images=50"]
     said = use(evaluate, configure("evaluate", EvaluateConfig, *arguments))
     for words in ("nats/point ", "300 points: drawn by formula, noise 0.2, in the plane", "50 training points",
-                  "entropy of the data: ", "100.0% of 300 points come back to 0.0001"):  # fmt: skip
+                  "entropy of the data: ", "100.0% of 300 points are reconstructed to 0.0001"):  # fmt: skip
         assert words in said
     account = json.loads((tmp_path / "evaluation.json").read_text())
     assert account["unit"].startswith("bits per dimension of a density in the plane: 2 ln 2 nats per point")

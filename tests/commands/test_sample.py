@@ -296,7 +296,7 @@ def test_neighbours(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Sampler, "draw", copying)
     text = told(run, tmp_path, "n=20", "neighbours=true")
     assert "nearest of 64 training images: 0.0 grey levels (RMS, median of 20 samples)" in text
-    assert "the same of new images: " in text
+    assert "the same for new images: " in text
     assert "(median of 20 images of test)" in text
     assert text.splitlines()[-1].strip() == str(tmp_path / "T0.70_seed0_neighbours.png")
     picture = pixels(tmp_path / "T0.70_seed0_neighbours.png")
@@ -342,6 +342,6 @@ def test_interrupted_it_says_how_to_go_on(run: Path, tmp_path: Path) -> None:
     assert errors == ""
     drawn = json.loads((tmp_path / "T0.70_seed0.npz.json").read_text())["drawn"]
     assert 0 < drawn < 1_000_000
-    assert f"interrupted after {drawn:,} of 1,000,000 images; the same command goes on from there" in output
+    assert f"interrupted after {drawn:,} of 1,000,000 images; the same command resumes from there" in output
     assert partial.stat().st_size >= drawn * 3 * 16 * 16
     assert files(tmp_path) == ["T0.70_seed0.npz.json", "T0.70_seed0.npz.partial"]

@@ -61,7 +61,7 @@ def test_labels_are_what_differs(tmp_path: Path, runs: list[tuple[str, ...]], la
 @pytest.mark.parametrize("option", ["data.n_bits=5", "data.name=cifar10", "data.image_size=8", "val_images=10"])
 def test_other_images_are_refused(tmp_path: Path, option: str) -> None:
     key, _, value = option.partition("=")
-    with pytest.raises(UserError, match=rf"do not compare: {key} is .* and {value} in {tmp_path / '1'}, so that"):
+    with pytest.raises(UserError, match=rf"cannot be compared: {key} is .* and {value} in {tmp_path / '1'}, so their"):
         found(tmp_path, (), (option,))
 
 
@@ -73,7 +73,7 @@ def test_what_was_not_treated_alike_is_told(tmp_path: Path) -> None:
         "images seen differ: 32, 64",
         "data.flip differs: training images are not the same",
         "some runs are judged by averaged weights and some by raw ones (optim.ema_decay)",
-        "the variants have not the same seeds, on which the noise of the validation depends too",
+        "the variants have different seeds, and so different noise in validation too",
     ]
     assert unlike(found(tmp_path / "alike", (), ("model.width=8",))) == []
 

@@ -330,7 +330,7 @@ def test_what_nobody_accounts_for_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"{account.name} is damaged .*: choose output="):
             type(files)(files.path, facts(n=4), *([source.labels] if files.path == npz else []))
         account.unlink()
-        with pytest.raises(UserError, match=rf"{files.path.name} is there already, and no .*json tells"):
+        with pytest.raises(UserError, match=rf"{files.path.name} already exists, but .*json is missing"):
             type(files)(files.path, facts(n=4), *([source.labels] if files.path == npz else []))
 
 

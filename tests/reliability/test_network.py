@@ -101,14 +101,14 @@ def fails_at(name: str) -> Callable[[Patch], None]:
 
 
 FAILURES: list[tuple[Callable[[Patch], None], str, list[str]]] = [
-    (not_installed, "offline", ["wandb is not used: import of wandb halted", "goes on with metrics.csv alone"]),
+    (not_installed, "offline", ["wandb is not used: import of wandb halted", "continues with metrics.csv alone"]),
     (broken_package, "offline", ["wandb is not used: module 'wandb' has no attribute 'init'"]),
     (no_key, "online", ["wandb is not reached: there is no key: run `wandb login` once", "wandb sync"]),
     (unreachable, "online", ["wandb is not reached: ", "it keeps the run offline", "wandb sync"]),
     (killed, "offline", ["wandb failed: ", "wandb failed 3 times in a row and is not used any more"]),
     (fails_at("define_metric"), "offline", ["wandb is not used: the pipe is broken"]),
-    (fails_at("log"), "offline", ["wandb failed: the pipe is broken; the run goes on, and tries it again"]),
-    (fails_at("Image"), "offline", ["wandb failed: the pipe is broken; the run goes on", "wandb sync"]),
+    (fails_at("log"), "offline", ["wandb failed: the pipe is broken; the run continues, and tries it again"]),
+    (fails_at("Image"), "offline", ["wandb failed: the pipe is broken; the run continues", "wandb sync"]),
     (fails_at("finish"), "offline", ["wandb was not closed properly: the pipe is broken"]),
 ]
 

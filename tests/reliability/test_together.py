@@ -119,7 +119,7 @@ def test_one_process_killed(start: Callable[[list[str]], Run], figures: Figures,
         figures.add(f"process {victim} of 2 killed, started by {name}: seconds until all are gone", f"{seconds:.0f}")
         assert run.process.returncode != 0
         if not launcher:
-            who = "another process of this run has ended; go on" if victim else "process 0 of this run: it has ended"
+            who = "another process of this run has ended; find out" if victim else "process 0 of this run: it has ended"
             assert f"error: {who}" in run.errors.read_text()
 
 

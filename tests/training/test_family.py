@@ -41,7 +41,7 @@ def test_commands_take_it(run: Path, tmp_path: Path) -> None:
     assert "DiagonalScaling" in told or "MaskedCoupling" in told  # what the figure consists of
     use(sample, configure_use("sample", SampleConfig, *of, "n=4", "temperature=[0.0,0.7]"))
     told = use(interpolate, configure_use("interpolate", InterpolateConfig, *of, "images=[0,1]", "steps=3"))
-    assert "2 of 2 come back exactly" in told
+    assert "2 of 2 reconstructed exactly" in told
 
 
 def test_it_is_loaded_as_it_was_trained(run: Path) -> None:

@@ -1,1 +1,1 @@
-"""What the commands print and write of what they found."""
+"""The printed and written reports of the commands."""

@@ -1,4 +1,4 @@
-"""What ``glow-compare`` says and writes."""
+"""The report of ``glow-compare``, printed and written."""
 
 import dataclasses
 import statistics
@@ -25,11 +25,11 @@ WELCH = (
 )
 
 Cells = list[list[str]]
-"""Rows of a table, its head first."""
+"""Rows of a table, the heading first."""
 
 
 def table(found: Sequence[Variant], told: Sequence[Difference], console: Console) -> None:
-    """The figures for a person to read."""
+    """Prints the tables and remarks."""
     say(console, f"data       {title(found)}")
     keys = list(found[0].values)
     say(console, f"differ in  {', '.join(keys) if keys else 'nothing but the seed'}\n")
@@ -43,7 +43,7 @@ def table(found: Sequence[Variant], told: Sequence[Difference], console: Console
 
 
 def title(found: Sequence[Variant]) -> str:
-    """What was trained on, and what the curves are."""
+    """Returns a line that describes the data and the curves."""
     run = found[0].runs[0]
     seeds = sorted({len(variant.finished) for variant in found})
     many = f"mean of {'-'.join(map(str, seeds))} seeds, from lowest to highest" if max(seeds) > 1 else "one seed each"
@@ -53,12 +53,12 @@ def title(found: Sequence[Variant]) -> str:
 
 
 def name(variant: Variant) -> str:
-    """What a variant is called, with a mark if none of its runs has come to its end."""
+    """Returns a variant's label, marked if none of its runs has finished."""
     return variant.label if variant.finished else f"{variant.label} (unfinished)"
 
 
 def write(found: Sequence[Variant], told: Sequence[Difference], folder: Path) -> None:
-    """``variants.md`` and ``variants.json``."""
+    """Writes ``variants.md`` and ``variants.json``."""
     parts = ["\n".join(_markdown(_variants(found))), *_remarks(found)]
     if told:
         parts += ["Second minus first, bits/dim of the validation:", "\n".join(_markdown(_differences(found, told)))]
@@ -78,7 +78,7 @@ def write(found: Sequence[Variant], told: Sequence[Difference], folder: Path) ->
 
 
 def n_parameters(card: Card) -> int:
-    """Of the model that a card describes."""
+    """Returns the number of parameters of the model that a card describes."""
     with torch.device("meta"):
         flow = card.model.build(card.image_shape, len(card.class_names))
     return sum(parameter.numel() for parameter in flow.parameters())
@@ -89,7 +89,7 @@ def _parameters(variant: Variant) -> int | None:
 
 
 def _best_first(found: Sequence[Variant]) -> list[Variant]:
-    """By the mean of the validation; variants without a figure at the end."""
+    """Sorts variants by their mean validation; those without one come last."""
     return sorted(found, key=lambda one: statistics.fmean(one.reached) if one.reached else float("inf"))
 
 
@@ -113,12 +113,12 @@ def _variants(found: Sequence[Variant]) -> Cells:
                 _duration(statistics.fmean(seconds)) if seconds else "",
             ]
         )
-    told = [any(column) for column in zip(*rows[1:], strict=True)]
-    return [[cell for cell, keep in zip(row, told, strict=True) if keep] for row in rows]
+    filled = [any(column) for column in zip(*rows[1:], strict=True)]
+    return [[cell for cell, keep in zip(row, filled, strict=True) if keep] for row in rows]
 
 
 def _remarks(found: Sequence[Variant]) -> list[str]:
-    """What one has to know to read the table, a line each."""
+    """Returns remarks on the table, one line each."""
     lines = [SPREAD] if any(len(one.reached) > 1 for one in found) else []
     lines += [f"not alike: {line}" for line in unlike(found)]
     for one in found:
@@ -129,11 +129,11 @@ def _remarks(found: Sequence[Variant]) -> list[str]:
     return lines
 
 
-def _differences(found: Sequence[Variant], told: Sequence[Difference]) -> Cells:
-    """Of the pairs that differ in one option, if there are such pairs."""
+def _differences(found: Sequence[Variant], pairs: Sequence[Difference]) -> Cells:
+    """Returns the rows of pairs that differ in one option, or of all pairs if there are none."""
     shown = telling(found)
     rows = [["first", "second", "difference", ""]]
-    for one in told:
+    for one in pairs:
         if (one.first, one.second) in shown:
             verdict = "beyond the spread" if one.beyond_the_spread else "within the spread"
             rows.append([one.first, one.second, f"{one.mean:+.4f} ± {one.standard_error:.4f}", verdict])
@@ -189,7 +189,7 @@ def _duration(seconds: float) -> str:
 
 
 def _show(cells: Cells, words: int, console: Console) -> None:
-    """A table whose first ``words`` columns are words and whose others are figures."""
+    """Prints a table whose first ``words`` columns are words and whose others are numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, head in enumerate(cells[0]):
         table.add_column(head, justify="left" if number < words else "right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""What ``glow-evaluate`` says and writes."""
+"""The report of ``glow-evaluate``, printed and written."""
 
 import csv
 import dataclasses
@@ -33,17 +33,17 @@ WORST, METADATA, PER_IMAGE = "worst.png", "evaluation.json", "per_image.csv"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that is measured of one model on one split.
+    """All measurements of one model on one split.
 
     Attributes:
-        likelihood: one draw of the noise per image.
-        images_per_second: at which it was computed.
-        bound: from several draws, if asked for.
-        train: of training images, if asked for and to be had.
-        reconstruction: of the first images.
+        likelihood: likelihood from one draw of the noise per image.
+        images_per_second: speed of computing it.
+        bound: bound from several draws, if asked for.
+        train: likelihood of training images, if asked for and available.
+        reconstruction: reconstruction of the first images.
         convolutions: one entry per 1x1 convolution.
-        codecs: bits per dimension of lossless codecs on the first images; none on points.
-        entropies: of points, beside the entropy of what they are drawn from.
+        codecs: bits per dimension of lossless codecs on the first images; empty for points.
+        entropies: entropy of points by the true density and by the flow's; None for images.
     """
 
     likelihood: Likelihood
@@ -57,10 +57,10 @@ class Evaluation:
 
 
 def table(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
-    """The figures for a person to read."""
+    """Prints the report."""
     n, checked = len(reached.likelihood.per_image), len(reached.reconstruction.exact)
-    about, unit = metadata_of(model, source, config), unit_of(model.n_bits)
-    say(console, f"model      {about['model']} (step {model.card.step:,}, {model.card.weights} weights)")
+    metadata, unit = metadata_of(model, source, config), unit_of(model.n_bits)
+    say(console, f"model      {metadata['model']} (step {model.card.step:,}, {model.card.weights} weights)")
     say(
         console,
         f"data       {source.name} {source.split}, {n:,} {unit.things}: {source.preprocessing}, "
@@ -72,9 +72,9 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
     say(console, f"{unit.name:<10} {_figure(reached.likelihood, unit)}{interval}")
     lost = int((~torch.isfinite(reached.likelihood.per_image)).sum())
     if lost:
-        say(console, f"           not finite for {lost:,} {unit.things}, which per_image.csv names")
+        say(console, f"           not finite for {lost:,} {unit.things}, see per_image.csv")
     if reached.bound is not None:
-        of_draws = f"bound from {config.importance_samples} draws of the noise, which compares only with its like"
+        of_draws = f"bound from {config.importance_samples} draws of the noise; compares only with other such bounds"
         say(console, f"           {_figure(reached.bound, unit)}   {of_draws}")
     if reached.train is not None:
         gap = reached.likelihood.mean - reached.train.mean
@@ -87,11 +87,11 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         say(console, f"yardsticks {codecs}   lossless codecs, {_which(checked, n)}")
     if reached.entropies is not None:
         say(console, f"yardstick  {reached.entropies.text()}")
-    back = reached.reconstruction
+    inverse = reached.reconstruction
     say(
         console,
-        f"inverse    {back.exact.double().mean():.1%} of {checked:,} {unit.things} come back {unit.exactly}; error at "
-        f"most {back.largest.max():.2g} and on average {back.mean.mean():.2g} {unit.error}",
+        f"inverse    {inverse.exact.double().mean():.1%} of {checked:,} {unit.things} are reconstructed {unit.exactly}"
+        f"; error at most {inverse.largest.max():.2g} and on average {inverse.mean.mean():.2g} {unit.error}",
     )
     if reached.convolutions:
         worst = max(reached.convolutions, key=lambda one: one.condition)
@@ -114,7 +114,7 @@ def _which(checked: int, n: int) -> str:
 
 
 def _decomposition(likelihood: Likelihood) -> Table:
-    """Kinds of part in rows, levels in columns; everything adds up to the total."""
+    """Builds a table with kinds of layers in rows and levels in columns; all cells sum to the total."""
     levels = list(dict.fromkeys(name.rpartition(" ")[0] for name in likelihood.parts if " " in name))
     kinds = list(dict.fromkeys(name.rpartition(" ")[2] for name in likelihood.parts if " " in name))
     means = {name: values.mean().item() for name, values in likelihood.parts.items()}
@@ -125,7 +125,7 @@ def _decomposition(likelihood: Likelihood) -> Table:
     table.add_row("quantization", *("" for _ in levels), f"{means['quantization']:+.4f}")
     for kind in kinds:
         row = [means.get(f"{level} {kind}") for level in levels]
-        if any(row):  # a kind of layer that never changes the volume says nothing
+        if any(row):  # a layer that never changes the volume would be a row of zeros
             texts = ["" if value is None else f"{value:+.4f}" for value in row]
             table.add_row(kind, *texts, f"{sum(value or 0.0 for value in row):+.4f}")
     sums = [sum(means.get(f"{level} {kind}", 0.0) for kind in kinds) for level in levels]
@@ -134,8 +134,8 @@ def _decomposition(likelihood: Likelihood) -> Table:
 
 
 def write(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, folder: Path) -> None:
-    """``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
-    back = reached.reconstruction
+    """Writes ``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
+    reconstruction = reached.reconstruction
     content: dict[str, Any] = {
         **metadata_of(model, source, config),
         "images": len(reached.likelihood.per_image),
@@ -148,10 +148,10 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         "codecs": reached.codecs,
         "entropies": None if reached.entropies is None else dataclasses.asdict(reached.entropies),
         "reconstruction": {
-            "images": len(back.exact),
-            "exact": back.exact.double().mean().item(),
-            "largest_error": back.largest.max().item(),
-            "mean_error": back.mean.mean().item(),
+            "images": len(reconstruction.exact),
+            "exact": reconstruction.exact.double().mean().item(),
+            "largest_error": reconstruction.largest.max().item(),
+            "mean_error": reconstruction.mean.mean().item(),
             "unit": unit_of(model.n_bits).error,
         },
         "convolutions": {
@@ -166,7 +166,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """Writes a JSON file, with null where a figure is not finite."""
+    """Writes a JSON file, with null for numbers that are not finite."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
     write_text(path, text)
 
@@ -212,7 +212,7 @@ def _worst(likelihood: Likelihood, source: ImageSource, config: EvaluateConfig) 
 
 
 def look_at(folder: Path, config: EvaluateConfig, console: Console) -> None:
-    """The last lines."""
+    """Prints the paths of the files."""
     say(console, "\nlook at")
     for name in (METADATA, PER_IMAGE, *([WORST] if config.worst else [])):
         say(console, f"  {folder / name}")
@@ -226,7 +226,7 @@ def comparison(
     folder: Path,
     console: Console,
 ) -> None:
-    """The paired difference of two models, said and written."""
+    """Prints and writes the paired difference of two models."""
     assert config.compare is not None
     first, second = reached
     difference, unit = second.per_image - first.per_image, unit_of(models[0].n_bits)
@@ -235,9 +235,9 @@ def comparison(
         say(console, f"{_figure(likelihood, unit)} {unit.name}   {name}")
     low, high = mean - 1.96 * error, mean + 1.96 * error
     at, least, most = (unit.figure(value, sign="+") for value in (mean, low, high))
-    say(console, f"{at} ± {unit.figure(error)}   second minus first, one by one (95%: {least} to {most})")
+    say(console, f"{at} ± {unit.figure(error)}   second minus first, paired (95%: {least} to {most})")
     better = "the first is better" if mean > 0 else "the second is better"
-    verdict = "no difference that so many images can show" if low <= 0 <= high else better
+    verdict = "no significant difference" if low <= 0 <= high else better
     if not math.isfinite(low):
         verdict = "nothing can be said: too few images, or some whose likelihood is not finite"
     say(

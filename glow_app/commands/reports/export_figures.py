@@ -1,4 +1,4 @@
-"""What ``glow-evaluate`` and ``glow-judge`` have left for a model: figures that its card tells."""
+"""Results of ``glow-evaluate`` and ``glow-judge`` for the card of an exported model."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,13 @@ from glow_app.errors import UserError
 from glow_app.model import Model
 
 OF_ONE_MACHINE = ("root", "attributes", "cache", "cache_folder", "workers")
-"""Options of the data that do not say which images they are."""
+"""Options of the data that do not affect which images they are."""
 
 
 def bits_per_dim(model: Model) -> dict[str, float]:
-    """As in :attr:`glow_app.artifacts.card.Card.metrics`, of the images that the model is made for; empty without.
+    """Reads the bits per dimension in fp32 on the model's own data; empty if there are none.
+
+    The keys are those of :attr:`glow_app.artifacts.card.Card.metrics`.
 
     Raises:
         UserError: the file is damaged.
@@ -33,7 +35,7 @@ def bits_per_dim(model: Model) -> dict[str, float]:
 
 
 def judgement(model: Model) -> Judged | None:
-    """What the judge has found of the model's edits; None if it was not asked.
+    """Reads the judge's results on the model's edits; None if there are none.
 
     Raises:
         UserError: the file is damaged.
@@ -52,12 +54,12 @@ def judgement(model: Model) -> Judged | None:
     )
 
 
-def _turned(figures: dict[str, Any]) -> Turned:
-    return Turned(figures["success"], figures["drift"])
+def _turned(metrics: dict[str, Any]) -> Turned:
+    return Turned(metrics["success"], metrics["drift"])
 
 
 def _metadata_of(model: Model, path: Path) -> dict[str, Any] | None:
-    """What a file says, if it is of these very weights on the data that the model was trained on."""
+    """Reads a file; None unless it is of these very weights on the data that the model was trained on."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What ``glow-judge`` says and writes."""
+"""The report of ``glow-judge``, printed and written."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -45,23 +45,23 @@ COLUMNS = {
     "followed": "follows",
     "measured": "measures",
 }
-"""Field of ``EditFigures`` -> head of its column; columns without figures are left out."""
+"""Field of ``EditFigures`` -> heading of its column; columns without values are left out."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Everything that is found out.
+    """All results of the judge.
 
     Attributes:
-        model: whose edits are judged.
-        methods: the directions that are compared.
-        learned: numbers of the images that the judge learned from, in ``judge_source``.
-        judge_source: the split of these.
-        edited: numbers of the images that are edited, in ``edit_source``.
-        edit_source: the split of these.
-        reliability: of the judge, on the images that are edited, before they are.
+        model: model whose edits are judged.
+        methods: directions of each method.
+        learned: numbers of the judge's training images, in ``judge_source``.
+        judge_source: split of the training images.
+        edited: numbers of the edited images, in ``edit_source``.
+        edit_source: split of the edited images.
+        reliability: the judge's reliability on the images before they are edited.
         factors: factor -> correlation of the judge's estimate with the truth, on the same images.
-        measured: what the edits did.
+        measured: effects of the edits.
     """
 
     model: Model
@@ -76,7 +76,7 @@ class Judgement:
 
 
 def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
-    """The figures for a person to read."""
+    """Prints the report."""
     model, source = reached.model, reached.edit_source
     say(console, f"model      {model.folder} (step {model.card.step:,}, {model.card.weights} weights)")
     say(console, f"judge      learned from {_which(reached.learned)} of {source.name} {reached.judge_source.split}")
@@ -84,11 +84,11 @@ def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
     measured = reached.measured
     say(
         console,
-        f"amount 0   {measured.exact:.1%} of the reconstructions are the image itself{_error(measured)}\n",
+        f"amount 0   {measured.exact:.1%} of the images are reconstructed exactly{_error(measured)}\n",
     )
     say(
         console,
-        "the judge, on the images that are edited, before they are; frequent: what one answer for all would get",
+        "the judge on the unedited images; frequent: accuracy of always predicting the more frequent value",
     )
     show(console, _judge_table(reached))
     for method, edits in measured.edits.items():
@@ -101,17 +101,17 @@ def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
     show(console, _summary_table(measured.edits))
     say(
         console,
-        "success    the judge's decision turns, among images that it judges rightly at amount 0: "
-        "of all, of those without, of those with the attribute",
+        "success    share of images whose prediction flips, among those predicted rightly at amount 0: "
+        "all, those without and those with the attribute",
     )
     say(console, "drift      mean change of the judge's probability of the other attributes")
     if reached.factors:
         say(
             console,
-            "outside    share of the change where a drawing with the attribute toggled would not differ; by chance:",
+            "outside    share of the change in pixels that toggling the attribute would not change; by chance:",
         )
-        say(console, "           share of the picture")
-        say(console, "follows    correlation of amount and change of the true factor, as the judge sees it")
+        say(console, "           share of such pixels in the picture")
+        say(console, "follows    correlation of the amount with the change of the factor that the judge predicts")
         say(console, "measures   correlation of the projection on the direction with the true factor")
 
 
@@ -159,7 +159,7 @@ def _summary_table(edits: dict[str, list[EditFigures]]) -> Table:
 
 
 def means_of(edits: list[EditFigures]) -> dict[str, float | None]:
-    """Each figure's mean over the attributes that have it."""
+    """Computes each metric's mean over the attributes that have it."""
     found: dict[str, float | None] = {}
     for field in COLUMNS:
         values = [getattr(one, field) for one in edits if getattr(one, field) is not None]
@@ -190,7 +190,7 @@ def _signed(value: float | None) -> str:
 
 
 def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
-    """Leaves ``judge.json`` and ``flips.png`` in a folder."""
+    """Writes ``judge.json`` and ``flips.png`` to a folder."""
     measured = reached.measured
     content = {
         **metadata_of(reached.model, reached.edit_source, config),
@@ -227,7 +227,7 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
 
 
 def _picture(reached: Judgement, config: JudgeConfig) -> Image.Image:
-    """The first images, and each with every attribute turned: added where it is missing, removed where it is there."""
+    """Draws the first images, each also with every attribute flipped: added if absent, removed if present."""
     model, source, directions = reached.model, reached.edit_source, _shown_method(reached)
     indices = list(reached.edited)[:PICTURE_ROWS]
     batch = InOrder(source, config.seed).__getitems__(indices)
@@ -251,12 +251,12 @@ def _picture(reached: Judgement, config: JudgeConfig) -> Image.Image:
 
 
 def _shown_method(reached: Judgement) -> Directions:
-    """The directions of the picture: balanced ones if they are among the methods, else the first."""
+    """Returns the directions for the picture: balanced ones if available, else the first."""
     return next((one for one in reached.methods if one.method == "balanced"), reached.methods[0])
 
 
 def look_at(folder: Path, console: Console) -> None:
-    """The last lines."""
+    """Prints the paths of the files."""
     say(console, "\nlook at")
     for name in (METADATA, PICTURE):
         say(console, f"  {folder / name}")

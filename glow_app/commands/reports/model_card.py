@@ -1,4 +1,4 @@
-"""The page that stands before an exported model: ``README.md``, in the layout of the Hugging Face hub."""
+"""The ``README.md`` of an exported model, in the layout of the Hugging Face hub."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ SPLITS = (("test", "test"), ("val", "validation"))
 
 @dataclass(frozen=True)
 class Turned:
-    """What edits of one attribute did in the eyes of the judge; None where there was nothing to count.
+    """The judge's verdict on edits of one attribute; None if there was nothing to count.
 
     Attributes:
-        success: share of images whose attribute it then sees the other way round.
-        drift: mean change of its probability of the other attributes.
+        success: share of images whose predicted attribute flips.
+        drift: mean change of the predicted probability of the other attributes.
     """
 
     success: float | None
@@ -25,14 +25,14 @@ class Turned:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judge has found.
+    """The judge's results.
 
     Attributes:
-        images: how many were edited.
-        split: of the data, that they are from.
-        amount: of the edits.
+        images: number of edited images.
+        split: their split of the data.
+        amount: amount of the edits.
         means: method -> mean over the attributes.
-        attributes: method -> attribute -> what its edits did.
+        attributes: method -> attribute -> verdict on its edits.
     """
 
     images: int
@@ -50,15 +50,15 @@ def model_card(
     judged: Judged | None,
     temperature: float,
 ) -> str:
-    """Markdown: what the model is, what it reached, how it was made, how to use it, and what not to expect of it.
+    """Returns Markdown: what the model is, its metrics, how it was trained, how to use it, and its limits.
 
     Args:
-        model: as it is exported.
-        name: of the folder.
-        licence: its identifier, if one is given.
-        directions: that come with it, if any.
-        judged: what the judge has found of its edits, if it was asked.
-        temperature: of the samples in ``samples.png``.
+        model: exported model.
+        name: name of the folder.
+        licence: identifier of the licence, if one is given.
+        directions: directions exported with it, if any.
+        judged: the judge's results on its edits, if any.
+        temperature: temperature of the samples in ``samples.png``.
     """
     card = model.card
     parts = [_front(card, licence), f"# {name}\n", _summary(card)]
@@ -160,7 +160,7 @@ def _turned(one: Turned) -> list[str]:
 
 
 def _judged(judged: Judged) -> str:
-    """What the figures are, and the means of all methods."""
+    """Returns an explanation of the metrics, and the means of all methods."""
     rows = [f"| `{method}` | {' | '.join(_turned(means))} |" for method, means in judged.means.items()]
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Samples beside their nearest training images: whether a model copies."""
+"""Samples beside their nearest training images, to show if a model copies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,12 +28,12 @@ def show_neighbours(
     """Reports how near training images are to samples, and to new images, and draws the nearest.
 
     Args:
-        config: of ``glow-sample``.
-        model: that the samples are of.
+        config: options of ``glow-sample``.
+        model: model that drew the samples.
         samples: uint8 (N, C, H, W).
-        numbers: of the samples.
-        path: of the picture.
-        console: where to write.
+        numbers: numbers of the samples.
+        path: path of the picture.
+        console: console to print to.
     """
     train = open_split_of(model, config.data, "train", console)
     new = _new_images(config, model, len(samples), console)
@@ -47,7 +47,7 @@ def show_neighbours(
         say(console, f"no new images to compare with: data={config.data.name} has neither a test nor a val split")
     else:
         of_new = f"{_median(rms[len(samples) :])} (median of {len(new[1])} images of {new[0]})"
-        say(console, f"the same of new images: {of_new}; a model that copies has samples much nearer than new images")
+        say(console, f"the same for new images: {of_new}; a model that copies has samples much nearer than new images")
     figures.save_png(_neighbours_picture(samples, numbers, found, train), path)
 
 
@@ -56,7 +56,7 @@ def _median(distances: Tensor) -> str:
 
 
 def _new_images(config: SampleConfig, model: Model, n: int, console: Console) -> tuple[str, Tensor] | None:
-    """Up to ``n`` images, evenly spaced, that the model was not trained on, and the split that they are from."""
+    """Returns a split that the model was not trained on, and up to ``n`` evenly spaced images of it."""
     for split in ("test", "val"):
         try:
             source = open_split_of(model, config.data, split, console)
@@ -68,7 +68,7 @@ def _new_images(config: SampleConfig, model: Model, n: int, console: Console) ->
 
 
 def _neighbours_picture(samples: Tensor, numbers: Sequence[int], found: Neighbours, train: ImageSource) -> Image.Image:
-    """One row for each of the first samples: the sample, then its nearest training images."""
+    """Draws one row for each of the first samples: the sample, then its nearest training images."""
     cells: list[Tensor] = []
     labels: list[str] = []
     rows = zip(samples[:NEIGHBOURS_SHOWN], numbers, found.distances, found.indices, found.mirrored, strict=False)

@@ -12,21 +12,21 @@ Color = np.ndarray
 """float32 (3,) one colour, or (size, size, 3) a colour for every pixel; red, green, blue in [0, 255]."""
 
 Points = np.ndarray
-"""float64 (n, 2): x to the right and y downwards, in sides of the frame."""
+"""float64 (n, 2): x to the right and y downwards, in units of the frame's side."""
 
 
 def rgb(red: float, green: float, blue: float) -> Color:
-    """One colour, each part in [0, 255]."""
+    """One colour from channels in [0, 255]."""
     return np.array((red, green, blue), dtype=np.float32)
 
 
 def mix(first: Color, second: Color, share: float | np.ndarray) -> Color:
-    """first + share (second - first); ``share`` in [0, 1] may be (size, size, 1)."""
+    """Blends two colours: first + share (second - first); ``share`` in [0, 1] may be (size, size, 1)."""
     return first + share * (second - first)
 
 
 def palette(stops: np.ndarray, where: float) -> Color:
-    """The colour at ``where`` in [0, 1] along ``stops`` (n, 3), evenly spaced and joined by straight lines."""
+    """The colour at ``where`` in [0, 1] along evenly spaced ``stops`` (n, 3), linearly interpolated."""
     position = min(max(where, 0.0), 1.0) * (len(stops) - 1)
     k = min(int(position), len(stops) - 2)
     return mix(stops[k], stops[k + 1], position - k)
@@ -34,7 +34,7 @@ def palette(stops: np.ndarray, where: float) -> Color:
 
 @lru_cache(maxsize=64)
 def _spline(n: int, closed: bool, n_per_piece: int = 5) -> np.ndarray:
-    """Matrix (m, n) that takes n control points to m points of the Catmull-Rom curve through them."""
+    """Matrix (m, n) that maps n control points to m points of the Catmull-Rom curve through them."""
     n_pieces = n if closed else n - 1
     rows = []
     for piece in range(n_pieces):
@@ -90,7 +90,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, boxiness: float = 1.0, ang
 
 @lru_cache(maxsize=64)
 def _stroke(n_points: int, widths: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Central differences along a line, (n_points, n_points), and half of its thickness at every point, (n_points,)."""
+    """Central differences along a line, (n_points, n_points), and half its thickness at every point, (n_points,)."""
     points = np.eye(n_points)
     steps = np.concatenate((points[1:], points[-1:])) - np.concatenate((points[:1], points[:-1]))
     along, stops = np.linspace(0.0, 1.0, n_points), np.linspace(0.0, 1.0, len(widths))
@@ -99,7 +99,7 @@ def _stroke(n_points: int, widths: tuple[float, ...]) -> tuple[np.ndarray, np.nd
 
 def brush(line: Points, widths: tuple[float, ...], scale: float = 1.0) -> Points:
     """Outline of a stroke along ``line``; ``scale * widths`` are its thicknesses at even distances along it."""
-    # In the complex plane a quarter turn is a product with i, which makes this short and quick.
+    # In the complex plane a quarter turn is a product with i, which is short and fast.
     z = np.ascontiguousarray(line).view(np.complex128)[:, 0]
     steps, half = _stroke(len(line), widths)
     step = steps @ z
@@ -117,7 +117,7 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One shape on the list of what is to be painted."""
+    """One shape to paint."""
 
     outline: Points
     color: Color
@@ -126,16 +126,16 @@ class Layer:
 
 
 class Canvas:
-    """A square picture, and the place of the head in it.
+    """A square picture, and the position of the head in it.
 
     Points are given in the head's own axes: the origin is between the eyes, a length of 1 is ``scale`` sides of the
-    frame, and everything turns by ``tilt`` radians. ``x`` and ``y``, float32 (size, size), are these axes at the
-    pixels' centres, for shading; ``frame_x`` and ``frame_y`` are those of the frame, in [0, 1].
+    frame, and everything turns by ``tilt`` radians. ``x`` and ``y``, float32 (size, size), are the pixels'
+    centres in these axes, for shading; ``frame_x`` and ``frame_y`` are the same in the frame's axes, in [0, 1].
 
-    ``fine`` says whether details of a hundredth of the frame can be seen, so that small pictures leave them out.
+    ``fine`` is false for pictures too small to show details of a hundredth of the frame.
 
-    ``paint`` only takes note. ``render`` draws all outlines onto one supersampled sheet, reduces it once and lays the
-    layers over each other: for small pictures that is much quicker than one Pillow image for each shape.
+    ``paint`` only stores shapes. ``render`` draws all outlines onto one supersampled sheet, reduces it once and
+    composites the layers: for small pictures that is much faster than one Pillow image per shape.
     """
 
     def __init__(self, size: int, origin: tuple[float, float], scale: float, tilt: float) -> None:
@@ -152,13 +152,13 @@ class Canvas:
         self._layers: list[Layer] = []
 
     def paint(self, outline: Points, color: Color, opacity: float = 1.0, within: int | None = None) -> int:
-        """Notes a shape: pixels += opacity * cover * (color - pixels), cover in [0, 1] from the antialiased outline.
+        """Adds a shape: pixels += opacity * cover * (color - pixels), cover in [0, 1] from the antialiased outline.
 
         Args:
             outline: (n, 2), closed from the last point to the first.
-            color: one for the whole shape, or a field of light.
+            color: one colour for the whole shape, or one per pixel.
             opacity: in [0, 1].
-            within: number of an earlier shape that hides what is outside of it.
+            within: number of an earlier shape, which clips this one.
 
         Returns:
             The number of this shape.
@@ -172,7 +172,7 @@ class Canvas:
         return (weight * np.exp(-(((self.x - x) / rx) ** 2) - ((self.y - y) / ry) ** 2)).sum(axis=0)[:, :, None]
 
     def render(self, background: np.ndarray) -> np.ndarray:
-        """float32 (size, size, 3) in [0, 255]: the layers over ``background``, which has the same shape."""
+        """Returns the layers over ``background``, (size, size, 3), as float32 of that shape in [0, 255]."""
         n = max(3, min(6, 256 // self.size))
         lengths = np.array([len(layer.outline) for layer in self._layers])
         ends = np.cumsum(lengths)
@@ -180,9 +180,9 @@ class Canvas:
         # One pixel of margin, so that neighbours on the sheet do not touch.
         low = np.floor(np.minimum.reduceat(points, ends - lengths)).astype(int) - 1
         high = np.ceil(np.maximum.reduceat(points, ends - lengths)).astype(int) + 1
-        places, sheet_size = _shelves((high - low).tolist(), 4 * self.size)
-        # Pillow counts from the middle of a pixel, we from its corner.
-        points = (points + np.repeat(np.array(places) - low, lengths, axis=0)) * n - 0.5
+        corners, sheet_size = _shelves((high - low).tolist(), 4 * self.size)
+        # Pillow's coordinates start at a pixel's centre, ours at its corner.
+        points = (points + np.repeat(np.array(corners) - low, lengths, axis=0)) * n - 0.5
         numbers = points.ravel().tolist()
         sheet = Image.new("L", (sheet_size[0] * n, sheet_size[1] * n))
         draw = ImageDraw.Draw(sheet)
@@ -193,7 +193,7 @@ class Canvas:
         pixels = background.astype(np.float32)
         boxes: list[tuple[int, int, int, int, np.ndarray]] = []
         visible = np.concatenate((low, high), axis=1).clip(0, self.size).tolist()
-        offsets = (np.array(places) - low).tolist()
+        offsets = (np.array(corners) - low).tolist()
         for layer, (left, top, right, bottom), (dx, dy) in zip(self._layers, visible, offsets, strict=True):
             if layer.within is None:
                 cover = covers[top + dy : bottom + dy, left + dx : right + dx]
@@ -213,13 +213,13 @@ class Canvas:
 
 
 def _shelves(boxes: list[list[int]], width: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Places boxes (w, h) side by side on shelves of at least ``width``; their corners (x, y), and the sheet's size."""
+    """Packs boxes (w, h) on shelves of at least ``width``; returns their corners (x, y) and the sheet's size."""
     width = max(width, *(w for w, _ in boxes))
-    places: list[tuple[int, int]] = []
+    corners: list[tuple[int, int]] = []
     x = y = height = 0
     for w, h in boxes:
         if x + w > width:
             x, y, height = 0, y + height, 0
-        places.append((x, y))
+        corners.append((x, y))
         x, height = x + w, max(height, h)
-    return places, (width, y + height)
+    return corners, (width, y + height)

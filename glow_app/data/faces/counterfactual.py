@@ -1,4 +1,4 @@
-"""The same drawn face with one attribute more or less: what an edit of that attribute should change, and where."""
+"""A drawn face with one attribute toggled: what an edit of that attribute should change, and where."""
 
 from dataclasses import replace
 
@@ -27,13 +27,13 @@ FACTOR_OF: dict[str, tuple[str, int]] = {
     "Mouth_Slightly_Open": ("mouth_opening", 1),
     "Rosy_Cheeks": ("blush", 1),
 }
-"""Attribute -> the factor that it is read from, and +1 if more of the factor is more of the attribute, else -1.
+"""Attribute -> the factor that determines it, and +1 if they grow together, else -1.
 
-Brown_Hair is not here: it lies between blond and black, so that no factor grows with it.
+Brown_Hair is not here: it is between blond and black, so that no factor grows with it.
 """
 
 SEEN = 2
-"""Grey levels: two drawings that differ by no more, in any channel, look the same at that pixel."""
+"""Largest difference in grey levels, in any channel, at which a pixel of two drawings looks the same."""
 
 _TYPICAL: dict[str, tuple[str, float, float]] = {
     "Smiling": ("mouth_curvature", -0.07, 0.72),
@@ -44,27 +44,27 @@ _TYPICAL: dict[str, tuple[str, float, float]] = {
     "Rosy_Cheeks": ("blush", 0.21, 0.82),
     "Gray_Hair": ("hair_gray", 0.05, 0.85),
 }
-"""Attribute -> factor, and its middle among sampled faces without and with the attribute."""
+"""Attribute -> factor, and its middle value in sampled faces without and with the attribute."""
 
 _FLAGS = {"Eyeglasses": "eyeglasses", "Mustache": "mustache", "Wearing_Hat": "hat", "Bangs": "bangs"}
 
 _HAIR_DARK = {"Black_Hair": (0.51, 0.90), "Blond_Hair": (0.51, 0.10), "Brown_Hair": (0.90, 0.51)}
-"""Hair colour -> darkness of the hair that takes its place, and its own: black and blond give way to brown, brown to
-black. Which one does not matter to where the two drawings differ."""
+"""Hair colour -> darkness of the hair that replaces it, and its own: brown replaces black and blond, black replaces
+brown. The choice does not change where the two drawings differ."""
 
 
 def toggled(factors: FaceFactors, attribute: str) -> FaceFactors | None:
-    """The same face with the attribute if it has it not, and without if it has it.
+    """Returns the same face with the attribute removed if it has it, else added.
 
-    Only the factor is changed that the attribute is read from, to the middle of its values among sampled faces; for a
-    colour of the hair also red and white hair give way, and a bald head has no bangs. Other attributes change where
-    they exclude this one.
+    Only the factor that determines the attribute changes, to its middle value in sampled faces. An added hair colour
+    also replaces red and white hair, and toggled baldness removes the bangs. Other attributes change if they exclude
+    this one.
 
     Returns:
-        None where no single factor does it: colour of the hair and bangs of a bald head, baldness under a hat.
+        None if no single factor toggles it: hair colour and bangs of a bald head, baldness under a hat.
 
     Raises:
-        ValueError: not one of ``FACE_ATTRIBUTES``.
+        ValueError: ``attribute`` is not one of ``FACE_ATTRIBUTES``.
     """
     has_it = bool(factors.attributes()[FACE_ATTRIBUTES.index(attribute)])
     if factors.bald and (attribute.endswith("_Hair") or attribute == "Bangs"):
@@ -83,18 +83,18 @@ def toggled(factors: FaceFactors, attribute: str) -> FaceFactors | None:
 
 
 def region(image: Tensor, factors: FaceFactors, attribute: str) -> Tensor | None:
-    """Where a drawn face and its counterpart of :func:`toggled` differ: bool (H, W).
+    """Returns where a drawn face and its counterpart from :func:`toggled` differ: bool (H, W).
 
-    Texture and noise are the same in both drawings. The region is widened by 1/32 of the side, at least one pixel, as
-    an edit need not hit the counterpart's outline.
+    Texture and noise are the same in both drawings. The region is widened by 1/32 of the side, at least one pixel,
+    because an edit need not match the counterpart's outline.
 
     Args:
-        image: uint8 (3, H, W), the drawing of ``factors``.
-        factors: of the face.
+        image: drawing of ``factors``, uint8 (3, H, W).
+        factors: factors of the face.
         attribute: one of ``FACE_ATTRIBUTES``.
 
     Returns:
-        None where there is no counterpart, or it looks the same.
+        None if there is no counterpart, or it looks the same.
     """
     other = toggled(factors, attribute)
     if other is None:
@@ -109,6 +109,6 @@ def region(image: Tensor, factors: FaceFactors, attribute: str) -> Tensor | None
 
 
 def drawn(source: ImageSource) -> DrawnFaces | None:
-    """The drawn faces behind a source, which may be their cache; None if it is another data set."""
+    """Returns the drawn faces behind a source, which may be their cache; None for another data set."""
     behind = getattr(source, "source", source)
     return behind if isinstance(behind, DrawnFaces) else None

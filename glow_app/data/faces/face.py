@@ -1,7 +1,7 @@
 """The procedural face artist: factors in, a softly lit portrait out.
 
-A face is painted from back to front, like with gouache: every part is one antialiased outline, filled with a colour
-or with a field of light. It is aligned like a CelebA crop: the eyes near (0.5, 0.49) of the frame, 0.26 apart.
+A face is painted from back to front: every part is one antialiased outline, filled with one colour or with a colour
+per pixel. It is aligned like a CelebA crop: the eyes near (0.5, 0.49) of the frame, 0.26 apart.
 """
 
 import colorsys
@@ -39,7 +39,7 @@ DRAWING_VERSION = 1
 """Raised whenever a change to the drawing or to the sampling of factors changes any pixel."""
 
 FACE_SIZES = range(16, 257, 8)
-"""The sides, in pixels, that ``draw_face`` draws."""
+"""Sides, in pixels, that ``draw_face`` accepts."""
 
 NOISE = 1.6
 """Standard deviation of the pixel noise in grey levels."""
@@ -51,7 +51,7 @@ def hls(hue: float, light: float, saturation: float) -> Color:
 
 
 def draw_face(factors: FaceFactors, size: int) -> np.ndarray:
-    """uint8 (size, size, 3) RGB portrait; ``size`` one of ``FACE_SIZES``. The same factors, the same pixels."""
+    """Draws a portrait, uint8 (size, size, 3) RGB; ``size`` is one of ``FACE_SIZES``. Deterministic."""
     if size not in FACE_SIZES:
         raise ValueError(f"size must be a multiple of 8 from {FACE_SIZES[0]} to {FACE_SIZES[-1]}, not {size}")
     f = factors
@@ -86,7 +86,7 @@ def draw_face(factors: FaceFactors, size: int) -> np.ndarray:
 
 
 def background(canvas: Canvas, f: FaceFactors) -> np.ndarray:
-    """(size, size, 3): a gradient between two related colours, with a soft light behind the head."""
+    """Background, (size, size, 3): a gradient between two related colours, with a soft light behind the head."""
     first = hls(f.background_hue, f.background_light, f.background_color)
     second = hls(f.background_hue + f.background_turn, 0.8 * f.background_light, f.background_color)
     x, y = canvas.frame_x[:, :, None] - 0.5, canvas.frame_y[:, :, None] - 0.5
@@ -96,10 +96,10 @@ def background(canvas: Canvas, f: FaceFactors) -> np.ndarray:
 
 
 def skin_light(canvas: Canvas, f: FaceFactors, face: Face) -> Color:
-    """(size, size, 3): the colour of skin under the light, at every pixel as if the head were everywhere.
+    """Colour of skin under the light, (size, size, 3), at every pixel as if the head covered the whole frame.
 
-    Lambert's cosine on an ellipsoid, wrapped softly around the edge. Shadows go to red and highlights to the colour of
-    the light, as light does inside of skin.
+    Lambert's cosine on an ellipsoid, wrapped softly around the edge. Shadows turn red and highlights take the colour
+    of the light, as in real skin.
     """
     base = mix(face.skin, rgb(214, 178, 152) * (1.0 - 0.45 * f.skin_tone), 0.18 * f.age)
     u = (canvas.x - 0.25 * face.turn) / (1.12 * face.width)
@@ -147,10 +147,10 @@ def paint_body(canvas: Canvas, f: FaceFactors, face: Face, skin: Color) -> None:
 
 
 def finish(pixels: np.ndarray, f: FaceFactors) -> np.ndarray:
-    """Colour of the light over everything, a little texture and noise, rounding: uint8 (size, size, 3).
+    """Applies the colour of the light, a little texture and noise, and rounding: uint8 (size, size, 3).
 
-    The noise is the sum of four uniform bytes: nearly normal, standard deviation 147.8, of bits that NumPy never
-    changes.
+    The noise is the sum of four uniform bytes: nearly normal, standard deviation 147.8, from bits that NumPy
+    never changes.
     """
     n = len(pixels)
     words = np.random.Philox(key=np.array([f.texture_seed, 1], dtype=np.uint64)).random_raw(8 + (n * n * 3 + 1) // 2)

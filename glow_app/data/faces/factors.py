@@ -1,4 +1,4 @@
-"""Everything that decides how a drawn face looks: about fifty numbers, and how chance chooses them."""
+"""The factors of a drawn face, and how they are sampled."""
 
 from dataclasses import dataclass, fields
 
@@ -26,9 +26,10 @@ FACE_ATTRIBUTES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class FaceFactors:
-    """One face before it is drawn. Lengths are fractions of the frame's side; a "relative" size is 1 for the average.
+    """The numbers that one face is drawn from.
 
-    Ranges are those of :func:`sample_factors`; the drawing accepts values somewhat outside of them.
+    Lengths are fractions of the frame's side; a "relative" size is 1 for the average. Ranges are those of
+    :func:`sample_factors`; the drawing accepts values somewhat outside them.
 
     Attributes:
         masculinity: [0, 1], above 1/2 is Male: heavier jaw and brows, thinner lips, no long lashes.
@@ -50,18 +51,18 @@ class FaceFactors:
         lip_fullness: [0.75, 1.3], relative.
         lip_red: [0, 1], 0 is the colour of the skin, 1 a red lipstick.
         mouth_width: [0.9, 1.1], relative.
-        mouth_curvature: [-1, 1], positive lifts the corners; above 0.3 is Smiling. Samples keep to [-0.3, 1].
+        mouth_curvature: [-1, 1], positive lifts the corners; above 0.3 is Smiling. Samples are in [-0.3, 1].
         mouth_opening: [0, 1], gap between the lips; above 0.3 is Mouth_Slightly_Open.
         eye_opening: [0.85, 1.1], relative.
-        gaze: [-1, 1], where the irises look, positive is to the right of the picture.
+        gaze: [-1, 1], direction of the gaze, positive is to the right of the picture.
         hair_dark: [0, 1], 0 pale blond to 1 black. Below 0.3 is Blond_Hair, above 0.7 Black_Hair, else Brown_Hair.
-        hair_red: [0, 1], 0 ashen to 1 ginger; above 0.75 the hair counts as red, which CelebA does not name.
-        hair_gray: [0, 1], share of white hair; above 1/2 is Gray_Hair, whatever it was before.
+        hair_red: [0, 1], 0 ashen to 1 ginger; above 0.75 the hair is red, for which CelebA has no attribute.
+        hair_gray: [0, 1], share of white hair; above 1/2 is Gray_Hair, whatever ``hair_dark`` is.
         hair_length: [0, 1], 0 is cropped, 0.4 reaches the mouth, 0.7 the chin, 1 the shoulders; below 0.3 the
             ears show.
         hair_volume: [0, 1], thickness above the skull.
         hair_wave: [0, 1], 0 straight to 1 curly outline.
-        hair_part: [-1, 1], where the parting is, from the left of the picture to the right.
+        hair_part: [-1, 1], position of the parting, from the left of the picture to the right.
         hairline: [0, 1], 1 is a high forehead.
         beard: [0, 1], 0 shaven, 0.3 stubble, 1 full.
         glasses_round: [0, 1], 0 rectangular to 1 round.
@@ -77,7 +78,7 @@ class FaceFactors:
         shift_x: [-0.025, 0.025], of the point between the eyes.
         shift_y: [-0.025, 0.025], likewise, positive is down.
         scale: [0.96, 1.05], relative size of the head.
-        light_x: [-1, 1], where the light stands, -1 left and 1 right.
+        light_x: [-1, 1], position of the light, -1 left and 1 right.
         light_y: [-1, 0.1], -1 is above.
         light_strength: [0.5, 1], contrast between the lit side and the shadow.
         light_warmth: [-1, 1], cool daylight to evening sun.
@@ -156,9 +157,9 @@ class FaceFactors:
     texture_seed: int
 
     def attributes(self) -> tuple[int, ...]:
-        """0 or 1 for each of ``FACE_ATTRIBUTES``: what a person would see in the drawing.
+        """Attributes visible in the drawing: 0 or 1 for each of ``FACE_ATTRIBUTES``.
 
-        A bald head has no hair colour and no bangs, and under a hat nobody sees that it is bald.
+        A bald head has no hair colour and no bangs; under a hat it does not count as bald.
         """
         gray = not self.bald and self.hair_gray > 0.5
         colored = not (self.bald or gray or self.hair_red > 0.75)
@@ -181,7 +182,7 @@ class FaceFactors:
         )
 
     def as_vector(self) -> tuple[float, ...]:
-        """The factors in the order of ``FACTOR_NAMES``, yes and no as 1 and 0."""
+        """Factors in the order of ``FACTOR_NAMES``, booleans as 1 and 0."""
         return tuple(float(getattr(self, name)) for name in FACTOR_NAMES)
 
 
@@ -189,10 +190,10 @@ FACTOR_NAMES: tuple[str, ...] = tuple(field.name for field in fields(FaceFactors
 
 
 class _Dice:
-    """Uniform numbers of one face, one after the other: the upper 53 bits of words of Philox."""
+    """Random numbers of one face in sequence, from the upper 53 bits of Philox words."""
 
     def __init__(self, seed: int, index: int, n_throws: int) -> None:
-        # Raw words and our own arithmetic: NumPy keeps Philox's words for ever, but not its distributions.
+        # Raw words and our own arithmetic: NumPy never changes Philox's words, but may change its distributions.
         self.raw = np.random.Philox(key=np.array([seed, index], dtype=np.uint64)).random_raw(n_throws + 1).tolist()
         self.next = 0
 
@@ -210,7 +211,7 @@ class _Dice:
 
 
 def _hair_dark(kind: float, u: float, skin_tone: float) -> float:
-    """Darkness of the hair from two uniform numbers: blond is rare above dark skin."""
+    """Darkness of the hair from two uniform numbers: blond is rare with dark skin."""
     blond, brown = (0.32, 0.40) if skin_tone < 0.5 else (0.05, 0.30)
     if kind < blond:
         return 0.20 * u
@@ -220,10 +221,10 @@ def _hair_dark(kind: float, u: float, skin_tone: float) -> float:
 
 
 def sample_factors(seed: int, index: int) -> FaceFactors:
-    """Face number ``index`` of ``seed`` (both in [0, 2^63)): a pure function, the same on every platform.
+    """Samples face number ``index`` of ``seed`` (both in [0, 2^63)): a pure function, the same on every platform.
 
-    The attributes lean on each other as in life and in CelebA: mustaches and bald heads are male, grey hair is old,
-    a wide smile tends to open. What a label depends on keeps a distance from its threshold, so that labels are legible.
+    Attributes are correlated as in CelebA: mustaches are male, bald heads mostly male, grey hair mostly old, and a
+    smiling mouth is more often open. Factors keep a distance from the thresholds of labels, so that labels are clear.
     """
     dice = _Dice(seed, index, n_throws=128)
     flat, bell, chance = dice.flat, dice.bell, dice.chance

@@ -1,4 +1,4 @@
-"""What a drawn face has between the forehead and the chin: eyes, nose, mouth, lines of age, beard, glasses."""
+"""Features of a drawn face between the forehead and the chin: eyes, nose, mouth, lines of age, beard, glasses."""
 
 import math
 
@@ -27,11 +27,11 @@ IRIS = np.array(((84, 50, 28), (124, 84, 40), (84, 122, 72), (66, 122, 168), (11
 RIM = np.array(((28, 26, 32), (34, 30, 34), (116, 66, 34), (150, 34, 44), (40, 62, 120)), dtype=np.float32)
 WHITE = rgb(255, 255, 255)
 SPAN = np.linspace(-1.0, 1.0, 15)
-"""From the left corner of the mouth to the right one."""
+"""Positions from the left corner of the mouth to the right one."""
 
 
 class Face:
-    """The proportions that several parts share, in the head's own axes.
+    """Proportions that several parts share, in the head's own axes.
 
     Attributes:
         width: half the width of the head, between the ears.
@@ -57,13 +57,13 @@ class Face:
         self.skin = palette(SKIN, f.skin_tone)
 
     def at(self, x: float, depth: float = 1.0) -> float:
-        """Where x of the frontal face goes when the head turns: near parts move more, the far side shrinks."""
+        """Position of frontal ``x`` after the head has turned: near parts move more, the far side shrinks."""
         u = x / self.width
         shrink = 1.0 - 0.3 * abs(self.turn / self.width) * (u * self.turn > 0)
         return x * shrink + self.turn * depth * (1.0 - 0.5 * u * u)
 
     def outline(self) -> Points:
-        """Of the head without ears and hair."""
+        """Outline of the head without ears and hair."""
         w, j, c, t = self.width, self.jaw, self.chin, self.turn
         right = [
             (0.52 * w, self.crown + 0.032),
@@ -105,7 +105,7 @@ def paint_age(canvas: Canvas, f: FaceFactors, face: Face, head: int) -> None:
 
 
 def paint_beard(canvas: Canvas, f: FaceFactors, face: Face, style: HairStyle, head: int) -> None:
-    """The lower face up to the ears and the nose; thin as stubble, dense as a beard, with a soft border."""
+    """Beard on the lower face up to the ears and the nose, from thin stubble to dense, with a soft border."""
     if not f.beard:
         return
     w, lip = face.width, 0.5 * (face.nose + face.mouth)
@@ -119,7 +119,7 @@ def paint_beard(canvas: Canvas, f: FaceFactors, face: Face, style: HairStyle, he
 
 
 def paint_nose(canvas: Canvas, f: FaceFactors, face: Face) -> None:
-    """A shadow along the side that is away from the light, nostrils, and light on the bridge and the tip."""
+    """A shadow on the side away from the light, nostrils, and light on the bridge and the tip."""
     skin = face.skin
     dark, x, y = skin * rgb(0.66, 0.46, 0.42), face.at(0.0, 1.35), face.nose
     wide = 0.046 * f.nose_width * (1.0 + 0.12 * f.masculinity)

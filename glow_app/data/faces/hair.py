@@ -18,10 +18,10 @@ SHADE = rgb(70, 34, 30)
 
 @dataclass(frozen=True)
 class HairStyle:
-    """What the hair's parts share.
+    """Properties shared by the parts of the hair.
 
     Attributes:
-        color: in full light.
+        color: colour in full light.
         brow: colour of the brows, which stay darker than blond and white hair.
         half: half the width of the skull, in the head's axes.
         crown: y of the top of the skull.
@@ -56,7 +56,7 @@ class HairStyle:
 
 
 def hair_light(canvas: Canvas, f: FaceFactors, style: HairStyle) -> Color:
-    """(size, size, 3): hair under the light: strands that fall from the parting, a band of shine, dark ends."""
+    """Colour of lit hair, (size, size, 3): strands that fall from the parting, a band of shine, dark ends."""
     u, v = canvas.x / 0.34, (canvas.y + 0.02) / 0.40
     lit = 0.52 + 0.40 * f.light_strength * (f.light_x * u + (f.light_y - 0.4) * 0.6 * v)
     spread = (canvas.x - style.part) / np.sqrt(0.035 + 0.25 * np.maximum(canvas.y - style.crown, 0.0))
@@ -65,7 +65,7 @@ def hair_light(canvas: Canvas, f: FaceFactors, style: HairStyle) -> Color:
     strands = np.sin(14.0 * spread + phase) + 0.8 * np.sin(31.0 * spread + 2.0 * radius + 2.0 * phase)
     lit_side = np.clip(0.55 + 0.8 * f.light_x * u, 0.1, 1.0)
     band = np.exp(-(((radius - 0.86) / 0.075) ** 2)) * lit_side * np.clip(-7.0 * canvas.y, 0.0, 1.0)
-    # Dark hair shines less: what comes back is the light's colour, not more of its own.
+    # Dark hair shines less, and its highlight has the colour of the light, not of the hair.
     gloss = 0.10 + 0.22 * float(style.color.mean()) / 255.0
     dark = style.color * rgb(0.50, 0.45, 0.46)
     bright = mix(style.color, rgb(255, 246, 228), 0.8 * gloss)
@@ -135,7 +135,7 @@ def paint_front_hair(canvas: Canvas, f: FaceFactors, style: HairStyle, head: int
 
 
 def paint_hat(canvas: Canvas, f: FaceFactors, style: HairStyle, color: Color, head: int) -> None:
-    """A knitted cap with a fold, the simplest of which wear a pompom, or a sun hat with ribbon and brim."""
+    """A sun hat with ribbon and brim, or a knitted cap with a fold; with the lowest ``hat_brim`` it has a pompom."""
     w, brim = style.half + 0.55 * style.thick, max(0.0, f.hat_brim - 0.4) / 0.6
     across = f.light_strength * (f.light_x * canvas.x - 0.5 * (canvas.y + 0.3)) / 0.3
     lit = np.clip(0.5 + 0.55 * across, 0.0, 1.0)[:, :, None]

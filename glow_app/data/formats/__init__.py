@@ -1,1 +1,1 @@
-"""Files in which data sets come: folders, zips, LMDB, tables, arrays."""
+"""File formats of data sets: folders, zips, LMDB, tables, arrays."""

@@ -1,4 +1,4 @@
-"""Data sets that come as arrays in files: pickled batches (read without running code in them) and npz."""
+"""Data sets stored as arrays: pickled batches (read without running their code) and npz."""
 
 import io
 import pickle
@@ -14,10 +14,10 @@ from glow_app.errors import UserError
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """A whole file of the data set ``what``.
+    """Reads a whole file of the data set ``what``.
 
     Raises:
-        UserError: it is missing, may not be read, is empty, or is a web page.
+        UserError: it is missing, unreadable, empty, or a web page.
     """
     try:
         content = path.read_bytes()
@@ -32,13 +32,13 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def load_pickle(path: Path, what: str) -> dict[str, Any]:
-    """A pickled dictionary of numbers, text, lists and NumPy arrays, written by Python 2 or 3; keys as text.
+    """Loads a pickled dictionary of numbers, text, lists and NumPy arrays, written by Python 2 or 3; keys as text.
 
-    A pickle may name any function to be called on loading. Here only NumPy's own constructors of arrays are admitted,
-    so that a file from anywhere can be read.
+    A pickle may name any function to be called on loading. Only NumPy's array constructors are allowed here, so that
+    untrusted files can be read.
 
     Raises:
-        UserError: cut short, damaged, not a dictionary, or it asks for anything else to be called.
+        UserError: cut short, damaged, not a dictionary, or it names another function to call.
     """
     content = read_bytes(path, what)
     try:
@@ -46,7 +46,7 @@ def load_pickle(path: Path, what: str) -> dict[str, Any]:
     except _Refused as refused:
         raise UserError(f"{what}: {path} asks to call {refused}, which data never does; delete this file") from None
     except Exception as error:
-        # A damaged pickle may misuse any of its opcodes; the kinds of errors are not a closed list.
+        # A damaged pickle may raise almost any exception.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{what}: {path} is cut short or damaged ({reason}); download it again") from None
     if not isinstance(loaded, dict):
@@ -57,7 +57,7 @@ def load_pickle(path: Path, what: str) -> dict[str, Any]:
 
 
 def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays ``keys`` that an npz file has; objects in it are refused, as they would be unpickled.
+    """Loads the arrays named ``keys`` that an npz file has; refuses objects, because they would be unpickled.
 
     Raises:
         UserError: missing, cut short, damaged, or not an npz.
@@ -72,7 +72,7 @@ def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray
         raise UserError(f"{what}: {path} does not exist; put it there") from None
     except UserError:
         raise
-    except Exception as error:  # zip, header and array may each be damaged in ways of their own
+    except Exception as error:  # damage in zip, header and array raises different exceptions
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{what}: {path} is cut short or no npz of plain arrays ({reason}); download it again"
@@ -80,10 +80,10 @@ def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray
 
 
 def rows_and_labels(batch: dict[str, Any], path: Path, what: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (N, row) pixels and int64 (N,) labels of a batch with keys ``data`` and ``labels``.
+    """Returns uint8 (N, row) pixels and int64 (N,) labels of a batch with keys ``data`` and ``labels``.
 
     Raises:
-        UserError: a key is missing, or shapes or types are not those of a batch of rows of that many values.
+        UserError: a key is missing, or a shape or dtype is wrong.
     """
     missing = [key for key in ("data", "labels") if key not in batch]
     if missing:
@@ -110,14 +110,14 @@ class _Refused(Exception):
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """What pickles of protocol 2 call to make bytes out of text."""
+    """Replaces ``_codecs.encode``, which pickles of protocol 2 call to convert text to bytes."""
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"_codecs.encode with {encoding}")
     return text.encode("latin1")
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``: plain numbers only, and nothing but their byte order can be set."""
+    """Replaces ``numpy.dtype``: plain numbers only, and only their byte order can be set."""
 
     def __init__(self, spec: object, *_: object) -> None:
         text = spec.decode("latin1") if isinstance(spec, bytes) else str(spec)
@@ -131,7 +131,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``, whose own ``__setstate__`` trusts what it is given."""
+    """Replaces ``numpy.ndarray``, whose own ``__setstate__`` trusts its argument."""
 
     array: np.ndarray
 
@@ -141,7 +141,7 @@ class _Array:
 
 
 class _NdarrayType:
-    """Stands in for the class ``numpy.ndarray`` where a pickle names it as an argument."""
+    """Replaces the class ``numpy.ndarray`` if a pickle names it as an argument."""
 
 
 def _plain_array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -156,9 +156,9 @@ def _reconstruct(*_: object) -> _Array:
 
 
 def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any, *_: object) -> _Array:
-    made = _Array()
-    made.array = _plain_array(raw, dtype, shape, order)
-    return made
+    result = _Array()
+    result.array = _plain_array(raw, dtype, shape, order)
+    return result
 
 
 def _scalar(dtype: Any, raw: Any) -> Any:
@@ -166,7 +166,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The arrays in place of their stand-ins, also inside of a list or tuple."""
+    """Returns the array of an ``_Array``, also inside a list or tuple; other values are unchanged."""
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, list | tuple):
@@ -175,9 +175,9 @@ def _unwrapped(value: Any) -> Any:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays of plain numbers, of NumPy's own recipe but by our own constructors, and nothing else.
+    """Creates only arrays of plain numbers, with the constructors of this module instead of NumPy's.
 
-    NumPy's must not be reached by a pickle: ``dtype.__setstate__`` takes flags that let raw bytes pass for pointers.
+    A pickle must not reach NumPy's: ``dtype.__setstate__`` accepts flags that let raw bytes pass for pointers.
     """
 
     _CALLS: ClassVar[dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What the readers of files on disk share: finding them, naming the right folder, and a digest of what was found."""
+"""Shared helpers of the file readers: finding files, suggesting the right folder, digests."""
 
 import difflib
 import hashlib
@@ -18,10 +18,10 @@ OnCorrupt = Literal["error", "skip"]
 
 
 def require_folder(root: str | Path, what: str) -> Path:
-    """``root`` as a path to a folder that exists, ``~`` expanded.
+    """Returns ``root`` as the path of an existing folder, ``~`` expanded.
 
     Raises:
-        UserError: it is missing (a neighbour of nearly that name is suggested), or it is a file.
+        UserError: it is missing (a folder with a similar name is suggested), or it is a file.
     """
     try:
         path = Path(root)
@@ -42,7 +42,7 @@ def require_folder(root: str | Path, what: str) -> Path:
 
 
 def require_choice(key: str, value: object, choices: Iterable[object]) -> None:
-    """Raise a UserError that lists the choices (and suggests the nearest) unless ``value`` is one of them."""
+    """Raises a UserError that lists the choices (and suggests the nearest) unless ``value`` is one of them."""
     allowed = list(choices)
     if value in allowed:
         return
@@ -52,15 +52,15 @@ def require_choice(key: str, value: object, choices: Iterable[object]) -> None:
 
 
 def require_split(split: str) -> None:
-    """Raise a UserError unless ``split`` is train, val or test."""
+    """Raises a UserError unless ``split`` is train, val or test."""
     require_choice("split", split, SPLITS)
 
 
 def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of ``image_size``, which is one number for a square or two.
+    """Returns (H, W) of ``image_size``, which is one side for a square, or (H, W).
 
     Raises:
-        UserError: a side below 1, or not one or two numbers.
+        UserError: a side is below 1, or the numbers are not one or two.
     """
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2 or any(side < 1 for side in sides):
@@ -69,7 +69,7 @@ def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def list_images(root: Path) -> list[str]:
-    """Relative paths (with /) of all image files below ``root``, by suffix, sorted; hidden files and folders ignored.
+    """Relative paths (with /) of all image files below ``root``, sorted; hidden files and folders are ignored.
 
     Symbolic links to folders are followed, each real folder once.
     """
@@ -89,15 +89,15 @@ def list_images(root: Path) -> list[str]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: a known suffix, and not hidden."""
+    """Returns whether a file name counts as an image: a known suffix, and not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def digest_files(root: Path, names: Iterable[str]) -> str:
-    """SHA-256 of names, sizes and modification times: changes whenever one of the files is exchanged.
+    """SHA-256 of names, sizes and modification times: changes whenever one of the files is replaced.
 
     Raises:
-        UserError: one of them is gone.
+        UserError: one of them is missing.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -110,7 +110,7 @@ def digest_files(root: Path, names: Iterable[str]) -> str:
 
 
 def refuse_html(path: Path, content: bytes) -> None:
-    """Raise a UserError if a downloaded file is a web page in fact."""
+    """Raises a UserError if a downloaded file is in fact a web page."""
     if looks_like_html(content[:512]):
         raise UserError(
             f"{path} is a web page, not data: the download was refused and the page saved under that name; "
@@ -119,7 +119,7 @@ def refuse_html(path: Path, content: bytes) -> None:
 
 
 def find_level(root: Path, is_there: Callable[[Path], bool]) -> Path | None:
-    """The folder near ``root`` (up to two levels below, three above) for which ``is_there`` holds; for error texts."""
+    """Finds a folder for which ``is_there`` holds, up to two levels below ``root`` or three above, for messages."""
     below = [root]
     for _ in range(2):
         below = [child for folder in below for child in _subfolders(folder)]
@@ -131,7 +131,7 @@ def find_level(root: Path, is_there: Callable[[Path], bool]) -> Path | None:
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        # A data set's own image folder can hold a million files: scandir tells folders from files without a stat each.
+        # An image folder can hold a million files: scandir finds its subfolders without a stat call per file.
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))[
                 :64
@@ -141,5 +141,5 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def take(values: Tensor | None, rows: Iterable[int]) -> Tensor | None:
-    """``values[rows]``, or None where there are no values."""
+    """Returns ``values[rows]``, or None if there are no values."""
     return None if values is None else values[torch.as_tensor(list(rows), dtype=torch.int64)]

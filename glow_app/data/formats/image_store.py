@@ -15,7 +15,7 @@ from glow_app.errors import UserError
 
 
 class ImageStore(ABC):
-    """A sequence of encoded images. Holds no open file, so it may be pickled, forked and shared by threads.
+    """A sequence of encoded images. It holds no open file, so it may be pickled, forked and shared by threads.
 
     Attributes:
         where: the folder or the zip.
@@ -27,11 +27,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def select(self, names: Sequence[str]) -> "ImageStore":
-        """The store of these images alone, in this order; every name must be in ``self.names``."""
+        """Returns a store of only these images, in this order; every name must be in ``self.names``."""
 
     @abstractmethod
     def read(self, index: int) -> bytes:
-        """The encoded bytes of one image, as they were stored.
+        """Reads the encoded bytes of one image, unchanged.
 
         Raises:
             CorruptImage: they are damaged.
@@ -40,15 +40,15 @@ class ImageStore(ABC):
 
     @abstractmethod
     def label(self, index: int) -> str:
-        """Which image and where, for error texts."""
+        """Name and location of an image, for error messages."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Changes whenever the names or the stored bytes do."""
+        """Digest that changes with the names or the stored bytes."""
 
 
 class FolderStore(ImageStore):
-    """Image files directly in one folder; all of them, in the order of their names, unless ``names`` are given."""
+    """Image files directly in one folder: ``names``, or else all, sorted by name."""
 
     def __init__(self, folder: Path, names: Sequence[str] | None = None) -> None:
         self.where = folder
@@ -71,12 +71,12 @@ class FolderStore(ImageStore):
 
 
 class ZipStore(ImageStore):
-    """Image files of a zip, whatever folder they are in there.
+    """Image files of a zip, in any of its folders.
 
-    Members are read at their offsets, which are noted once: no process parses the zip's directory again.
+    Members are read at their offsets, which are found once: no other process parses the zip's directory again.
 
     Raises:
-        UserError: a web page saved as .zip, not a zip, one that was cut short, or packed by a rare method.
+        UserError: the file is a web page, not a zip, cut short, encrypted, or packed by a rare method.
     """
 
     def __init__(self, path: Path, members: dict[str, zipfile.ZipInfo] | None = None) -> None:
@@ -87,7 +87,7 @@ class ZipStore(ImageStore):
         strange = [m for m in members.values() if m.flag_bits & _ENCRYPTED or m.compress_type not in _METHODS]
         if strange:
             raise UserError(f"{path}: {strange[0].filename} is encrypted or packed by a rare method; unpack the zip")
-        self._places = [
+        self._entries = [
             (m.header_offset, m.compress_size, m.file_size, m.compress_type, m.CRC) for m in members.values()
         ]
 
@@ -95,11 +95,11 @@ class ZipStore(ImageStore):
         row = {name: k for k, name in enumerate(self.names)}
         chosen = ZipStore(self.where, {})
         chosen.names = list(names)
-        chosen._places = [self._places[row[name]] for name in names]
+        chosen._entries = [self._entries[row[name]] for name in names]
         return chosen
 
     def read(self, index: int) -> bytes:
-        offset, size, full_size, method, checksum = self._places[index]
+        offset, size, full_size, method, checksum = self._entries[index]
         if full_size > MAX_BYTES or size > MAX_BYTES:
             raise CorruptImage(self.label(index), f"more than {MAX_BYTES:,} bytes")
         try:
@@ -119,7 +119,7 @@ class ZipStore(ImageStore):
         except zlib.error:
             content = b""
         if zlib.crc32(content) != checksum:
-            raise CorruptImage(self.label(index), "damaged inside of the zip (its checksum differs)")
+            raise CorruptImage(self.label(index), "damaged inside the zip (its checksum differs)")
         return content
 
     def label(self, index: int) -> str:
@@ -132,7 +132,7 @@ class ZipStore(ImageStore):
 
 
 MAX_BYTES = 256 * 2**20
-"""Of one image file in a zip, packed or not: far above any picture."""
+"""Largest image file in a zip, packed or not: far above any picture."""
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
@@ -148,7 +148,7 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
         size = path.stat().st_size
         raise UserError(
-            f"{path} ({size:,} bytes) is no whole zip: cut short? delete it and download it again"
+            f"{path} ({size:,} bytes) is not a complete zip: cut short? delete it and download it again"
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None

@@ -1,4 +1,4 @@
-"""A read-only LMDB of encoded images, opened when it is first needed in each process."""
+"""A read-only LMDB of encoded images, opened on first use in each process."""
 
 import hashlib
 import os
@@ -13,26 +13,25 @@ from glow_app.data.formats.files import refuse_html
 from glow_app.data.image import CorruptImage
 from glow_app.errors import UserError
 
-# One environment per folder and process: LMDB refuses a second one, and one that was opened before a fork belongs to
-# the parent.
-_open: dict[str, tuple[int, lmdb.Environment]] = {}
-_opening = threading.Lock()
+# One environment per folder and process: LMDB refuses a second one, and a child must not use its parent's after a fork.
+_environments: dict[str, tuple[int, lmdb.Environment]] = {}
+_environments_lock = threading.Lock()
 
 
 class LmdbStore:
-    """The values of an LMDB by number, in the order of their keys. Pickles without its environment.
+    """The values of an LMDB by number, in the order of their keys. It is pickled without its environment.
 
-    A file that was cut short, and damage that LMDB notices, are told. A damaged length inside of an otherwise sound
-    file can end the process (SIGBUS): the library reads where it points before anybody can look at it.
+    A file that was cut short, and damage that LMDB detects, raise an error. A damaged length in an otherwise intact
+    file can end the process (SIGBUS): LMDB does not check it before reading.
 
     Args:
-        folder: holds ``data.mdb``.
-        what: begins the error texts.
-        key_cache: a folder where the enumerated keys are kept (120 MB for the 3 million of LSUN's bedrooms), named
-            after the database's name, size and time; None enumerates them each time.
+        folder: folder of ``data.mdb``.
+        what: beginning of error messages.
+        key_cache: folder for the file of enumerated keys (120 MB for LSUN's 3 million bedrooms), which is named after
+            the database's name, size and time; None enumerates them each time.
 
     Raises:
-        UserError: no LMDB, cut short, empty, or the key cache cannot be written.
+        UserError: not an LMDB, cut short, empty, or the key cache cannot be written.
     """
 
     def __init__(self, folder: Path, what: str, key_cache: Path | None = None) -> None:
@@ -48,12 +47,12 @@ class LmdbStore:
         return len(self.keys)
 
     def __getstate__(self) -> dict[str, object]:
-        # The file is read again where the store arrives; without one the keys travel along.
+        # Without a key file the keys are pickled too.
         return self.__dict__ if self._key_file is None else {**self.__dict__, "_keys": None}
 
     @property
     def keys(self) -> np.ndarray:
-        """Bytes (N,): all keys in the database's order; mapped from the key cache where there is one."""
+        """All keys in the database's order, bytes (N,); memory-mapped if there is a key cache."""
         if self._keys is None:
             n_entries = self._environment().stat()["entries"]
             self._keys = _cached_keys(self._key_file, n_entries) if self._key_file is not None else None
@@ -64,23 +63,23 @@ class LmdbStore:
         return self._keys
 
     def read(self, row: int) -> bytes:
-        """The value of one key.
+        """Reads the value of one key.
 
         Raises:
-            CorruptImage: the database is damaged at that place.
+            CorruptImage: this entry is damaged.
         """
         key = bytes(self.keys[row])
         try:
             with self._environment().begin(buffers=False) as transaction:
                 value = transaction.get(key)
         except lmdb.Error as error:
-            raise CorruptImage(self.label(row), f"damaged inside of the LMDB ({error})") from None
+            raise CorruptImage(self.label(row), f"damaged inside the LMDB ({error})") from None
         if value is None:
-            raise UserError(f"{self.what}: {self.label(row)} is gone: was the LMDB exchanged? start again")
+            raise UserError(f"{self.what}: {self.label(row)} is missing: was the LMDB replaced? start again")
         return bytes(value)
 
     def label(self, row: int) -> str:
-        """Which image and where, for error texts."""
+        """Key and folder of an image, for error messages."""
         return f"{self.key(row)} in {self.folder}"
 
     def key(self, row: int) -> str:
@@ -88,7 +87,7 @@ class LmdbStore:
         return bytes(self.keys[row]).decode("utf-8", "backslashreplace")
 
     def digest(self) -> str:
-        """Changes whenever the database file does."""
+        """Digest that changes with the database file."""
         status = (self.folder / "data.mdb").stat()
         return hashlib.sha256(f"{self.folder.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
@@ -102,7 +101,7 @@ class LmdbStore:
             raise UserError(f"{self.what}: {self.folder} is damaged ({error}); download it again") from None
 
     def _check(self) -> None:
-        """Refuse what is no LMDB; and one that was cut short, before memory that is not there is touched."""
+        """Refuses a file that is not an LMDB, or that was cut short, before memory beyond its end is read."""
         path = self.folder / "data.mdb"
         try:
             with open(path, "rb") as file:
@@ -122,20 +121,20 @@ class LmdbStore:
             )
 
     def _environment(self) -> lmdb.Environment:
-        place = os.path.realpath(self.folder)
-        with _opening:
-            process, environment = _open.get(place, (0, None))
+        path = os.path.realpath(self.folder)
+        with _environments_lock:
+            process, environment = _environments.get(path, (0, None))
             if environment is not None and process != os.getpid():
                 environment.close()
                 environment = None
             if environment is None:
-                environment = lmdb.open(place, readonly=True, lock=False, readahead=False, meminit=False)
-                _open[place] = (os.getpid(), environment)
+                environment = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+                _environments[path] = (os.getpid(), environment)
             return environment
 
 
 def _cached_keys(file: Path, n_entries: int) -> np.ndarray | None:
-    """The keys in a cache file, if it is sound and has that many."""
+    """Reads the keys from a cache file; None if it is damaged or has another number of keys."""
     try:
         keys = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -144,7 +143,7 @@ def _cached_keys(file: Path, n_entries: int) -> np.ndarray | None:
 
 
 def _write_keys(file: Path, keys: np.ndarray) -> None:
-    """The file appears whole or not at all: two processes may enumerate the same database."""
+    """Writes the keys atomically: two processes may enumerate the same database."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:

@@ -1,4 +1,4 @@
-"""Tables that go with images: CelebA's text files and comma-separated ones."""
+"""Tables of image annotations: CelebA's text files and comma-separated files."""
 
 import csv
 import difflib
@@ -23,9 +23,9 @@ class Table:
     """One row of small integers per image.
 
     Attributes:
-        path: the file that it was read from, for error texts.
+        path: file of the table, for error messages.
         names: the images' file names, as written.
-        columns: names of the columns; empty where the file has none.
+        columns: names of the columns; empty if the file has none.
         values: int64 or int32 (len(names), number of columns).
     """
 
@@ -35,14 +35,14 @@ class Table:
     values: np.ndarray
 
     def rows(self) -> dict[str, int]:
-        """The row number of each image name."""
+        """Row number of each image name."""
         return {name: row for row, name in enumerate(self.names)}
 
     def as_binary(self) -> Tensor:
-        """uint8 (N, columns): 1 where the value is 1, 0 where it is 0 or -1.
+        """Values as uint8 (N, columns): 1 stays 1, 0 and -1 become 0.
 
         Raises:
-            UserError: some value is something else.
+            UserError: another value occurs.
         """
         wrong = np.argwhere((self.values < -1) | (self.values > 1))
         if len(wrong):
@@ -55,10 +55,10 @@ class Table:
 
 
 def attribute_column(names: Sequence[str], attribute: str) -> int:
-    """The column of an attribute by its name, upper or lower case.
+    """Returns the column of an attribute by its name, ignoring case.
 
     Raises:
-        UserError: there is none of that name; the nearest is suggested.
+        UserError: no attribute has that name; the nearest is suggested.
     """
     lowered = [name.lower() for name in names]
     if attribute.lower() in lowered:
@@ -71,15 +71,15 @@ def attribute_column(names: Sequence[str], attribute: str) -> int:
 
 
 def read_table(path: Path, header: bool) -> Table:
-    """CelebA's format: names and integers between blanks, one image a line.
+    """Reads CelebA's format: one image per line, its name and integers separated by blanks.
 
     Args:
-        path: the file. With the ending ``.csv`` it is read by ``read_csv`` instead.
-        header: whether a line with the number of rows and a line with the columns' names come first
+        path: the file; with the suffix ``.csv`` it is read by ``read_csv``.
+        header: whether the file begins with a line with the number of rows and a line of column names
             (``list_attr_celeba.txt``; CelebAMask-HQ's attribute file has the same form).
 
     Raises:
-        UserError: missing, a web page, another number of values in some line, or of rows than the first line says.
+        UserError: missing, a web page, lines of different lengths, or not as many rows as the first line announces.
     """
     if path.suffix == ".csv":
         return read_csv(path)
@@ -101,10 +101,10 @@ def read_table(path: Path, header: bool) -> Table:
 
 
 def read_csv(path: Path) -> Table:
-    """Comma-separated: a header line, the file name in the first column, integers in the others.
+    """Reads comma-separated values: a header line, the file name in the first column, integers in the others.
 
     Raises:
-        UserError: missing, a web page, no header, a value that is no integer, or a line of another length.
+        UserError: missing, a web page, no header, a value that is not an integer, or a line of another length.
     """
     text = read_text(path)
     try:
@@ -128,7 +128,7 @@ def read_csv(path: Path) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """A text file of annotations.
+    """Reads a text file of annotations.
 
     Raises:
         UserError: missing, unreadable, empty, or a web page.
@@ -150,10 +150,10 @@ def _read(path: Path) -> bytes:
 
 
 def _parse_rows(path: Path, content: bytes, n_values: int | None, first_line: int) -> tuple[list[str], np.ndarray]:
-    """Names, and int32 (N, n_values) values, block by block (whole lines, about a quarter of a megabyte each).
+    """Parses names, and values as int32 (N, n_values), in blocks of whole lines of about a quarter of a megabyte.
 
-    Python's own split makes 8 million small objects of the full attribute file; array operations on the positions of
-    its blanks take a fraction of a second, and blocks keep them in the processor's cache.
+    Python's own split would create 8 million small objects for the full attribute file. Array operations on the
+    positions of its blanks take a fraction of a second, and blocks keep the arrays in the processor's cache.
     """
     if n_values is None:
         n_values = len(content.lstrip().partition(b"\n")[0].split()) - 1
@@ -187,7 +187,7 @@ def _parse_rows(path: Path, content: bytes, n_values: int | None, first_line: in
 
 
 def _rows_are_lines(raw: np.ndarray, starts: np.ndarray, per_row: int) -> bool:
-    """Whether every ``per_row`` tokens are one line: each row's first and last token between the same line ends."""
+    """Returns whether every ``per_row`` tokens are one line, by the lines of each row's first and last token."""
     line = np.searchsorted(np.flatnonzero(raw == 10), starts)
     first, last = line[::per_row], line[per_row - 1 :: per_row]
     return bool(np.array_equal(first, last) and (np.diff(first) > 0).all())
@@ -200,11 +200,11 @@ def _wrong_length(path: Path, content: bytes, n_values: int, first_line: int) ->
                 f"{path}: line {number} should hold a file name and {max(1, n_values)} values and holds "
                 f"{len(line.split())} words: was the file cut short? download it again"
             )
-    return UserError(f"{path}: its lines cannot be told apart: download it again")
+    return UserError(f"{path}: its lines do not hold one image each: download it again")
 
 
 def _integers(raw: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """int32 values of the tokens raw[start:end], digit by digit over all together; and the first row that has none."""
+    """Parses all tokens raw[start:end] at once: int32 values, and the first row with a token that is not an integer."""
     negative = raw[starts] == ord("-")
     values = np.zeros(starts.shape, dtype=np.int32)
     digits = ends - starts - negative

@@ -1,6 +1,6 @@
 """CelebA: aligned faces with 40 attributes and identities (Liu, Luo, Wang and Tang, ICCV 2015).
 
-Pages: https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html. Preprocessing of the published 64 x 64 tables:
+Page: https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html. Preprocessing of the published 64 x 64 tables:
 central 148 x 148, antialiased bilinear.
 """
 
@@ -29,8 +29,8 @@ IMAGES, ZIP = "img_align_celeba", "img_align_celeba.zip"
 PARTITION, ATTRIBUTES, IDENTITIES = "list_eval_partition", "list_attr_celeba", "identity_CelebA"
 WHERE_FROM = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
-# Folders of the original download (Anno, Eval, Img) beside the flat layout of torchvision.
-_PLACES = (".", "Anno", "Eval", "Img")
+# torchvision's flat layout, and the folders of the original download.
+_SUBFOLDERS = (".", "Anno", "Eval", "Img")
 PARTITION_NUMBERS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -38,30 +38,30 @@ class CelebA(ImageSource):
     """One split of CelebA, from torchvision's folder layout or from ``img_align_celeba.zip`` without unpacking it.
 
     Layout: in ``root`` or ``root/celeba`` (torchvision), flat or in ``Anno``, ``Eval``, ``Img`` as downloaded:
-    the folder ``img_align_celeba`` or else ``img_align_celeba.zip``; ``list_eval_partition.txt``; where they are
-    wanted ``list_attr_celeba.txt`` and ``identity_CelebA.txt``. The tables may also be ``.csv``.
+    the folder ``img_align_celeba`` or else ``img_align_celeba.zip``; ``list_eval_partition.txt``; optionally
+    ``list_attr_celeba.txt`` and ``identity_CelebA.txt``. The tables may also be ``.csv``.
 
     Args:
         root: the folder, or the path of the zip with the text files beside it.
         split: ``train`` (162,770 images), ``val`` (19,867) or ``test`` (19,962): the official partition.
         image_size: one side, or (H, W).
-        crop: side of the central square that is resized; None takes the whole central square, for images that were
-            cropped already.
+        crop: side of the central square that is resized; None uses the whole central square, for images that were
+            already cropped.
         channels: 3, or 1 for grey.
-        on_corrupt: what the reader of this source should do about a ``CorruptImage``; see that class.
-        subset: use the images that are there although others of the partition are not, or have no row. Without it
-            both are errors.
+        on_corrupt: how the caller reacts to a ``CorruptImage``; see that class.
+        subset: accept missing images, and images or rows that the partition file does not list. Without it these are
+            errors.
         validation_identities: if given, ``val`` consists of the images of the official TRAIN partition whose identity
-            number it divides, and ``train`` of the others, so that no person is on both sides; ``test`` stays.
-        download: if nothing of CelebA is there yet, fetch it through torchvision into ``root/celeba``.
+            number it divides, and ``train`` of the others, so that no person is in both; ``test`` is unchanged.
+        download: if CelebA is not found, download it through torchvision into ``root/celeba``.
 
     Attributes:
         files: names of the images, in the partition's order.
         identities: int64 (N,) number of the person; None without the file.
-        missing: how many images of this split are not there (0 unless ``subset``).
+        missing: number of images of this split that were not found (0 unless ``subset``).
 
     Raises:
-        UserError: something is missing, of another kind, or does not fit together.
+        UserError: a file is missing, of another kind, or does not match the others.
     """
 
     name = "celeba"
@@ -94,7 +94,7 @@ class CelebA(ImageSource):
         root = Path(root)
         if download and not is_celeba(root) and not is_celeba(root / "celeba"):
             _download(root)
-        self._settle(_locate(root), validation_identities, subset)
+        self._load_split(_locate(root), validation_identities, subset)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -115,8 +115,8 @@ class CelebA(ImageSource):
     def content(self) -> dict[str, object]:
         return {"files": self.images.digest()}
 
-    def _settle(self, base: Path, divisor: int | None, subset: bool) -> None:
-        """Files, store, identities and attributes: the rows of this split that have an image."""
+    def _load_split(self, base: Path, divisor: int | None, subset: bool) -> None:
+        """Sets files, store, identities and attributes to the rows of this split that have an image."""
         path = find_table(base, PARTITION)
         if path is None:
             raise UserError(f"data=celeba: no {PARTITION}.txt in {base}; put it there, from {WHERE_FROM}")
@@ -127,8 +127,8 @@ class CelebA(ImageSource):
             identities = table.values[matching_rows(table, partition.names, not subset), 0].astype(np.int64)
         chosen = _rows_of_split(partition, identities, self.split, divisor, base)
         store = _open_store(base)
-        there = set(store.names)
-        rows = [row for row in chosen if partition.names[row] in there]
+        stored = set(store.names)
+        rows = [row for row in chosen if partition.names[row] in stored]
         if not subset:
             _refuse_gaps(partition, chosen, store, self.split)
         if not rows:
@@ -144,20 +144,20 @@ class CelebA(ImageSource):
 
 
 def is_celeba(folder: Path) -> bool:
-    """Whether the folder holds CelebA's partition file or its images (folder or zip)."""
+    """Returns whether the folder holds CelebA's partition file or its images (folder or zip)."""
     return folder.is_dir() and (find_table(folder, PARTITION) is not None or _find(folder, IMAGES, ZIP) is not None)
 
 
 def find_table(base: Path, stem: str) -> Path | None:
-    """The annotation file of that name, as .txt or .csv, in ``base`` or in the original download's folders."""
+    """Finds the annotation file ``stem`` (.txt or .csv) in ``base`` or in the original download's folders."""
     return _find(base, stem + ".txt", stem + ".csv")
 
 
 def matching_rows(table: Table, names: list[str], exactly: bool) -> np.ndarray:
-    """int64 (len(names),): the row of each name in the table.
+    """Row of each name in the table, int64 (len(names),).
 
     Raises:
-        UserError: names without a row; with ``exactly`` also rows whose name is not asked for.
+        UserError: a name has no row; with ``exactly`` also if a row is not in ``names``.
     """
     if table.names == names:
         return np.arange(len(names))
@@ -178,15 +178,15 @@ def matching_rows(table: Table, names: list[str], exactly: bool) -> np.ndarray:
 
 
 def _find(base: Path, *names: str) -> Path | None:
-    candidates = (base / place / name for place in _PLACES for name in names)
+    candidates = (base / subfolder / name for subfolder in _SUBFOLDERS for name in names)
     return next((path for path in candidates if path.exists()), None)
 
 
 def _locate(root: Path) -> Path:
-    """The folder that holds CelebA: ``root``, ``root/celeba``, or beside a zip.
+    """Finds the folder that holds CelebA: ``root``, ``root/celeba``, or the folder of a zip.
 
     Raises:
-        UserError: it is elsewhere (and where, if it is near), or nowhere.
+        UserError: it is not there; a folder nearby that holds it is suggested.
     """
     if root.suffix == ".zip" and root.is_file():
         root = root.parent
@@ -199,11 +199,11 @@ def _locate(root: Path) -> Path:
         raise UserError(f"data=celeba: {root} is the wrong level; set data.root={near}")
     raise UserError(
         f"data=celeba: neither {IMAGES}/ nor {ZIP} nor {PARTITION}.txt in {root} or in celeba/ there; "
-        f"{_what_goes_where(root)}"
+        f"{_download_advice(root)}"
     )
 
 
-def _what_goes_where(root: Path) -> str:
+def _download_advice(root: Path) -> str:
     files = ", ".join([ZIP, PARTITION + ".txt", ATTRIBUTES + ".txt", IDENTITIES + ".txt"])
     return f"put {files} from {WHERE_FROM} into {root / 'celeba'}"
 
@@ -214,9 +214,9 @@ def _download(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         Published(str(root), split="all", download=True)
-    except Exception as error:  # whatever hosts, proxies and quotas may raise: the way out is the same
+    except Exception as error:  # hosts, proxies and quotas raise different errors, but the advice is the same
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"data=celeba: the download failed ({reason}); {_what_goes_where(root)}") from None
+        raise UserError(f"data=celeba: the download failed ({reason}); {_download_advice(root)}") from None
 
 
 def _open_store(base: Path) -> ImageStore:
@@ -236,7 +236,9 @@ def _rows_of_split(
     """Row numbers of the split in the partition's order; see ``CelebA`` for ``validation_identities``."""
     number = partition.values[:, 0]
     if len(set(partition.names)) < len(partition.names) or not np.isin(number, (0, 1, 2)).all():
-        raise UserError(f"{partition.path}: a name stands twice, or a part is not 0, 1 or 2; download the file again")
+        raise UserError(
+            f"{partition.path}: a name appears twice, or a partition number is not 0, 1 or 2; download the file again"
+        )
     if divisor is None or split == "test":
         chosen = number == PARTITION_NUMBERS[split]
     else:
@@ -252,13 +254,13 @@ def _rows_of_split(
 
 
 def _refuse_gaps(partition: Table, chosen: list[int], store: ImageStore, split: str) -> None:
-    """Raise a UserError if images of the split are not there, or images have no row in the partition."""
-    there, listed = set(store.names), set(partition.names)
-    absent = [partition.names[row] for row in chosen if partition.names[row] not in there]
+    """Raises a UserError if images of the split are missing, or images have no row in the partition."""
+    stored, listed = set(store.names), set(partition.names)
+    absent = [partition.names[row] for row in chosen if partition.names[row] not in stored]
     if absent:
         raise UserError(
             f"data=celeba: {len(absent):,} of {len(chosen):,} images of {split} are not in {store.where}, the first is "
-            f"{absent[0]}; unpack or download the rest, or use those that are there with data.subset=true"
+            f"{absent[0]}; unpack or download the rest, or set data.subset=true to use only those found"
         )
     strays = [name for name in store.names if name not in listed]
     if strays:

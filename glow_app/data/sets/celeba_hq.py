@@ -1,7 +1,7 @@
 """CelebA-HQ: 30,000 faces of 1024 x 1024 made from CelebA (Karras, Aila, Laine and Lehtinen, ICLR 2018).
 
-Published preprocessing: repeated 2 x 2 means from 1024 to 256, one floor at the end, no
-flip; 27,000 images to train, 3,000 to report.
+Published preprocessing: repeated 2 x 2 means from 1024 to 256, one floor at the end, no flip. 27,000 images are for
+training, 3,000 for the reported results.
 """
 
 import re
@@ -37,12 +37,12 @@ _N_PUBLISHED = 30_000
 
 
 class CelebAHQ(ImageSource):
-    """One split of CelebA-HQ, from a folder of square images of ``image_size`` or a power of two more.
+    """One split of CelebA-HQ, from a folder of squares of side ``image_size`` times a power of two.
 
     Layout: ``root``, or the one folder in it that has images (``CelebA-HQ-img`` of CelebAMask-HQ, ``data256x256``,
     ``celeba_hq_256``, ...). Files are numbered in their names: 0 to 29999, or 1 to 30000.
 
-    Attributes, where their files are in ``root`` or beside the images: CelebAMask-HQ's own attribute file, or CelebA's
+    Attributes, if their files are in ``root`` or beside the images: CelebAMask-HQ's own attribute file, or CelebA's
     ``list_attr_celeba.txt`` through CelebAMask-HQ's ``CelebA-HQ-to-CelebA-mapping.txt``.
 
     Args:
@@ -50,10 +50,10 @@ class CelebAHQ(ImageSource):
         split: see ``partition``.
         image_size: side of the images; larger files are reduced by 2 x 2 means.
         partition: ``published``: the last tenth by number (3,000 of 30,000) is ``test``; ``val`` is the end of the
-            rest, ``train`` what remains. Which 3,000 the paper took is not known. ``celeba``: the official partition
+            others, ``train`` the rest. The paper's own 3,000 are not known. ``celeba``: the official partition
             of CelebA through the mapping file: 24,183 / 2,993 / 2,824.
-        validation: how many images ``val`` has under ``published``; with 0 there is none, and ``train`` has 27,000.
-        on_corrupt: what the reader of this source should do about a ``CorruptImage``; see that class.
+        validation: number of ``val`` images under ``published``; with 0 there are none, and ``train`` has 27,000.
+        on_corrupt: how the caller reacts to a ``CorruptImage``; see that class.
 
     Raises:
         UserError: no images, file names without numbers, sizes that are not the right multiple, or tables that are
@@ -98,11 +98,11 @@ class CelebAHQ(ImageSource):
         if (path := _beside(base, store.where, OWN_ATTRIBUTES)) is not None:
             table = read_table(path, header=True)
             rows_by_number = {_number(name): row for row, name in enumerate(table.names)}
-            self._take_attributes(table, [rows_by_number.get(number) for number in numbers])
+            self._set_attributes(table, [rows_by_number.get(number) for number in numbers])
         elif mapping is not None and (path := find_table(base, ATTRIBUTES)) is not None:
             table = read_table(path, header=True)
             rows_by_name = table.rows()
-            self._take_attributes(table, [rows_by_name.get(mapping.get(number, "")) for number in numbers])
+            self._set_attributes(table, [rows_by_name.get(mapping.get(number, "")) for number in numbers])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -124,13 +124,13 @@ class CelebAHQ(ImageSource):
     def content(self) -> dict[str, object]:
         return {"files": self.images.digest()}
 
-    def _take_attributes(self, table: Table, rows: list[int | None]) -> None:
+    def _set_attributes(self, table: Table, rows: list[int | None]) -> None:
         known = [row for row in rows if row is not None]
         if len(known) < len(rows):
             first = self.files[rows.index(None)]
             raise UserError(
                 f"{table.path}: {len(rows) - len(known):,} images have no row, the first is {first}; use files of one "
-                "download, or take the table away to go without attributes"
+                "download, or remove the table to use no attributes"
             )
         self.attribute_names = table.columns
         self.attributes = table.as_binary()[torch.as_tensor(known)]
@@ -141,7 +141,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _image_folder(root: Path) -> Path:
-    """``root`` or its one subfolder with images."""
+    """Returns ``root`` or its one subfolder with images."""
     if _has_images(root):
         return root
     folders = [path for path in sorted(root.iterdir()) if not path.name.startswith(".") and _has_images(path)]
@@ -162,13 +162,13 @@ def _beside(root: Path, images: Path, name: str) -> Path | None:
 
 
 def _number(name: str) -> int:
-    """The number at the end of a file's stem; -1 where there is none."""
+    """Number at the end of a file's stem; -1 if there is none."""
     match = re.search(r"(\d+)$", name.rpartition("/")[2].rpartition(".")[0])
     return int(match.group(1)) if match else -1
 
 
 def _numbers(store: FolderStore) -> list[int]:
-    """Each image's number in CelebA-HQ, from 0, in the store's order."""
+    """Number of each image in CelebA-HQ, from 0, in the store's order."""
     numbers = [_number(name) for name in store.names]
     if -1 in numbers:
         raise UserError(

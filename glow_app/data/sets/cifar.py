@@ -27,12 +27,12 @@ class Cifar10(ImageSource):
 
     Layout: ``root`` is, or holds, ``cifar-10-batches-py`` (torchvision's layout) or ``cifar-10-batches-bin``, with
     ``data_batch_1`` ... ``data_batch_5`` and ``test_batch`` (binary: with ``.bin``). Pickles are read without running
-    code in them. Batches may hold fewer than 10,000 images each.
+    their code. Batches may hold fewer than 10,000 images each.
 
     Args:
         root: the folder.
-        split: ``test`` is the test batch. ``val`` is the end of the training batches, ``train`` what remains.
-        validation: how many images ``val`` has. The published run trains on all 50,000: ``validation=0``, and then
+        split: ``test`` is the test batch. ``val`` is the end of the training batches, ``train`` the rest.
+        validation: number of ``val`` images. The published run trains on all 50,000: ``validation=0``, and then
             there is no ``val``.
 
     Raises:

@@ -1,8 +1,7 @@
-"""Distributions of points in the plane: easy to draw from, and with a density that is known.
+"""Distributions of points in the plane with known densities.
 
-All live in the square [-4, 4] x [-4, 4], up to their noise. Each is a shape, blurred: a point is a place on the shape
-plus normal noise. Where the shape is a set of centres, the distribution is a mixture of equal Gaussians, so that its
-density is a sum that one can write down.
+All are in the square [-4, 4] x [-4, 4], up to their noise. Each is a blurred shape: a point on the shape plus normal
+noise. If the shape is a set of centres, the distribution is a mixture of equal Gaussians with a closed-form density.
 """
 
 import math
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 
 N_CENTRES = 1000
-"""Of a curve: so dense that the sum of their Gaussians cannot be told from a blurred curve."""
+"""Centres of a curve: dense enough that the sum of their Gaussians looks like a blurred curve."""
 
 ROWS = 4096
-"""Points whose distances to all centres are held at once."""
+"""Points whose distances to all centres are in memory at once."""
 
 
 class PlaneDensity(ABC):
@@ -31,11 +30,11 @@ class PlaneDensity(ABC):
 
     @abstractmethod
     def places(self, u: Tensor) -> Tensor:
-        """Places on the shape, float64 (N, 2), from uniform numbers in (0, 1): float64 (N, 3)."""
+        """Points on the shape before the noise, float64 (N, 2), from uniform numbers in (0, 1): float64 (N, 3)."""
 
     @abstractmethod
     def log_density(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, float64 (N,), of points (N, 2); -inf where there are none."""
+        """log p(x) in nats, float64 (N,), of points (N, 2); -inf outside the support."""
 
     def points(self, u: Tensor, normal: Tensor) -> Tensor:
         """Points, float64 (N, 2), from uniform numbers (N, 3) and normal ones (N, 2)."""
@@ -43,7 +42,7 @@ class PlaneDensity(ABC):
 
 
 class Mixture(PlaneDensity):
-    """Equally many points around each of some centres.
+    """A mixture of equal Gaussians around given centres.
 
     Args:
         centres: float64 (M, 2).
@@ -64,7 +63,7 @@ class Mixture(PlaneDensity):
 
 
 class Checkerboard(PlaneDensity):
-    """Uniform on the dark fields of a board of 4 x 4 fields, whose sides are 2; without noise its edges are sharp."""
+    """Uniform on the dark fields of a 4 x 4 board with fields of side 2; without noise its edges are sharp."""
 
     def places(self, u: Tensor) -> Tensor:
         field = (u[:, 0] * 8).long()
@@ -72,7 +71,7 @@ class Checkerboard(PlaneDensity):
         return torch.stack([2 * (column + u[:, 1]), 2 * (row + u[:, 2])], 1) - 4
 
     def log_density(self, x: Tensor) -> Tensor:
-        # Per coordinate and field: how much of a blurred unit of its side lies at x.
+        # Per coordinate and field: density at x of a blurred uniform on the field's side.
         edges = torch.arange(-4, 5, 2, dtype=torch.float64)
         below = self._below(x.double()[:, :, None] - edges)
         within = (below[..., :-1] - below[..., 1:]) / 2
@@ -80,14 +79,14 @@ class Checkerboard(PlaneDensity):
         return torch.einsum("nc,nr,rc->n", within[:, 0], within[:, 1], dark.double() / 8).log()
 
     def _below(self, distance: Tensor) -> Tensor:
-        """The part of the noise that is smaller than ``distance``."""
+        """Probability that the noise is below ``distance``."""
         if self.noise == 0:
             return (distance >= 0).double()
         return torch.special.ndtr(distance / self.noise)
 
 
-def _along(n: int) -> Tensor:
-    """``n`` numbers in (0, 1), evenly spaced."""
+def _midpoints(n: int) -> Tensor:
+    """Evenly spaced numbers in (0, 1), ``n`` of them."""
     return (torch.arange(n, dtype=torch.float64) + 0.5) / n
 
 
@@ -96,19 +95,19 @@ def _circle(angle: Tensor) -> Tensor:
 
 
 def two_moons() -> Tensor:
-    """Two half circles of radius 2, each of which ends inside of the other."""
-    upper = 2 * _circle(math.pi * _along(N_CENTRES // 2)) - torch.tensor([1.0, 0.5])
+    """Two half circles of radius 2, each ending inside the other."""
+    upper = 2 * _circle(math.pi * _midpoints(N_CENTRES // 2)) - torch.tensor([1.0, 0.5])
     return torch.cat([upper, -upper])
 
 
 def rings() -> Tensor:
-    """Three circles around the origin, of radius 1, 2 and 3; the longer, the more points."""
-    return torch.cat([radius * _circle(2 * math.pi * _along(radius * N_CENTRES // 6)) for radius in (1, 2, 3)])
+    """Three circles around the origin, of radius 1, 2 and 3, with points in proportion to their length."""
+    return torch.cat([radius * _circle(2 * math.pi * _midpoints(radius * N_CENTRES // 6)) for radius in (1, 2, 3)])
 
 
 def spiral() -> Tensor:
     """Two arms that leave the origin in opposite directions and turn around it one and a half times."""
-    angle = 3 * math.pi * _along(N_CENTRES // 2).sqrt()  # about evenly spaced along the arm
+    angle = 3 * math.pi * _midpoints(N_CENTRES // 2).sqrt()  # about evenly spaced along the arm
     arm = 3.6 * angle[:, None] / (3 * math.pi) * _circle(angle)
     return torch.cat([arm, -arm])
 
@@ -127,10 +126,10 @@ CENTRES: dict[str, Callable[[], Tensor]] = {
 
 
 def plane_density(name: str, noise: float) -> PlaneDensity:
-    """The distribution ``checkerboard``, or one of :data:`CENTRES`.
+    """Returns the distribution ``checkerboard``, or one of :data:`CENTRES`.
 
     Raises:
-        ValueError: there is no noise where there has to be some.
+        ValueError: ``noise`` is 0 for a distribution other than ``checkerboard``.
     """
     if name == "checkerboard":
         return Checkerboard(noise)

@@ -1,4 +1,4 @@
-"""The data set that needs no download: portraits that the procedural artist draws when they are asked for."""
+"""The data set without a download: portraits that the procedural artist draws on demand."""
 
 from functools import cached_property
 
@@ -20,14 +20,14 @@ from glow_app.data.source import SPLITS, ImageSource
 from glow_app.errors import UserError
 
 SPLIT_SIZES = {"train": 10_000, "val": 1_000, "test": 1_000}
-"""Number of faces of each split, unless asked otherwise."""
+"""Default number of faces of each split."""
 
 SPLIT_STRIDE = 10_000_000
-"""Faces between the first ones of two splits: however many are asked for, splits never share one."""
+"""Distance between the first faces of two splits, and largest size of a split: splits never share a face."""
 
 
 class DrawnFaces(ImageSource):
-    """Drawn portraits with CelebA's names for their attributes, and the numbers that they were drawn from.
+    """Drawn portraits with attributes named as in CelebA, and the factors that they were drawn from.
 
     Face i of a split is face ``SPLIT_STRIDE * k + i`` of the seed (k = 0, 1, 2 for train, val, test); a longer split
     starts with the faces of a shorter one. The artist is deterministic, so nothing is stored on disk.
@@ -35,8 +35,8 @@ class DrawnFaces(ImageSource):
     Args:
         split: ``train``, ``val`` or ``test``.
         image_size: side in pixels, one of ``FACE_SIZES``.
-        seed: which endless gallery, from 0.
-        n_images: how many of its faces; None for ``SPLIT_SIZES``.
+        seed: seed of the faces, from 0.
+        n_images: number of faces; None for ``SPLIT_SIZES``.
 
     Attributes:
         factor_names: names of the columns of ``factors``.
@@ -73,27 +73,27 @@ class DrawnFaces(ImageSource):
         return torch.from_numpy(draw_face(self.face(index), self.image_size)).permute(2, 0, 1).contiguous()
 
     def face(self, index: int) -> FaceFactors:
-        """What face ``index`` of this split is drawn from."""
+        """Factors of face ``index`` of this split."""
         return sample_factors(self.seed, self._number(index))
 
     def item_name(self, index: int) -> str:
-        """Seed and number of the face: with ``sample_factors`` enough to draw it again at any size."""
+        """Seed and number of the face: ``sample_factors`` of them draws it again at any size."""
         return f"face_{self.seed}_{self._number(index):08d}"
 
     def content(self) -> dict[str, object]:
-        # Pillow rasterises outlines, and NumPy rounds the last bit of the shading, each version in its own way.
+        # Pillow's outlines and the last bit of NumPy's shading differ between versions.
         libraries = {"pillow": PIL.__version__, "numpy": np.__version__}
         return {"drawing_version": DRAWING_VERSION, "seed": self.seed, "first": self.first, **libraries}
 
-    # The first use takes about half a second for 10,000 faces, so that a source is made in no time.
+    # Computed on first use, since 10,000 faces take about half a second.
     @cached_property
     def attributes(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """uint8 (N, len(attribute_names)), 1 where the face has the attribute."""
+        """Attributes, uint8 (N, len(attribute_names)): 1 if the face has the attribute."""
         return self._labels[0]
 
     @property
     def factors(self) -> Tensor:
-        """float32 (N, len(factor_names)): what the faces are drawn from, with units as in ``FaceFactors``."""
+        """Factors of the faces, float32 (N, len(factor_names)), in the units of ``FaceFactors``."""
         return self._labels[1]
 
     @cached_property

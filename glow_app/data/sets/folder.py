@@ -22,7 +22,7 @@ from glow_app.data.transforms import centre_crop_aspect, resize_bilinear
 from glow_app.errors import UserError
 
 LIKE_A_SPLIT = ("training", "testing", "dev", "eval", "evaluation", "validate", "tests")
-"""Names of folders that somebody meant as a split, and which would otherwise be mixed with the rest."""
+"""Folder names that are probably meant as a split, and would otherwise be mixed with the rest."""
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -30,25 +30,24 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "te
 class Folder(ImageSource):
     """All images below a folder, in the order of their names.
 
-    Splits: where the folder has a subfolder ``train`` or ``val`` (also ``valid``, ``validation``) or ``test``, each
-    split is what its subfolder holds, and images elsewhere are not used; if ``val`` is the missing one, a tenth of
-    ``train`` is held out. Otherwise a hash of each file's relative name decides: 80 % train, 10 % val, 10 % test, the
-    same on every machine, and for one file the same whatever files join it.
+    Splits: if the folder has a subfolder ``train``, ``val`` (also ``valid``, ``validation``) or ``test``, each split is
+    the content of its subfolder, and other images are not used; without ``val`` a tenth of ``train`` is held out.
+    Otherwise a hash of each file's relative name decides: 80 % train, 10 % val, 10 % test. A file's split is the same
+    on every machine, and does not change when files are added.
 
-    Preprocessing: the central part of the right proportions, then antialiased bilinear resize.
+    Preprocessing: crop to the central part with the right proportions, then antialiased bilinear resize.
 
     Args:
         root: the folder.
         split: ``train``, ``val`` or ``test``.
         image_size: one side, or (H, W).
         channels: 3 for colour, 1 for grey; images of the other kind are converted.
-        on_corrupt: what the reader of this source should do about a ``CorruptImage`` raised by ``source[i]``; the
-            source itself always raises it.
+        on_corrupt: how the caller reacts to a ``CorruptImage``, which ``source[i]`` always raises; see that class.
         attributes: a comma-separated file: first column the file name (relative to the root or to the split's folder,
-            or the bare name where that is unique), other columns attributes of value 0/1 or -1/1.
+            or the bare name if it is unique), other columns attributes of value 0/1 or -1/1.
 
     Raises:
-        UserError: no such folder, no image in it, none in this split, or an attribute table that does not fit.
+        UserError: no such folder, no image in it or in this split, or an attribute table that does not match.
     """
 
     name = "folder"
@@ -77,7 +76,7 @@ class Folder(ImageSource):
         members = split_members(self.root)
         self.files = members[split]
         if not self.files:
-            raise EmptySplit(_why_empty(self.root, split, members))
+            raise EmptySplit(_empty_split_message(self.root, split, members))
         if attributes is not None:
             self.attribute_names, self.attributes = _attributes(Path(attributes), members, self.files)
 
@@ -123,10 +122,10 @@ def split_members(root: Path) -> dict[str, list[str]]:
 
 
 def _split_folders(root: Path) -> dict[str, str | None]:
-    """Which subfolder holds each split, whatever its capitals.
+    """Subfolder of each split, ignoring case; None if there is none.
 
     Raises:
-        UserError: two fit one split, or one looks like a split and is none of the names.
+        UserError: two subfolders match one split, or one looks like a split under another name.
     """
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     present: dict[str, str | None] = {}
@@ -143,7 +142,7 @@ def _split_folders(root: Path) -> dict[str, str | None]:
     return present
 
 
-def _why_empty(root: Path, split: str, members: dict[str, list[str]]) -> str:
+def _empty_split_message(root: Path, split: str, members: dict[str, list[str]]) -> str:
     counts = ", ".join(f"{name} {len(files)}" for name, files in members.items())
     return (
         f"data=folder: the split {split} of {root} is empty ({counts}); "
@@ -152,7 +151,7 @@ def _why_empty(root: Path, split: str, members: dict[str, list[str]]) -> str:
 
 
 def _attributes(path: Path, members: dict[str, list[str]], files: list[str]) -> tuple[tuple[str, ...], Tensor]:
-    """Names and uint8 (len(files), names) of the table, after checking it against all splits' images."""
+    """Returns names and uint8 (len(files), names) of the table, which is checked against the images of all splits."""
     table = read_csv(path)
     everything = sorted(name for names in members.values() for name in names)
     row_of = match_rows(path, table.names, everything)
@@ -160,10 +159,10 @@ def _attributes(path: Path, members: dict[str, list[str]], files: list[str]) -> 
 
 
 def match_rows(path: Path, row_names: Iterable[str], files: Iterable[str]) -> dict[str, int]:
-    """The row of every file, by its relative name, the end of it, or its bare name, whichever is unique.
+    """Row of every file, by its relative path, a unique end of the path, or its unique bare name.
 
     Raises:
-        UserError: images without a row, rows without an image, or a name that fits several.
+        UserError: images without a row, rows without an image, or a name that matches several.
     """
     by_name: dict[str, list[str]] = {}
     n_files = 0

@@ -44,28 +44,28 @@ _BATCH = re.compile(r"(train_data_batch_(\d+)|val_data)(\.npz)?")
 class SmallImageNet(ImageSource):
     """One split of ImageNet32 or ImageNet64.
 
-    Layout: ``root`` holds the PNG folders of the older distribution, or the batch files of the newer one, those also
-    one or two folders below (``Imagenet32_train``, ``Imagenet32_val``).
+    Layout: ``root`` holds the PNG folders of the older distribution, or the batch files of the newer one, which may
+    also be one or two folders below (``Imagenet32_train``, ``Imagenet32_val``).
 
-    The newer distribution's batches are read whole, one at a time, as they are needed: reading in order, as the pixel
-    cache does, is fast, reading here and there is not.
+    The newer distribution's batches are read whole, one at a time, on demand: reading in order, as the pixel cache
+    does, is fast, random access is slow.
 
     Args:
         root: the folder.
         split: ``test`` is the distribution's validation part, whose bits per dimension are published. ``val`` is the
-            end of the training part, ``train`` what remains.
+            end of the training part, ``train`` the rest.
         image_size: 32 or 64.
-        validation: how many images ``val`` has; the published run trains on all: ``validation=0``, and then there is
+        validation: number of ``val`` images; the published run trains on all: ``validation=0``, and then there is
             no ``val``.
-        distribution: ``older``, ``newer``, or ``auto``: whichever is there.
-        on_corrupt: what the reader of this source should do about a ``CorruptImage``; see that class.
+        distribution: ``older``, ``newer``, or ``auto``: the one found.
+        on_corrupt: how the caller reacts to a ``CorruptImage``; see that class.
 
     Attributes:
-        distribution: ``older`` or ``newer``; ``preprocessing`` says it in words.
+        distribution: ``older`` or ``newer``; ``preprocessing`` describes it.
         classes: 0 to 999 in the newer distribution's order; None in the older, which has no labels.
 
     Raises:
-        UserError: nothing is there, both are, files are damaged or of another size; ``val`` without such images.
+        UserError: neither or both are found, files are damaged or of another size; ``val`` without validation images.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class _OlderPart:
 
 
 class _NewerPart:
-    """The batch files of one part, joined in the order of their numbers; pixels of one batch at a time in memory."""
+    """The batch files of one part, in the order of their numbers; only one batch of pixels is in memory."""
 
     def __init__(self, root: Path, test: bool, size: int, what: str) -> None:
         self._root = root
@@ -172,7 +172,7 @@ class _NewerPart:
     def pixels(self, row: int) -> Tensor:
         number = bisect_right(self._ends, row)
         if self._loaded is None or self._loaded[0] != number:
-            self._loaded = None  # let go of the old batch before the next takes as much again
+            self._loaded = None  # free the old batch before the next one is loaded
             self._loaded = (number, self._read(self._files[number])[0])
         first = self._ends[number - 1] if number else 0
         return torch.from_numpy(self._loaded[1][row - first].reshape(3, self._size, self._size).copy())
@@ -188,13 +188,13 @@ class _NewerPart:
         return digest_files(self._root, [path.relative_to(self._root).as_posix() for path in self._files])
 
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (N, 3 * size**2) and int64 (N,) labels from 1."""
+        """Reads uint8 (N, 3 * size**2) pixels and int64 (N,) labels from 1."""
         npz = path.suffix == ".npz"
         batch = load_npz(path, self._what, ("data", "labels")) if npz else load_pickle(path, self._what)
         return rows_and_labels(batch, path, self._what, 3 * self._size**2)
 
     def _read_labels(self, path: Path) -> np.ndarray:
-        """int64 (N,) labels from 0; of an npz the pixels are left alone, a pickle must be read whole."""
+        """Reads int64 (N,) labels from 0: of an npz without the pixels, while a pickle must be read whole."""
         if path.suffix == ".npz":
             labels = load_npz(path, self._what, ("labels",)).get("labels", np.empty(0))
         else:
@@ -210,13 +210,13 @@ def _png_folder(test: bool, size: int) -> str:
 
 
 def _batch_number(path: Path) -> int:
-    """The number of a train batch; 0 for ``val_data``."""
+    """Number of a train batch; 0 for ``val_data``, -1 for other files."""
     match = _BATCH.fullmatch(path.name)
     return int(match.group(2) or 0) if match else -1
 
 
 def _batch_files(root: Path) -> list[Path]:
-    """Batch files in ``root`` and up to two folders below; of a batch in both forms the npz comes last, and counts."""
+    """Batch files in ``root`` and up to two folders below; of a batch in both forms the npz comes last and wins."""
     patterns = [f"{level}{name}*" for level in ("", "*/", "*/*/") for name in ("train_data_batch_", "val_data")]
     found = [path for pattern in patterns for path in root.glob(pattern) if _batch_number(path) >= 0]
     return sorted((path for path in found if path.is_file()), key=lambda path: (path.suffix, path.as_posix()))
@@ -227,17 +227,17 @@ def _has_older(root: Path, size: int) -> bool:
 
 
 def _choose(root: Path, size: int, distribution: Distribution) -> Literal["older", "newer"]:
-    """The distribution that is asked for, or the one that is there.
+    """Returns the requested distribution, or with ``auto`` the one found.
 
     Raises:
-        UserError: it is not there, or is not the only one.
+        UserError: it is not found, or with ``auto`` both are.
     """
     what = f"data=imagenet{size}"
     older, newer = _has_older(root, size), bool(_batch_files(root))
     if older and newer and distribution == "auto":
         raise UserError(
-            f"{what}: {root} holds both distributions, whose figures do not compare; set data.distribution=older (PNG "
-            "folders, the published tables) or newer (batches)"
+            f"{what}: {root} holds both distributions, whose results cannot be compared; set data.distribution=older "
+            "(PNG folders, the published tables) or newer (batches)"
         )
     if older and distribution != "newer":
         return "older"

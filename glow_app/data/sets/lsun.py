@@ -26,13 +26,13 @@ SCENES = (
     "restaurant", "tower",
 )  # fmt: skip
 LONGEST = 20
-"""Long side of an image in short sides, beyond which reducing it would take gigabytes."""
+"""Largest ratio of an image's long side to its short side: reducing a longer one would take gigabytes."""
 
 _LMDB_NAME = re.compile(r"(.+)_(train|val|test)_lmdb")
 
 
 class _LsunPart(ImageSource):
-    """What both preprocessings share: the LMDB, its keys and the rows of the split."""
+    """Base of both preprocessings: the LMDB, its keys and the rows of the split."""
 
     name = "lsun"
 
@@ -77,27 +77,27 @@ class Lsun(_LsunPart, RandomCropSource):
     """One split of one LSUN category, from the released LMDB directories, with the random crops of the published table.
 
     Layout: ``root`` holds ``<category>_train_lmdb`` and ``<category>_val_lmdb``, unzipped. ``test`` is the released
-    val part (300 images), ``val`` the end of the train part, ``train`` what remains; keys are hashes, so that their
-    order is random with regard to content. Or ``root`` is itself one LMDB directory: then ``train``, ``val`` and
-    ``test`` are its first 80 %, next 10 % and last 10 %, at least one image each.
+    val part (300 images), ``val`` the end of the train part, ``train`` the rest; keys are hashes, so that their
+    order does not depend on content. If ``root`` is itself an LMDB directory, ``train``, ``val`` and ``test`` are its
+    first 80 %, next 10 % and last 10 %, at least one image each.
 
     Preprocessing: short side to 3/2 of ``image_size``, then a random crop, in training and in evaluation.
 
     Args:
         root: the folder.
-        category: the scene, e.g. ``bedroom``; also LSUN's object categories, whose LMDB is called by the bare name.
+        category: a scene, e.g. ``bedroom``, or an LSUN object category, whose LMDB has the bare name.
         split: ``train``, ``val`` or ``test``.
         image_size: side of the images.
-        validation: how many images ``val`` has; with 0 there is none, and ``train`` is the whole train part.
+        validation: number of ``val`` images; with 0 there are none, and ``train`` is the whole train part.
         channels: 3, or 1 for grey.
-        on_corrupt: what the reader of this source should do about a ``CorruptImage``; see that class.
-        key_cache: where the enumerated keys are kept, best beside the pixel caches; None enumerates them each time.
+        on_corrupt: how the caller reacts to a ``CorruptImage``; see that class.
+        key_cache: folder for the enumerated keys, best beside the pixel caches; None enumerates them each time.
 
     Attributes:
         uncropped_side: the short side of ``uncropped`` images.
 
     Raises:
-        UserError: the category is not there, still zipped, damaged; ``val`` without validation images.
+        UserError: the category is missing, still zipped or damaged; ``val`` without validation images.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Lsun(_LsunPart, RandomCropSource):
 
 
 class LsunSquares(_LsunPart):
-    """The same with the preprocessing of the paper's pictures: central square, antialiased, repeated 2x2 means."""
+    """``Lsun`` with the preprocessing of the paper's pictures: central square, antialiased, repeated 2x2 means."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ def _names(category: str, part: str) -> tuple[str, ...]:
 
 
 def _locate(root: Path, category: str, split: str) -> tuple[Path, bool]:
-    """The LMDB directory to read, and whether all splits are to come from it."""
+    """Returns the LMDB directory to read, and whether all splits come from it."""
     what = f"data=lsun data.category={category}"
     if root.suffix == ".zip" and root.is_file():
         raise UserError(f"{what}: {root} is still zipped; unzip it (unzip {root.name}) and set data.root={root.parent}")
@@ -175,23 +175,23 @@ def _locate(root: Path, category: str, split: str) -> tuple[Path, bool]:
     for name in _names(category, part):
         if (root / f"{name}.zip").is_file():
             raise UserError(f"{what}: {root / name}.zip is still zipped; unzip it there: unzip {name}.zip")
-    raise UserError(f"{what}: {_what_is_there(root, category, part)}")
+    raise UserError(f"{what}: {_explain_missing(root, category, part)}")
 
 
-def _what_is_there(root: Path, category: str, part: str) -> str:
+def _explain_missing(root: Path, category: str, part: str) -> str:
     wanted = _names(category, part)[0]
     near = find_level(root, lambda folder: (folder / wanted).is_dir())
     if near is not None:
         return f"{root} is the wrong level; set data.root={near}"
     folders = sorted(path.name for path in root.iterdir() if _is_lmdb(path))
-    there = {match.group(1) for name in folders if (match := _LMDB_NAME.fullmatch(name))}
-    if category in there:
+    categories = {match.group(1) for name in folders if (match := _LMDB_NAME.fullmatch(name))}
+    if category in categories:
         other = next(name for name in folders if name.startswith(f"{category}_"))
         return (
             f"no {wanted} in {root}; unzip {wanted}.zip there, or set data.root={root / other} to split that one into "
             "train, val and test"
         )
-    guesses = difflib.get_close_matches(category, [*there, *SCENES], n=1)
+    guesses = difflib.get_close_matches(category, [*categories, *SCENES], n=1)
     hint = f"did you mean data.category={guesses[0]}? " if guesses and guesses[0] != category else ""
     found = f"there are {', '.join(folders)}" if folders else "there is no LMDB directory at all"
     return f"no {wanted} in {root}: {hint}{found}; set data.category and data.root, or unzip {wanted}.zip there"

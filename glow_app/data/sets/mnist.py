@@ -34,7 +34,7 @@ CLASSES = {
 _FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 # The two sets use the same file names; their first training labels tell them apart.
 _FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9, 2, 1, 3), "fashion_mnist": (9, 0, 0, 3, 0, 2, 7, 2)}
-_MOST_BYTES = 2**27
+_MAX_BYTES = 2**27
 _IDX_UINT8 = 0x08
 
 
@@ -46,10 +46,10 @@ class Mnist(ImageSource):
 
     Args:
         root: the folder.
-        split: ``test`` is the t10k part. ``val`` is the end of the training part, ``train`` what remains.
+        split: ``test`` is the t10k part. ``val`` is the end of the training part, ``train`` the rest.
         variant: ``mnist`` or ``fashion_mnist``.
         channels: 1, or 3 (grey repeated, as in the released Glow code).
-        validation: how many images ``val`` has; with 0 there is none, and ``train`` has all 60,000.
+        validation: number of ``val`` images; with 0 there are none, and ``train`` has all 60,000.
 
     Raises:
         UserError: files are missing, damaged, or of the other variant; ``val`` without validation images.
@@ -82,7 +82,7 @@ class Mnist(ImageSource):
             )
         if not len(labels) or labels.max() > 9:
             raise UserError(f"{what}: {label_file} should hold labels from 0 to 9; is it of another data set (EMNIST)?")
-        _refuse_the_other(variant, part, labels, self.folder)
+        _refuse_other_variant(variant, part, labels, self.folder)
         rows = range(len(labels)) if split == "test" else held_out(len(labels), validation, split, what)
         self.files = [image_file.name, label_file.name]
         self._first = rows.start
@@ -106,20 +106,20 @@ class Mnist(ImageSource):
 
 
 def _candidates(folder: Path, part: str, kind: str) -> list[Path]:
-    """The files of that part and kind which are there: some mirrors write a dot for the hyphen before idx."""
+    """Existing files of a part and kind: some mirrors write a dot for the hyphen before idx."""
     number = {"images": 3, "labels": 1}[kind]
     names = (f"{part}-{kind}{mark}idx{number}-ubyte{end}" for mark in "-." for end in ("", ".gz"))
     return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _locate(root: Path, variant: Variant) -> Path:
-    def is_there(folder: Path) -> bool:
+    def has_images(folder: Path) -> bool:
         return any(_candidates(folder, part, "images") for part in ("train", "t10k"))
 
     for folder in (root, root / _FOLDERS[variant]):
-        if is_there(folder):
+        if has_images(folder):
             return folder
-    near = find_level(root, is_there)
+    near = find_level(root, has_images)
     if near is not None:
         raise UserError(f"data={variant}: {root} is the wrong level; if {near} is meant, set data.root={near}")
     raise UserError(f"data={variant}: no train-images-idx3-ubyte (or .gz) in {root} or {root / _FOLDERS[variant]}")
@@ -134,12 +134,12 @@ def _find(folder: Path, part: str, kind: str, what: str) -> Path:
 
 
 def _read_idx(path: Path, what: str, dimensions: int) -> np.ndarray:
-    """The uint8 array of an idx file: two zeros, type, number of dimensions, the sizes (big-endian), the values."""
+    """Reads the uint8 array of an idx file: two zeros, type, number of dimensions, sizes (big-endian), values."""
     content = read_bytes(path, what)
     if content.startswith(b"\x1f\x8b"):
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-                content = file.read(_MOST_BYTES)  # a small file can inflate to gigabytes
+                content = file.read(_MAX_BYTES)  # a small file can inflate to gigabytes
         except (EOFError, OSError, zlib.error):
             raise UserError(f"{what}: {path} is cut short or damaged; download it again") from None
     if content[:4] != bytes((0, 0, _IDX_UINT8, dimensions)):
@@ -154,8 +154,8 @@ def _read_idx(path: Path, what: str, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, dtype=np.uint8, offset=begin).reshape(shape)
 
 
-def _refuse_the_other(variant: str, part: str, labels: np.ndarray, folder: Path) -> None:
+def _refuse_other_variant(variant: str, part: str, labels: np.ndarray, folder: Path) -> None:
     first = tuple(labels[:8].tolist())
     other = next((name for name, known in _FIRST_LABELS.items() if name != variant and known == first), None)
     if part == "train" and other is not None:
-        raise UserError(f"data={variant}: {folder} holds the other set of these file names; set data={other}")
+        raise UserError(f"data={variant}: {folder} holds {other}, whose files have the same names; set data={other}")

@@ -1,4 +1,4 @@
-"""Data sets of points in the plane, drawn when they are asked for."""
+"""Data sets of points in the plane, drawn on demand."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from glow_app.data.source import SPLITS, ImageSource
 from glow_app.errors import UserError
 
 SPLIT_SIZES = {"train": 100_000, "val": 10_000, "test": 50_000}
-"""Number of points of each split, unless asked otherwise."""
+"""Default number of points of each split."""
 
 SPLIT_STRIDE = 10_000_000
-"""Points between the first ones of two splits: however many are asked for, splits never share one."""
+"""Distance between the first points of two splits, so that splits never share a point."""
 
 DRAWING_VERSION = 1
-"""Goes up when the same seed draws other points."""
+"""Raised when the same seed draws other points."""
 
 
 class Points(ImageSource):
@@ -27,15 +27,15 @@ class Points(ImageSource):
     longer split starts with the points of a shorter one.
 
     Args:
-        name: of the distribution, see :mod:`glow_app.data.sets.densities`.
+        name: name of the distribution; see :mod:`glow_app.data.sets.densities`.
         split: ``train``, ``val`` or ``test``.
         noise: standard deviation of the blur.
-        seed: of the points, from 0.
-        n_points: how many; None for ``SPLIT_SIZES``.
+        seed: seed of the points, from 0.
+        n_points: number of points; None for ``SPLIT_SIZES``.
 
     Attributes:
-        density: the distribution that they are drawn from.
-        points: all of them, float32 (N, 2).
+        density: distribution of the points.
+        points: all points, float32 (N, 2).
     """
 
     image_shape = (2, 1, 1)
@@ -50,7 +50,7 @@ class Points(ImageSource):
         self.seed = seed
         self.preprocessing = f"drawn by formula, noise {noise:g}"
         self.first = SPLIT_STRIDE * SPLITS.index(split)
-        self.points = self._drawn(SPLIT_SIZES[split] if n_points is None else n_points)
+        self.points = self._draw(SPLIT_SIZES[split] if n_points is None else n_points)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -68,9 +68,9 @@ class Points(ImageSource):
     def content(self) -> dict[str, object]:
         return {"drawing_version": DRAWING_VERSION, "seed": self.seed, "first": self.first}
 
-    def _drawn(self, n: int) -> Tensor:
+    def _draw(self, n: int) -> Tensor:
         numbers = torch.arange(self.first, self.first + n)
         places = noise.fine_uniform(self.seed, noise.Stream.PLACE, numbers, 3)
-        # Every other number: those that version 1 has drawn from the first, which recorded figures were measured on.
+        # Every other number, as version 1 has always used: recorded results were measured on these points.
         blur = noise.normal(self.seed, noise.Stream.BLUR, numbers, 4)[:, ::2]
         return self.density.points(places, blur).float()

@@ -1,4 +1,4 @@
-"""Which images belong to train, val and test, where a data set leaves that to its reader."""
+"""Assignment of images to train, val and test for data sets that do not define it."""
 
 import hashlib
 import unicodedata
@@ -8,8 +8,8 @@ from glow_app.errors import UserError
 
 
 def name_hash(name: str) -> int:
-    """A number in 0..99, a function of the name alone: the same on every machine and file system."""
-    # File systems disagree on how accents are stored; NFC makes one name of them.
+    """Hash of a name, in 0..99: the same on every machine and file system."""
+    # File systems store accents in different ways; NFC makes their names equal.
     normal = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(normal).digest()[:8], "big") % 100
 
@@ -17,12 +17,12 @@ def name_hash(name: str) -> int:
 def held_out(n: int, validation: int, split: str, what: str) -> range:
     """Rows of ``train`` or ``val`` when the last ``validation`` of ``n`` training images are held out.
 
-    For data sets that come in two parts: the second part is ``test``, reported once, and models are selected on
-    images that were taken from the first.
+    For data sets of two parts: the second part is ``test``, for the reported results; models are selected on images
+    held out from the first.
 
     Raises:
         UserError: ``validation`` is negative or leaves nothing to train on.
-        EmptySplit: ``validation`` is 0 and ``val`` is asked for.
+        EmptySplit: ``validation`` is 0 and ``split`` is ``val``.
     """
     if not 0 <= validation < n:
         raise UserError(f"{what}: data.validation={validation} of {n:,} training images; choose 0 to {n - 1:,}")

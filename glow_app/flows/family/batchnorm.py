@@ -1,4 +1,4 @@
-"""Normalisation of a flow's channels by the statistics of batches: the batch normalisation of Real NVP."""
+"""The batch normalisation of Real NVP, which normalises a flow's channels by batch statistics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,32 +12,32 @@ from glow_app.flows.bijection import Bijection
 from glow_app.flows.pixel_affine import ActNorm, log_determinant
 
 KEPT = 0.9
-"""Share of a running average that a training batch leaves, at least."""
+"""Smallest weight of the old running average when a training batch updates it."""
 
 NORMALISATIONS = ("batchnorm", "actnorm")
 
 EPSILON = 1e-4
-"""Added to variances, so that a channel that is constant in a batch does not divide by 0."""
+"""Added to variances, to avoid a division by 0 if a channel is constant in a batch."""
 
 
 class BatchNorm(Bijection):
     """``z = (x - mean) / std`` per channel, by statistics of recent batches; log|det| per pixel is ``-sum(log std)``.
 
-    In evaluation, and in the inverse, they are running averages, so that the layer is an affine map like any other. In
-    training they are ``momentum * average + (1 - momentum) * (of this batch)``, of which the last term alone has a
-    gradient: the variant of Dinh et al. 2016, sec. 3.7 and appendix E, made for very small batches. With a momentum of
-    0 it is plain batch normalisation, the default (docs/family.md says why). The averages move by a tenth
-    towards each batch, or by ``1 - momentum`` if that is less, as in the paper.
+    In evaluation and in the inverse the statistics are running averages, so the layer is a fixed affine map. In
+    training they are ``momentum * average + (1 - momentum) * batch``, where only the batch term has a gradient: the
+    variant of Dinh et al. 2016, sec. 3.7 and appendix E, for very small batches. A momentum of 0, the default, is plain
+    batch normalisation (docs/family.md explains why). The averages move by a tenth towards each batch, or by
+    ``1 - momentum`` if that is less, as in the paper.
 
-    ``forward`` changes nothing: what it has found in a training batch is taken over by :meth:`update`, after the
-    gradient, so that a step that is computed twice (``memory=checkpoint``) gives the same twice. Several processes
-    that train together normalise by the statistics of all of their batches, and so compute what one would.
+    ``forward`` does not change the averages: :meth:`update` moves them after the backward pass, so that a step computed
+    twice (``memory=checkpoint``) returns the same twice. In a process group all ranks normalise by the statistics of
+    all of their batches, and so compute the same as a single process.
 
-    The paper normalises the whole output of a coupling, as is done here; its released code only the changed half.
+    This normalises the whole output of a coupling, like the paper; its released code normalises only the changed half.
 
     Args:
         n_channels: C.
-        momentum: share of the average, 0 ... 1.
+        momentum: weight of the average, 0 ... 1.
     """
 
     mean: Tensor
@@ -48,10 +48,10 @@ class BatchNorm(Bijection):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(n_channels))
         self.register_buffer("variance", torch.ones(n_channels))
-        self._found: tuple[Tensor, Tensor] | None = None
+        self._pending: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, variance = self._mixed(x) if self.training else (self.mean, self.variance)
+        mean, variance = self._training_statistics(x) if self.training else (self.mean, self.variance)
         log_std = 0.5 * torch.log(variance + EPSILON)
         scale = torch.exp(-log_std)
         z = torch.addcmul(_per_pixel(-mean * scale), x, _per_pixel(scale))
@@ -61,67 +61,67 @@ class BatchNorm(Bijection):
         return z * _per_pixel(torch.sqrt(self.variance + EPSILON)) + _per_pixel(self.mean)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The averages begin with the statistics of ``x``."""
+        """Sets the averages to the statistics of ``x``, and returns ``z``."""
         mean, variance = _moments(x)
         self.mean.copy_(mean)
         self.variance.copy_(variance)
         return self(x)[0]
 
     def update(self) -> None:
-        """The averages move towards the last training batch, unless it is not finite."""
-        if self._found is None:
+        """Moves the averages towards the last training batch, if its statistics are finite."""
+        if self._pending is None:
             return
-        mean, variance = self._found
-        good = torch.isfinite(mean).all() & torch.isfinite(variance).all()  # not asked: a GPU would wait
-        self.mean.copy_(torch.where(good, mean, self.mean))
-        self.variance.copy_(torch.where(good, variance, self.variance))
-        self._found = None
+        mean, variance = self._pending
+        finite = torch.isfinite(mean).all() & torch.isfinite(variance).all()  # a tensor: no GPU sync
+        self.mean.copy_(torch.where(finite, mean, self.mean))
+        self.variance.copy_(torch.where(finite, variance, self.variance))
+        self._pending = None
 
-    def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _training_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = _moments(x)
-        if _Together.wanted and torch.distributed.is_available() and torch.distributed.is_initialized():
-            of_all = cast(Tensor, _MeanOfAll.apply(mean))
-            variance = cast(Tensor, _MeanOfAll.apply(variance + (mean - of_all).square()))
-            mean = of_all
-        kept = max(self.momentum, KEPT)
-        self._found = (mean.detach().lerp(self.mean, kept), variance.detach().lerp(self.variance, kept))
+        if _Synchronisation.enabled and torch.distributed.is_available() and torch.distributed.is_initialized():
+            mean_of_all = cast(Tensor, _MeanOverRanks.apply(mean))
+            variance = cast(Tensor, _MeanOverRanks.apply(variance + (mean - mean_of_all).square()))
+            mean = mean_of_all
+        weight = max(self.momentum, KEPT)
+        self._pending = (mean.detach().lerp(self.mean, weight), variance.detach().lerp(self.variance, weight))
         return mean.lerp(self.mean, self.momentum), variance.lerp(self.variance, self.momentum)
 
 
-class _MeanOfAll(torch.autograd.Function):
-    """The mean over processes, each of which then has gradients of its own with respect to it."""
+class _MeanOverRanks(torch.autograd.Function):
+    """The mean over ranks; the backward pass averages the gradients of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        return _mean_of_all(value)
+        return _mean_over_ranks(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return _mean_of_all(grad)
+        return _mean_over_ranks(grad)
 
 
-def _mean_of_all(value: Tensor) -> Tensor:
+def _mean_over_ranks(value: Tensor) -> Tensor:
     total = value.clone(memory_format=torch.contiguous_format)
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
 
 
-class _Together:
-    wanted = True
+class _Synchronisation:
+    enabled = True
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, a process normalises by the statistics of its own batch: for what not all processes compute."""
-    _Together.wanted = False
+    """Normalises by the statistics of a rank's own batch: for code that not all ranks run."""
+    _Synchronisation.enabled = False
     try:
         yield
     finally:
-        _Together.wanted = True
+        _Synchronisation.enabled = True
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every channel. On a CPU twice as fast as ``torch.var_mean`` over three dimensions."""
+    """Computes mean and variance per channel, on a CPU twice as fast as ``torch.var_mean`` over three dimensions."""
     pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
     mean = pixels.mean(0)
     return mean, (pixels - mean).square().mean(0)
@@ -132,15 +132,15 @@ def _per_pixel(values: Tensor) -> Tensor:
 
 
 def normalisation(kind: str, n_channels: int, momentum: float) -> Bijection:
-    """``batchnorm`` (published for Real NVP) or ``actnorm`` (Glow's, in its place).
+    """Creates the normalisation ``batchnorm`` (published for Real NVP) or ``actnorm`` (Glow's).
 
     Args:
-        kind: one of these.
+        kind: ``batchnorm`` or ``actnorm``.
         n_channels: C.
-        momentum: of :class:`BatchNorm`.
+        momentum: momentum of :class:`BatchNorm`.
 
     Raises:
-        ValueError: ``kind`` is none of these.
+        ValueError: ``kind`` is neither.
     """
     match kind:
         case "batchnorm":

@@ -9,14 +9,14 @@ from glow_app.flows.bijection import Bijection, sum_per_sample
 
 
 class Logit(Bijection):
-    """``z = logit(alpha + (1 - 2 alpha) (x + 1/2))`` for ``x`` in [-1/2, 1/2]: no density is wasted outside of the box.
+    """``z = logit(alpha + (1 - 2 alpha) (x + 1/2))`` for ``x`` in [-1/2, 1/2]: no density is wasted outside the box.
 
     Dinh et al. 2016, sec. 4.1, with alpha = 0.05. There the argument is printed as ``alpha + (1 - alpha) x / 256``,
-    which reaches 1, where the logit is infinite, for the brightest pixels; their released code takes alpha off both
-    ends, as is done here. The inverse maps every number into a box slightly larger than that of pixels.
+    which reaches 1, where the logit is infinite, for the brightest pixels; their released code keeps alpha off both
+    ends, as this layer does. The inverse maps every number into a box slightly larger than that of pixels.
 
     Args:
-        alpha: above 0, below 1/2: how far from 0 and 1 the logit's argument stays.
+        alpha: smallest distance of the logit's argument from 0 and 1; above 0, below 1/2.
     """
 
     def __init__(self, alpha: float) -> None:

@@ -1,4 +1,4 @@
-"""Masked couplings: a binary mask says which numbers stay and decide over the others."""
+"""Masked couplings: a binary mask selects the numbers that stay and condition the others."""
 
 from typing import cast
 
@@ -13,8 +13,8 @@ class MaskedCoupling(Bijection):
     """``z = b x + (1 - b) (x exp(s(b x)) + t(b x))``; log|det| is the sum of ``(1 - b) s``. Dinh et al. 2016, sec. 3.4.
 
     ``s = rescale * tanh(raw)`` with one learned ``rescale`` per channel, the paper's hyperbolic tangent "multiplied by
-    a learned scale" (sec. 4.1); ``t`` is the conditioner's output as it is. Shift and raw scale are interleaved in the
-    output's channels.
+    a learned scale" (sec. 4.1); ``t`` is the unscaled output. Shift and raw scale are interleaved in the
+    conditioner's output channels.
 
     Args:
         conditioner: (B, C, H, W) -> (B, 2C, H, W).
@@ -28,7 +28,7 @@ class MaskedCoupling(Bijection):
         super().__init__()
         self.conditioner = cast(nn.Module, conditioner)
         self.rescale = nn.Parameter(torch.ones(n_channels))
-        # How it is made is part of the architecture, not of what is learned.
+        # Not persistent: the architecture determines it.
         self.register_buffer("mask", mask.float(), persistent=False)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ class MaskedCoupling(Bijection):
         return self._transform(x, cast(Conditioner, self.conditioner).initialize(x * self.mask))[0]
 
     def scales(self, x: Tensor) -> Tensor:
-        """By what ``x`` is multiplied, (B, C, H, W): 1 where the mask is."""
+        """Returns the factors of ``x``, (B, C, H, W): 1 where the mask is 1."""
         return self._shift_and_log_scale(self.conditioner(x * self.mask))[1].exp()
 
     def _transform(self, x: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,23 +50,23 @@ class MaskedCoupling(Bijection):
         return x * torch.exp(log_scale) + shift, sum_per_sample(log_scale)
 
     def _shift_and_log_scale(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Both 0 where the mask is."""
+        """Returns both, 0 where the mask is 1."""
         shift, raw = deinterleave(output)
         changed = 1 - self.mask
         return changed * shift, changed * self.rescale[:, None, None] * torch.tanh(raw)
 
 
 def checkerboard(height: int, width: int, number: int) -> Tensor:
-    """(1, H, W): ones where row + column + ``number`` is even. Dinh et al. 2016, sec. 3.4, fig. 3."""
+    """Creates a mask (1, H, W): ones where row + column + ``number`` is even. Dinh et al. 2016, sec. 3.4, fig. 3."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     return ((rows + columns + number) % 2 == 0).float()[None]
 
 
 def channel_mask(n_channels: int, number: int) -> Tensor:
-    """(C, 1, 1): ones in the first and third quarter of the channels, or, for an odd ``number``, in the others.
+    """Creates a mask (C, 1, 1): ones in the first and third quarter of the channels, for odd ``number`` in the others.
 
-    With the order of channels of :class:`glow_app.flows.family.real_nvp.DiagonalSqueeze`, the first and third quarters
-    are the upper pixels of each 2x2 block: a partition that no checkerboard has made, as the paper asks for (sec. 3.6).
+    In the channel order of :class:`glow_app.flows.family.real_nvp.DiagonalSqueeze`, the first and third quarters
+    are the upper pixels of each 2x2 block: a partition that no checkerboard makes, as the paper requires (sec. 3.6).
     """
     quarter = torch.arange(n_channels) // (n_channels // 4)
     return ((quarter + number) % 2 == 0).float()[:, None, None]

@@ -1,4 +1,4 @@
-"""NICE: additive couplings of all of an image's numbers as one vector, then a scaling of each number."""
+"""NICE: additive couplings of an image as one vector, then a scaling of each number."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,11 @@ from glow_app.flows.pixel_affine import log_determinant
 from glow_app.flows.split import TopPrior
 
 LEAST_STD = 0.05
-"""Standard deviation that a number has at least when its scale is initialised: of a few hundred images, many of
-MNIST's pixels are black in all.
-"""
+"""Floor of standard deviations when scales are initialised: many MNIST pixels are black in a few hundred images."""
 
 
 class Flatten(Bijection):
-    """An image as a vector: (B, C, H, W) -> (B, C * H * W, 1, 1).
+    """Flattens an image to a vector: (B, C, H, W) -> (B, C * H * W, 1, 1).
 
     Args:
         image_shape: (C, H, W).
@@ -40,11 +38,11 @@ class Flatten(Bijection):
 class DiagonalScaling(Bijection):
     """``z = (x + bias) * exp(s)``, with a learned bias and log-scale for every channel. Dinh et al. 2014, sec. 3.3.
 
-    The paper has no bias: it is what the couplings' last biases could learn as well, given time. Here it is set from
-    data together with the scale, so that a run does not begin with numbers far away from the base.
+    The paper has no bias; the couplings' last biases could learn it as well. Here bias and scale are initialised from
+    data, so that a run does not start far away from the base.
 
     Args:
-        n_dims: D, channels of vectors (B, D, 1, 1).
+        n_dims: D, channels of the vectors (B, D, 1, 1).
     """
 
     def __init__(self, n_dims: int) -> None:
@@ -66,9 +64,9 @@ class DiagonalScaling(Bijection):
 
 
 class Nice(Flow):
-    """The flow of Dinh, Krueger & Bengio 2014, sec. 5.1: one latent, as long as the image has numbers.
+    """The flow of Dinh, Krueger & Bengio 2014, sec. 5.1: one latent with as many numbers as the image.
 
-    The even numbers decide over the odd ones, then the odd ones over the even ones, and so on.
+    The even numbers condition the odd ones, then the odd ones condition the even ones, and so on.
 
     >>> import torch
     >>> from glow_app.flows import Nice, initialize
@@ -82,12 +80,12 @@ class Nice(Flow):
         image_shape: (C, H, W).
         n_couplings: additive couplings (4 as published).
         n_hidden: hidden layers of each coupling's MLP (5 as published for MNIST).
-        width: of the hidden layers (1000 as published for MNIST).
+        width: units per hidden layer (1000 as published for MNIST).
         base: ``logistic`` (published for MNIST) or ``normal``.
-        logit: alpha of a logit transform that comes first; None: none, as published.
-        n_classes: classes of a learned shift and scale of the latents; 0 for an unconditional model.
+        logit: alpha of an initial logit transform; None for no transform, as published.
+        n_classes: number of classes, each with a learned shift and scale of the latents; 0 for an unconditional model.
         memory: ``plain``, ``checkpoint`` or ``reversible``.
-        anchor_every: couplings between two states that ``reversible`` keeps.
+        anchor_every: couplings between two states that ``reversible`` stores.
 
     Raises:
         ValueError: an option is not one of those named.

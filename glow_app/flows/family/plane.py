@@ -1,4 +1,4 @@
-"""A flow of points in the plane: Glow's step where one coordinate decides what happens to the other."""
+"""A flow of points in the plane: Glow's step with one coordinate conditioning the other."""
 
 from glow_app.flows.bijection import Chain
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
@@ -14,9 +14,9 @@ SHAPE = (2, 1, 1)
 class Plane(Flow):
     """One level of steps of flow, ActNorm -> 1x1 convolution -> coupling, for points in the plane.
 
-    A step is that of :class:`glow_app.flows.glow.Glow`, with two channels and one pixel: the 1x1 convolution is an
+    Steps are those of :class:`glow_app.flows.glow.Glow` for two channels and one pixel: the 1x1 convolution is an
     invertible 2x2 matrix, and the coupling has an :class:`glow_app.flows.family.vector.MLP` in place of convolutions.
-    The log-determinant of all of it is a sum of logarithms of scales, so that ``log_prob`` is exact.
+    The log-determinant is a sum of log-scales, so ``log_prob`` is exact.
 
     >>> import torch
     >>> from glow_app.flows import Plane, initialize
@@ -29,12 +29,12 @@ class Plane(Flow):
 
     Args:
         n_steps: K.
-        width: of the hidden layers of the couplings' networks.
-        n_hidden: number of these layers.
+        width: units per hidden layer of the conditioners.
+        n_hidden: number of hidden layers.
         coupling: ``affine`` or ``additive``.
-        permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``; the last one makes x and y take turns.
+        permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``, which alternates x and y.
         scale: scale map of affine couplings, ``sigmoid`` or ``bounded``.
-        base: of the latents, ``normal`` or ``logistic``.
+        base: base of the latents, ``normal`` or ``logistic``.
         memory: see :class:`glow_app.flows.bijection.Chain`.
         anchor_every: see :class:`glow_app.flows.bijection.Chain`.
 

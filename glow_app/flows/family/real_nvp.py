@@ -1,8 +1,8 @@
-"""Real NVP: masked affine couplings at several scales, half of the variables leaving after each.
+"""Real NVP: masked affine couplings at several levels; each factors out half of the variables.
 
 x -> [3 x checkerboard coupling -> squeeze -> 3 x channel coupling] x (n_levels - 1) -> 4 x checkerboard coupling
                                                               |
-                                                              v  half of the channels leaves
+                                                              v  half of the channels is factored out
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from glow_app.flows.squeeze import Squeeze
 class DiagonalSqueeze(Bijection):
     """Squeeze whose channels are ordered by the pixel of the block: upper left, lower right, upper right, lower left.
 
-    So the first half of the channels, which stays when the second one leaves, is a checkerboard of pixels in all of
-    their colours, and not some of the colours. Dinh et al. 2016, sec. 3.6, and, in this, their released code.
+    So the first half of the channels, which is not factored out, is a checkerboard of pixels in all colours, not some
+    of the colours. Dinh et al. 2016, sec. 3.6; the order is that of their released code.
 
     Args:
         n_channels: C, before the squeeze.
@@ -52,8 +52,8 @@ class DiagonalSqueeze(Bijection):
 class RealNVP(Flow):
     """The multi-scale flow of Dinh, Sohl-Dickstein & Bengio 2016, sec. 3.6, with a normal base.
 
-    Where a coupling changes half of the numbers, a normalisation of all channels follows (sec. 3.7). The hidden
-    channels double with each scale, as in the released code. What leaves is not whitened: it is N(0, I) as it is.
+    Each coupling is followed by a normalisation of all channels (sec. 3.7). The hidden channels double with each level,
+    as in the released code. Factored-out latents are N(0, I) without whitening.
 
     >>> import torch
     >>> from glow_app.flows import RealNVP, initialize
@@ -65,15 +65,15 @@ class RealNVP(Flow):
 
     Args:
         image_shape: (C, H, W); H and W divisible by ``2**(n_levels - 1)``.
-        n_levels: scales; the last does not squeeze.
-        n_blocks: residual blocks of each conditioner.
-        width: hidden channels of the conditioners at the first scale.
+        n_levels: number of levels; the last does not squeeze.
+        n_blocks: residual blocks per conditioner.
+        width: hidden channels of the conditioners at the first level.
         normalisation: ``batchnorm`` (published) or ``actnorm``, of the flow and in the conditioners.
-        momentum: of batch normalisation, see :class:`glow_app.flows.family.batchnorm.BatchNorm`.
-        logit: alpha of the logit transform that comes first (0.05 as published); None: none.
-        n_classes: classes of a learned Gaussian at the top; 0 for an unconditional model.
+        momentum: momentum of batch normalisation, see :class:`glow_app.flows.family.batchnorm.BatchNorm`.
+        logit: alpha of the initial logit transform (0.05 as published); None for no transform.
+        n_classes: number of classes of a learned top prior; 0 for an unconditional model.
         memory: ``plain``, ``checkpoint``, or, without batch normalisation, ``reversible``.
-        anchor_every: steps between two states that ``reversible`` keeps.
+        anchor_every: steps between two states that ``reversible`` stores.
 
     Raises:
         ValueError: the shape is not divisible, or an option is not one of those named.
@@ -100,18 +100,18 @@ class RealNVP(Flow):
             )
         if normalisation == "batchnorm" and memory == "reversible":
             raise ValueError(
-                "memory=reversible needs normalisation=actnorm: what a batch was normalised by cannot be computed back "
-                "from its result; memory=checkpoint goes with both"
+                "memory=reversible needs normalisation=actnorm: batch statistics cannot be recomputed from "
+                "normalised outputs; memory=checkpoint works with both"
             )
         levels: list[Bijection] = []
         latent_shapes: list[tuple[int, int, int]] = []
 
         def steps(channels: int, masks: Sequence[Tensor]) -> list[Bijection]:
-            found: list[Bijection] = []
+            layers: list[Bijection] = []
             for mask in masks:
                 net = ResidualNet(channels, 2 * channels, hidden, n_blocks, normalisation, momentum)
-                found += [MaskedCoupling(net, mask, channels), norms.normalisation(normalisation, channels, momentum)]
-            return found
+                layers += [MaskedCoupling(net, mask, channels), norms.normalisation(normalisation, channels, momentum)]
+            return layers
 
         for level in range(n_levels):
             last = level == n_levels - 1
@@ -136,5 +136,5 @@ class RealNVP(Flow):
             norm.update()
 
     def learned(self) -> list[Tensor]:
-        """The parameters, then running statistics."""
+        """Returns the parameters, then the running statistics."""
         return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]

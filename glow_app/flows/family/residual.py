@@ -20,7 +20,7 @@ class WeightNormConv2d(nn.Module):
         n_in: input channels.
         n_out: output channels.
         kernel_size: 1 or 3.
-        zero: start with gains, and so an output, of 0.
+        zero: whether gains, and so the output, start at 0.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel_size: int, zero: bool = False) -> None:
@@ -43,8 +43,8 @@ class ResidualBlock(nn.Module):
 
     Args:
         width: channels.
-        kind: of the normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
-        momentum: of batch normalisation.
+        kind: kind of normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
+        momentum: momentum of batch normalisation.
     """
 
     def __init__(self, width: int, kind: str, momentum: float) -> None:
@@ -58,22 +58,22 @@ class ResidualBlock(nn.Module):
         return h + self.conv2(normalised(self.norm2, self.conv1(normalised(self.norm1, h))))
 
     def initialize(self, h: Tensor) -> Tensor:
-        """As :meth:`ResidualNet.initialize`."""
+        """Initialises the normalisations on ``h``, and returns the output."""
         inner = self.conv1(F.relu(self.norm1.initialize(h)))
         return h + self.conv2(F.relu(self.norm2.initialize(inner)))
 
 
 class ResidualNet(Network):
-    """3x3 -> residual blocks -> normalisation -> ReLU -> 1x1 that starts at zero. Dinh et al. 2016, sec. 3.6 and 4.1.
+    """3x3 -> residual blocks -> normalisation -> ReLU -> zero-initialised 1x1. Dinh et al. 2016, sec. 3.6 and 4.1.
 
     Args:
-        n_in: channels of what conditions.
-        n_out: channels of the output.
+        n_in: input channels.
+        n_out: output channels.
         width: hidden channels.
         n_blocks: residual blocks.
-        kind: of the normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
-        momentum: of batch normalisation.
-        compute_dtype: of the convolutions, see :class:`glow_app.flows.conditioner.Network`.
+        kind: kind of normalisation, see :func:`glow_app.flows.family.batchnorm.normalisation`.
+        momentum: momentum of batch normalisation.
+        compute_dtype: dtype of the convolutions, see :class:`glow_app.flows.conditioner.Network`.
     """
 
     def __init__(
@@ -106,6 +106,6 @@ class ResidualNet(Network):
 
 
 def normalised(norm: Bijection, h: Tensor) -> Tensor:
-    """``relu(norm(h))``, normalised in the dtype of the trunk and returned in that of ``h``."""
+    """Returns ``relu(norm(h))`` in the dtype of ``h``, normalised in the dtype of the trunk."""
     trunk = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
     return F.relu(norm(trunk)[0]).to(h.dtype)

@@ -1,8 +1,8 @@
 """Couplings on vectors: (B, D) as (B, D, 1, 1), images of one pixel with D channels.
 
-So vectors keep the contract of every other bijection, and whatever works on channels works on them: the couplings,
-whose conditioner here is an :class:`MLP`, ActNorm, 1x1 convolutions (any invertible matrix, as long as D is small),
-permutations. What halves the image, such as :class:`glow_app.flows.squeeze.Squeeze`, does not. A flow of vectors is
+So vectors have the interface of images, and layers that act on channels accept them: couplings, here with an
+:class:`MLP` as conditioner, ActNorm, 1x1 convolutions (any invertible matrix, as long as D is small), permutations.
+Layers that halve the image, such as :class:`glow_app.flows.squeeze.Squeeze`, do not. A flow of vectors is
 
 >>> import torch
 >>> from glow_app.flows import Chain, Flow, initialize, vector_coupling
@@ -30,14 +30,14 @@ PARTITIONS = ("even_odd", "halves")
 class MLP(Network):
     """Linear layers with ReLUs between them: (B, n_in, 1, 1) -> (B, n_out, 1, 1). Dinh et al. 2014, sec. 5.1.
 
-    The last layer starts at zero, so that what it steers starts as the identity, as in Glow.
+    The last layer starts at zero, so that the coupling starts as the identity, as in Glow.
 
     Args:
-        n_in: numbers of what conditions.
-        n_out: numbers of the output.
-        width: of the hidden layers.
+        n_in: input numbers.
+        n_out: output numbers.
+        width: units per hidden layer.
         n_hidden: number of hidden layers, each with a ReLU.
-        compute_dtype: of the products, see :class:`glow_app.flows.conditioner.Network`.
+        compute_dtype: dtype of the products, see :class:`glow_app.flows.conditioner.Network`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MLP(Network):
         sizes = [n_in, *[width] * n_hidden]
         hidden = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         for layer in hidden:
-            # He et al. 2015: the size of the activations stays the same from layer to layer.
+            # He et al. 2015: activations have the same scale in every layer.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.hidden = nn.ModuleList(hidden)
@@ -68,10 +68,10 @@ class MLP(Network):
 
 
 class Reordered(Bijection):
-    """A bijection of the channels in another order, which are put back afterwards: ``z[order] = inside(x[order])``.
+    """A bijection applied to reordered channels, whose order is then restored: ``z[order] = inside(x[order])``.
 
     Args:
-        inside: keeps the shape.
+        inside: a bijection that keeps the shape.
         order: int64 (C,), a permutation of 0 ... C-1.
     """
 
@@ -108,19 +108,19 @@ class Reordered(Bijection):
 def vector_coupling(
     kind: str, partition: str, number: int, n_dims: int, width: int, n_hidden: int, scale: str = "bounded"
 ) -> Reordered:
-    """A coupling of vectors (B, D, 1, 1) whose conditioner is an :class:`MLP`.
+    """Creates a coupling of vectors (B, D, 1, 1) whose conditioner is an :class:`MLP`.
 
     Args:
         kind: ``affine`` or ``additive``.
-        partition: which numbers decide over the others: ``even_odd`` (Dinh et al. 2014, sec. 5.1) or ``halves``.
-        number: of the coupling: in one with an odd number the two parts change their roles.
+        partition: numbers that condition the others: ``even_odd`` (Dinh et al. 2014, sec. 5.1) or ``halves``.
+        number: index of the coupling; if odd, the two parts swap roles.
         n_dims: D, at least 2.
-        width: of the MLP's hidden layers.
-        n_hidden: number of them.
+        width: units per hidden layer of the MLP.
+        n_hidden: number of hidden layers.
         scale: scale map of an affine coupling, ``sigmoid`` or ``bounded``.
 
     Raises:
-        ValueError: an option is not one of those named, or there is nothing to divide.
+        ValueError: an option is not one of those named, or ``n_dims`` is below 2.
     """
     if n_dims < 2:
         raise ValueError(f"a coupling divides its numbers in two: it needs at least 2, not {n_dims}")
@@ -132,13 +132,13 @@ def vector_coupling(
             parts = list(every.chunk(2))
         case _:
             raise ValueError(f"partition is {partition!r}; choose one of {', '.join(PARTITIONS)}")
-    # The coupling lets its first ceil(D / 2) channels decide: of an odd D, the larger part may have to lend one.
+    # The coupling conditions on its first ceil(D / 2) channels, so for an odd D one channel may change its part.
     order = torch.cat(parts if number % 2 == 0 else parts[::-1])
-    deciding = (n_dims + 1) // 2
-    changed = n_dims - deciding
+    conditioning = (n_dims + 1) // 2
+    changed = n_dims - conditioning
     match kind:
         case "affine":
-            return Reordered(AffineCoupling(MLP(deciding, 2 * changed, width, n_hidden), scale), order)
+            return Reordered(AffineCoupling(MLP(conditioning, 2 * changed, width, n_hidden), scale), order)
         case "additive":
-            return Reordered(AdditiveCoupling(MLP(deciding, changed, width, n_hidden)), order)
+            return Reordered(AdditiveCoupling(MLP(conditioning, changed, width, n_hidden)), order)
     raise ValueError(f"coupling is {kind!r}; choose affine or additive")

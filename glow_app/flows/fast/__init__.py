@@ -1,6 +1,6 @@
-"""The layers of a flow, faster: ``accelerate(flow)`` is the one door to all that is in this folder.
+"""Faster layers of a flow; ``accelerate(flow)`` is the only entry point to this folder.
 
-Each faster class is a subclass of the layer that states what is computed, with the same parameters under the same
+Each faster class is a subclass of the layer that defines the computation, with the same parameters under the same
 names.
 """
 
@@ -39,16 +39,16 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     Squeeze: FastSqueeze,
     ZeroConv2d: FastZeroConv2d,
 }
-"""The plain class of a layer -> the faster one."""
+"""Plain class of a layer -> its faster class."""
 
 
 def accelerate(flow: M) -> M:
-    """Gives a flow, in place, the faster class of each of its layers that has one; returns it.
+    """Replaces the classes of a flow's layers by their faster classes, in place; returns the flow.
 
-    Only the class of a layer changes (``layer.__class__``): its parameters, buffers and hooks stay the very same
-    objects, so that optimizers, checkpoints and copies do not notice. It takes no time and no memory; weights that are
-    packed for inference are made at their first use, and take as much memory again until training begins or they
-    change. Subclasses of the plain classes are left as they are. :func:`reference` takes it back.
+    Only ``layer.__class__`` changes: parameters, buffers and hooks stay the same objects, so optimizers, checkpoints
+    and copies are not affected. This needs no time and no memory; weights are packed for inference at first use, and
+    need as much memory again until training begins or they change. Subclasses of the plain classes are left as they
+    are. :func:`reference` undoes it.
 
     >>> import torch
     >>> from glow_app.flows import Glow, initialize
@@ -68,7 +68,7 @@ def accelerate(flow: M) -> M:
 
 
 def reference(flow: M) -> M:
-    """Gives a flow, in place, its plain layers back: the undoing of :func:`accelerate`; returns it."""
+    """Undoes :func:`accelerate`, in place; returns the flow."""
     for layer in flow.modules():
         if isinstance(layer, Faster):
             layer.end()

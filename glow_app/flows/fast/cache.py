@@ -1,4 +1,4 @@
-"""What evaluation computes from parameters once and uses for every batch."""
+"""Values that evaluation computes from parameters once and reuses for every batch."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
@@ -10,29 +10,29 @@ T = TypeVar("T")
 
 
 def parameters_of(*modules: nn.Module) -> list[Tensor]:
-    """Those that the modules hold themselves. For what runs at every step ``parameters()`` takes too long."""
+    """Returns the modules' own parameters, without submodules; ``parameters()`` is too slow for every step."""
     return [parameter for module in modules for parameter in module._parameters.values() if parameter is not None]
 
 
 class WhileUnchanged(Generic[T]):
-    """Keeps one value, computed from tensors, until one of them changes or is replaced."""
+    """Caches one value, computed from tensors, until one of them changes or is replaced."""
 
     def __init__(self) -> None:
-        self._kept: tuple[object, T] | None = None
+        self._cached: tuple[object, T] | None = None
 
     def __call__(self, tensors: Sequence[Tensor], key: Hashable, compute: Callable[[], T]) -> T:
-        """The value kept for ``tensors`` as they are and for ``key``, or else what ``compute`` gives."""
+        """Returns the value cached for ``key`` and unchanged ``tensors``, or else computes and caches it."""
         if torch.compiler.is_compiling():
-            return compute()  # what is traced or exported has no memory to point to
+            return compute()  # traced and exported tensors have no data pointer
         state = key, [(tensor.data_ptr(), tensor._version) for tensor in tensors]
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, compute())
-        return self._kept[1]
+        if self._cached is None or self._cached[0] != state:
+            self._cached = (state, compute())
+        return self._cached[1]
 
     def drop(self) -> None:
-        """Frees what is kept."""
-        self._kept = None
+        """Frees the cached value."""
+        self._cached = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Copies, and what is written to a file, begin with nothing kept."""
+        """Makes copies and pickles start with an empty cache."""
         return WhileUnchanged, ()

@@ -1,4 +1,4 @@
-"""Scaled convolutions with ReLUs between them as one operation: packed in inference, with gradients written out."""
+"""Scaled convolutions with ReLUs between them as one operation: packed in inference, with explicit gradients."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,11 +15,11 @@ from glow_app.flows.fast.inference import Packed
 from glow_app.flows.fast.matmul import Matrices
 
 Gradients = Callable[[Tensor], tuple[Tensor, dict[Tensor, Tensor]]]
-"""From the gradient of an output, to be called once, to that of the input and those of the parameters."""
+"""Maps the gradient of an output to those of the input and of the parameters; called once."""
 
 
 def layer_of(convolution: ScaledConv2d) -> Layer:
-    """The parameters of one convolution."""
+    """Returns the parameters of one convolution."""
     return Layer(convolution.weight, convolution.border, convolution.bias, convolution.logs)
 
 
@@ -28,20 +28,20 @@ def output(x: Tensor, owners: list[ScaledConv2d], training: bool, packed: WhileU
 
     Args:
         x: (B, in, H, W); everything is computed in its dtype.
-        owners: of the parameters.
-        training: False where weights may be packed once for many batches, as long as no gradient is needed.
-        packed: where these are kept.
+        owners: modules with the parameters.
+        training: False if weights may be packed once for many batches, as long as no gradient is needed.
+        packed: cache of the packed weights.
     """
     if training or torch.is_grad_enabled():
         return convolutions(x, [layer_of(owner) for owner in owners])
-    ready = packed(
+    weights = packed(
         parameters_of(*owners), (x.shape[2:], x.dtype), lambda: inference.pack(x, [layer_of(one) for one in owners])
     )
-    return inference.multiply(x, ready) if isinstance(ready, Packed) else inference.convolve(x, ready)
+    return inference.multiply(x, weights) if isinstance(weights, Packed) else inference.convolve(x, weights)
 
 
 class FastZeroConv2d(Faster, ZeroConv2d):
-    """One scaled convolution."""
+    """A convolution whose weights are packed for inference."""
 
     kept = ("_packed",)
     _packed: WhileUnchanged[Any]
@@ -51,25 +51,25 @@ class FastZeroConv2d(Faster, ZeroConv2d):
 
 
 class FastConvNet(Faster, ConvNet):
-    """Three convolutions in one operation, or, where K steps have packed theirs at once, as matrix products."""
+    """Three convolutions as one operation, or as matrix products if the matrices of K steps are precomputed."""
 
     kept = ("_packed",)
     _packed: WhileUnchanged[Any]
 
     def forward(self, x: Tensor, matrices: Matrices | None = None) -> Tensor:
-        """The output; ``matrices``, if they are there already, are those of :func:`matmul.joint_matrices`."""
+        """Returns the output; ``matrices``, if precomputed, are those of :func:`matmul.joint_matrices`."""
         if matrices is not None:
             return matmul.output(x, matrices)
         h = x.to(self.compute_dtype or x.dtype)
         return output(h, [self.conv1, self.conv2, self.conv3], self.training, self._packed).to(x.dtype)
 
     def layers(self) -> list[Layer]:
-        """The parameters, in the order in which the convolutions are applied."""
+        """Returns the parameters, in the order in which the convolutions are applied."""
         return [layer_of(self.conv1), layer_of(self.conv2), layer_of(self.conv3)]
 
     @torch.no_grad()
     def with_gradients(self, x: Tensor) -> tuple[Tensor, Gradients]:
-        """As :func:`with_gradients`, without a graph."""
+        """Returns the output, without a graph, and the function that computes its gradients."""
         layers = self.layers()
         y, saved = run(x.to(self.compute_dtype or x.dtype), layers)
 
@@ -84,7 +84,7 @@ class FastConvNet(Faster, ConvNet):
 
 
 def with_gradients(network: nn.Module, x: Tensor) -> tuple[Tensor, Gradients]:
-    """The output of a conditioner, outside of any graph, and its gradients: for the backward pass of ``reversible``."""
+    """Returns a conditioner's output, without a graph, and its gradients: for the backward pass of ``reversible``."""
     if isinstance(network, FastConvNet):
         return network.with_gradients(x)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""Couplings whose gradients are written out, and whose conditioner runs once in the backward pass of ``reversible``."""
+"""Couplings with explicit gradients, whose conditioner runs once in the backward pass of ``reversible``."""
 
 from abc import ABC, abstractmethod
 from typing import Any, cast
@@ -16,11 +16,11 @@ from glow_app.flows.fast.faster import Faster
 
 
 class ScaleMap(ABC):
-    """One of :data:`glow_app.flows.coupling.SCALES`, and its derivative.
+    """A map of :data:`glow_app.flows.coupling.SCALES` and its derivative.
 
     Attributes:
-        bounded: whether log-scales have a largest absolute value, or else a smallest one.
-        limit: that value.
+        bounded: whether the absolute log-scale has a maximum; otherwise the log-scale has a minimum.
+        limit: the maximum or minimum.
     """
 
     bounded: bool
@@ -28,20 +28,20 @@ class ScaleMap(ABC):
 
     @abstractmethod
     def log_scale(self, raw: Tensor) -> Tensor:
-        """The logarithm of the scale, elementwise."""
+        """Computes the log-scale, elementwise."""
 
     @abstractmethod
     def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
-        """The gradient of ``raw``, given that of the log-scale, which is overwritten, and the log-scale itself."""
+        """Computes the gradient of ``raw``; overwrites ``grad``, the gradient of the log-scale."""
 
 
 class SigmoidScale(ScaleMap):
-    """See :func:`glow_app.flows.coupling.sigmoid_log_scale`."""
+    """The map :func:`glow_app.flows.coupling.sigmoid_log_scale`."""
 
     bounded, limit = False, SIGMOID_LOG_FLOOR
 
     def log_scale(self, raw: Tensor) -> Tensor:
-        # On a CPU torch computes logsigmoid number by number, and its output has another memory format.
+        # On a CPU torch's logsigmoid is not vectorised, and its output has another memory format.
         return torch.sigmoid(raw + 2.0).log().clamp(min=SIGMOID_LOG_FLOOR)
 
     def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ class SigmoidScale(ScaleMap):
 
 
 class BoundedScale(ScaleMap):
-    """See :func:`glow_app.flows.coupling.bounded_log_scale`."""
+    """The map :func:`glow_app.flows.coupling.bounded_log_scale`."""
 
     bounded, limit = True, BOUNDED_LIMIT
 
     def log_scale(self, raw: Tensor) -> Tensor:
-        # 2 tanh(raw / 2) is 4 sigmoid(raw) - 2, which takes torch much less time on a CPU.
+        # 2 tanh(raw / 2) is 4 sigmoid(raw) - 2, which is much faster on a CPU.
         return torch.rsub(torch.sigmoid(raw), -2.0, alpha=-4.0)
 
     def backpropagate(self, grad: Tensor, log_scale: Tensor) -> Tensor:
@@ -66,17 +66,17 @@ SCALE_MAPS: dict[str, ScaleMap] = {"sigmoid": SigmoidScale(), "bounded": Bounded
 
 
 def shift_and_log_scale(output: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
-    """The two parts of a conditioner's output (B, 2C, H, W): twice (B, C, H, W)."""
+    """Returns shift and log-scale, each (B, C, H, W), given a conditioner's output (B, 2C, H, W)."""
     shift, raw = deinterleave(output)
-    # A CPU computes a sigmoid of every other number one by one, which takes three times as long as to copy them first.
+    # On a CPU the sigmoid of a strided view is not vectorised: to copy it first is three times as fast.
     return shift, scale.log_scale(raw if raw.is_cuda else raw.contiguous(memory_format=torch.channels_last))
 
 
 class FastAffineCoupling(Faster, AffineCoupling):
-    """An affine coupling that saves its output and the log-scale for backward, and nothing else."""
+    """An affine coupling that saves only its output and the log-scale for backward."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None, *packed: Any) -> tuple[Tensor, Tensor]:
-        """As every bijection; what is ``packed`` is handed to the conditioner."""
+        """Returns ``z`` and the log-determinant; ``packed`` is passed to the conditioner."""
         x1, x2 = x.chunk(2, 1)
         return self.transform(x1, x2, self.conditioner(x1, *packed))
 
@@ -96,7 +96,7 @@ class FastAffineCoupling(Faster, AffineCoupling):
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """The conditioner runs once: its output for the unchanged half inverts the layer and carries gradients."""
+        """Runs the conditioner once: its output for the unchanged half inverts the layer and carries gradients."""
         z1, z2 = z.chunk(2, 1)
         output, differentiate = with_gradients(self.conditioner, z1)
         scale = SCALE_MAPS[self.scale]
@@ -105,12 +105,12 @@ class FastAffineCoupling(Faster, AffineCoupling):
             x = torch.cat([z1, z2 / log_scale.exp() - shift], 1)
             grad_z1, grad_z2 = grad_z.chunk(2, 1)
             grad_x2, grad_output = _affine_gradients(z2, log_scale, scale, grad_z2, grad_logdet)
-            grad_x1, of_conditioner = differentiate(grad_output)
-            return x, torch.cat([grad_z1 + grad_x1, grad_x2], 1), of_conditioner
+            grad_x1, conditioner_gradients = differentiate(grad_output)
+            return x, torch.cat([grad_z1 + grad_x1, grad_x2], 1), conditioner_gradients
 
 
 class _Affine(torch.autograd.Function):
-    """(x1, x2, output) -> (z, logdet), saving no more than the gradient needs: ``z`` and the log-scale."""
+    """(x1, x2, output) -> (z, logdet), saving only ``z`` and the log-scale."""
 
     @staticmethod
     def forward(ctx: Any, x1: Tensor, x2: Tensor, output: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,7 @@ class _Affine(torch.autograd.Function):
 def _affine_gradients(
     z2: Tensor, log_scale: Tensor, scale: ScaleMap, grad_z2: Tensor, grad_logdet: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to ``x2`` and to the conditioner's output."""
+    """Computes the gradients with respect to ``x2`` and to the conditioner's output."""
     if (kernels := kernels_for(z2)) is not None:
         tensors = pixels(z2), pixels(log_scale), pixels(grad_z2)
         grad_x2, grad_output = kernels.affine_gradients(*tensors, grad_logdet, scale.bounded, scale.limit)
@@ -147,30 +147,30 @@ def _affine_gradients(
 
 
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
-    """The reverse of ``deinterleave``: twice (B, C, H, W) -> (B, 2C, H, W), in the memory format channels_last."""
+    """Inverts ``deinterleave``: two times (B, C, H, W) -> (B, 2C, H, W), in the memory format channels_last."""
     n_images, n_channels, height, width = even.shape
     both = even.new_empty(n_images, height, width, 2 * n_channels).permute(0, 3, 1, 2)
-    # torch.stack would copy number by number, which takes longer.
-    for place, part in zip(deinterleave(both), (even, odd), strict=True):
-        place.copy_(part)
+    # torch.stack is slower: it would copy element by element.
+    for target, part in zip(deinterleave(both), (even, odd), strict=True):
+        target.copy_(part)
     return both
 
 
 class FastAdditiveCoupling(Faster, AdditiveCoupling):
-    """An additive coupling that takes what is packed."""
+    """An additive coupling that accepts packed weights of its conditioner."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None, *packed: Any) -> tuple[Tensor, Tensor]:
-        """As every bijection; what is ``packed`` is handed to the conditioner."""
+        """Returns ``z`` and the log-determinant; ``packed`` is passed to the conditioner."""
         x1, x2 = x.chunk(2, 1)
         return torch.cat([x1, x2 + self.conditioner(x1, *packed)], 1), x.new_zeros(len(x))
 
     def backpropagate(
         self, z: Tensor, grad_z: Tensor, grad_logdet: Tensor, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-        """As for the affine coupling: the conditioner runs once."""
+        """Runs the conditioner once, as the affine coupling does."""
         z1, z2 = z.chunk(2, 1)
         shift, differentiate = with_gradients(self.conditioner, z1)
         with torch.no_grad():
             grad_z1, grad_z2 = grad_z.chunk(2, 1)
-            grad_x1, of_conditioner = differentiate(grad_z2)
-            return torch.cat([z1, z2 - shift], 1), torch.cat([grad_z1 + grad_x1, grad_z2], 1), of_conditioner
+            grad_x1, conditioner_gradients = differentiate(grad_z2)
+            return torch.cat([z1, z2 - shift], 1), torch.cat([grad_z1 + grad_x1, grad_z2], 1), conditioner_gradients

@@ -1,4 +1,4 @@
-"""Whether there are kernels of our own for a tensor."""
+"""The choice between Triton kernels and torch for a tensor."""
 
 import functools
 import warnings
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 INDEXED = 2**27
-"""A tensor has to have fewer numbers: kernels count in 32 bits, and may make up to 16 times as many of it."""
+"""Upper limit of a tensor's size: kernels index in 32 bits, and their output may be 16 times as large."""
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """:mod:`glow_app.flows.fast.triton_kernels`, if ``x`` lies on a GPU for which Triton can build them.
+    """Returns :mod:`glow_app.flows.fast.triton_kernels` if ``x`` is on a GPU for which Triton can build them.
 
-    A compiler makes its own. Triton launches on the GPU that is current.
+    None under ``torch.compile``, which generates its own kernels, and if another GPU is current: Triton launches there.
     """
     if not x.is_cuda or torch.compiler.is_compiling() or x.numel() >= INDEXED:
         return None
@@ -31,10 +31,10 @@ def _kernels() -> ModuleType | None:
         triton_kernels.patches(torch.zeros(1, 1, 1, 1, device="cuda"), 9, None)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever it is, everything works without them
+    except Exception as error:  # any error: everything works without kernels
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(
-            f"Triton cannot build kernels here ({reason}): training takes longer; it wants a C compiler, such as gcc",
+            f"Triton cannot build kernels here ({reason}): training takes longer; it needs a C compiler, such as gcc",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""What the faster classes have in common."""
+"""The base class of faster layers."""
 
 from typing import ClassVar, Self
 
@@ -8,22 +8,22 @@ from glow_app.flows.fast.cache import WhileUnchanged
 
 
 class Faster(nn.Module):
-    """A layer that computes what its other base class states, with the same parameters under the same names.
+    """A layer with the same computation as its other base class, and the same parameters under the same names.
 
     Attributes:
-        kept: names of its caches, of which :func:`glow_app.flows.fast.accelerate` makes empty ones.
+        kept: names of its caches, which :func:`glow_app.flows.fast.accelerate` creates empty.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def plain(cls) -> type[nn.Module]:
-        """The class that states what is computed."""
+        """Returns the class that defines the computation."""
         return cls.__bases__[-1]
 
     @property
     def kind(self) -> str:
-        """The name of the plain class: to what is measured of a layer, it does not matter how it runs."""
+        """The name of the plain class, so that metrics have the same names for both."""
         return self.plain().__name__
 
     def begin(self) -> None:
@@ -32,7 +32,7 @@ class Faster(nn.Module):
             setattr(self, name, WhileUnchanged())
 
     def end(self) -> None:
-        """Takes them away."""
+        """Removes the caches."""
         for name in self.kept:
             delattr(self, name)
 

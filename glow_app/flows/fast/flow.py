@@ -15,7 +15,7 @@ from glow_app.flows.squeeze import Squeeze
 
 
 class FastSqueeze(Faster, Squeeze):
-    """A squeeze whose output is channels_last: all that follows is per pixel or a convolution."""
+    """A squeeze whose output is channels_last: all later layers are per pixel or convolutions."""
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, logdet = super().forward(x, cond)
@@ -26,7 +26,7 @@ class FastSqueeze(Faster, Squeeze):
 
 
 class FastFlow(Faster, Flow):
-    """A flow with channels_last parameters, whose trunk stays in their dtype whatever autocast a caller has enabled."""
+    """A flow with channels_last parameters, whose trunk stays in their dtype even inside the caller's autocast."""
 
     def begin(self) -> None:
         super().begin()
@@ -41,23 +41,23 @@ class FastFlow(Faster, Flow):
             return super().decompose(x, cond)
 
     def inverse(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
-        # Before two of different memory formats are put together, which is slow.
+        # Concatenating latents of different memory formats would be slow.
         latents = [latent.contiguous(memory_format=torch.channels_last) for latent in latents]
         with torch.autocast(latents[0].device.type, enabled=False):
             return super().inverse(latents, cond)
 
 
 class FastGlow(FastFlow, Glow):
-    """See :class:`FastFlow`."""
+    """A Glow as a :class:`FastFlow`."""
 
 
 class FastNice(FastFlow, Nice):
-    """See :class:`FastFlow`."""
+    """A NICE as a :class:`FastFlow`."""
 
 
 class FastPlane(FastFlow, Plane):
-    """See :class:`FastFlow`."""
+    """A flow of the plane as a :class:`FastFlow`."""
 
 
 class FastRealNVP(FastFlow, RealNVP):
-    """See :class:`FastFlow`."""
+    """A Real NVP as a :class:`FastFlow`."""

@@ -1,6 +1,6 @@
-"""3x3 convolutions as matrix products: each pixel's surroundings side by side (im2col), and the way back (col2im).
+"""3x3 convolutions as matrix products: the patch around each pixel (im2col), and the sum of patches (col2im).
 
-Images are (B, H, W, C) here, the order of the numbers of a channels_last tensor.
+Images are (B, H, W, C) here, the memory order of a channels_last tensor.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -16,7 +16,7 @@ from glow_app.flows.fast.device import kernels_for
 
 
 def patches(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
-    """Each pixel's 3x3 surroundings side by side, all channels of one tap after those of another, then ``constant``.
+    """Extracts the 3x3 patch around each pixel, ordered by kernel position, then channel; then ``constant``.
 
     Args:
         x: (B, H, W, C).
@@ -30,12 +30,12 @@ def patches(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
         return kernels.patches(x, n, constant)
     n_images, height, width, n_channels = x.shape
     framed = F.pad(x, (0, 0, 1, 1, 1, 1))
-    if torch.compiler.is_compiling():  # which makes one loop of it
+    if torch.compiler.is_compiling():  # compiled to one loop
         parts = [framed.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).flatten(3)]
     else:
-        # Three neighbours in a row lie beside each other.
-        of_rows = framed.flatten(2).unfold(2, 3 * n_channels, n_channels)
-        parts = [of_rows[:, row : row + height] for row in range(3)]
+        # Three neighbours in a row are adjacent in memory.
+        row_windows = framed.flatten(2).unfold(2, 3 * n_channels, n_channels)
+        parts = [row_windows[:, row : row + height] for row in range(3)]
     if missing := n - 9 * n_channels:
         constant = x.new_zeros(1, 1, 1, 1) if constant is None else constant
         parts.append(constant.expand(n_images, height, width, missing))
@@ -43,12 +43,12 @@ def patches(x: Tensor, n: int, constant: Tensor | None = None) -> Tensor:
 
 
 def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> Tensor:
-    """``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``, and ``bias``.
+    """Sums patches: ``y[i, j] = sum over a, b of parts[i + a - 1, j + b - 1, a, b]``, plus ``bias``.
 
     Args:
-        parts: (B H W, 9 C and more), as :func:`patches` has them.
-        shape: (B, H, W, C), of the output.
-        bias: (H * W, C), for each pixel, or (1, C).
+        parts: (B H W, 9 C and more), in the column order of :func:`patches`.
+        shape: (B, H, W, C), shape of the output.
+        bias: (H * W, C), per pixel, or (1, C).
     """
     if (kernels := kernels_for(parts)) is not None:
         return kernels.col2im(parts, shape, bias)
@@ -62,7 +62,7 @@ def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None = None) -> T
 
 
 def columns(x: Tensor, n: int) -> Tensor:
-    """What ``first``, if it has ``n`` columns, is multiplied by at each pixel of ``x`` (B, H, W, C): (B H W, n)."""
+    """The patches of ``x`` (B, H, W, C), to multiply with ``Matrices.first`` of ``n`` columns: (B H W, n)."""
     _, height, width, n_channels = x.shape
     return patches(x, n, _constant(height, width, n - 9 * n_channels, x))
 
@@ -71,12 +71,12 @@ _CONSTANTS: dict[tuple[int, int, int, torch.dtype, torch.device], Tensor] = {}
 
 
 def _constant(height: int, width: int, n: int, like: Tensor) -> Tensor:
-    """The last ``n`` columns, equal for all images: surroundings in the border channel, a 1, zeros: (1, H, W, n)."""
+    """Returns the last ``n`` columns, equal for all images: border channel patches, a 1, zeros: (1, H, W, n)."""
     key = height, width, n, like.dtype, like.device
     if torch.compiler.is_compiling():
-        return _make_constant(*key)  # what is being traced is not to be kept
+        return _make_constant(*key)  # traced tensors must not be cached
     if key not in _CONSTANTS:
-        with torch.inference_mode(False):  # kept for training, whatever needs it first
+        with torch.inference_mode(False):  # training needs it too, even if inference creates it
             _CONSTANTS[key] = _make_constant(*key)
     return _CONSTANTS[key]
 

@@ -1,6 +1,6 @@
-"""A step's ActNorm and 1x1 convolution as the one affine map of a pixel that they are together: ``y = A x + b``.
+"""A step's ActNorm and 1x1 convolution, fused to one affine map at every pixel: ``y = A x + b``.
 
-With ``y = W (s (x + c))``: ``A = W diag(s)`` and ``b = W (s c)``. A diagonal scales columns, which costs no product.
+With ``y = W (s (x + c))``: ``A = W diag(s)`` and ``b = W (s c)``. The diagonal scales columns, which needs no product.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class PixelMap(NamedTuple):
     Attributes:
         matrix: (C, C), or (K, C, C).
         bias: (C,), or (K, C).
-        logdet: (), or (K,): log|det matrix|, what one pixel adds to the log-determinant, in nats.
+        logdet: (), or (K,): log|det matrix|, the log-determinant per pixel, in nats.
     """
 
     matrix: Tensor
@@ -38,21 +38,21 @@ class PixelMap(NamedTuple):
         return self.transform(x), log_determinant(self.logdet, x)
 
     def transform(self, x: Tensor) -> Tensor:
-        """The result alone."""
+        """Maps (B, C, H, W); returns only the result."""
         return multiply(self.matrix, x, self.bias)
 
     def unbind(self) -> "list[PixelMap]":
-        """The single maps of K steps."""
+        """Returns the map of each step."""
         parts = zip(self.matrix.unbind(), self.bias.unbind(), self.logdet.unbind(), strict=True)
-        return [PixelMap(*of_one) for of_one in parts]
+        return [PixelMap(*one) for one in parts]
 
 
 def joint_map(actnorms: Sequence[ActNorm], permutations: Sequence[PixelLinear]) -> PixelMap:
-    """The maps of K steps of one size, assembled together: a few large operations in place of many small ones.
+    """Fuses the maps of K steps of one size at once: a few large operations instead of many small ones.
 
     Args:
-        actnorms: of each step.
-        permutations: of each step, all of one class.
+        actnorms: one per step.
+        permutations: one per step, all of one class.
     """
     biases, logs = (torch.stack([getattr(one, name) for one in actnorms]) for name in ("bias", "logs"))
     log_scales = LOGS_FACTOR * logs
@@ -66,13 +66,13 @@ def joint_map(actnorms: Sequence[ActNorm], permutations: Sequence[PixelLinear]) 
 
 
 def joint_matrix(layers: Sequence[PixelLinear]) -> tuple[Tensor, Tensor]:
-    """W (K, C, C) and log|det W| (K,) of K layers of one class and size; see :meth:`PixelLinear.matrix` for each."""
+    """Returns W (K, C, C) and log|det W| (K,) of K layers of one class and size: see :meth:`PixelLinear.matrix`."""
     if all(isinstance(layer, InvConv1x1) for layer in layers):
         names = ("p", "lower", "upper", "sign", "log_s")
         p, lower, upper, sign, log_s = (torch.stack([getattr(layer, name) for layer in layers]) for name in names)
         identity = torch.eye(log_s.shape[-1], dtype=lower.dtype, device=lower.device)
         product = (lower.tril(-1) + identity) @ (upper.triu(1) + torch.diag_embed(sign * log_s.exp()))
-        # A product with P reorders rows: row i is the one in which row i of P has its 1.
+        # P reorders rows: row i of the product is the row where row i of P has its 1.
         return torch.take_along_dim(product, p.argmax(-1, keepdim=True), -2), log_s.sum(-1)
     if all(isinstance(layer, FullInvConv1x1) for layer in layers):
         weights = torch.stack([layer.weight for layer in layers if isinstance(layer, FullInvConv1x1)])
@@ -82,7 +82,7 @@ def joint_matrix(layers: Sequence[PixelLinear]) -> tuple[Tensor, Tensor]:
 
 
 def inverse_map(actnorm: ActNorm, permutation: PixelLinear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Matrix (C, C) and bias (C,) of the inverse of both, solved in float64: ``x = W^-1 y / s - c``."""
+    """Computes matrix (C, C) and bias (C,) of the inverse of both, solved in float64: ``x = W^-1 y / s - c``."""
     scale = torch.exp(-LOGS_FACTOR * actnorm.logs.double())
     matrix = permutation.inverse_matrix() * scale[:, None]
     return matrix.to(dtype), -actnorm.bias.to(dtype)

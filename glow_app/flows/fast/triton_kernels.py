@@ -1,13 +1,13 @@
-"""What a GPU does between the matrix products of a coupling, as one Triton kernel where torch has several.
+"""Triton kernels for the operations between a coupling's matrix products, for each of which torch launches several.
 
-The numbers are small, and a GPU would spend more time on coming and going than on them. Every function here is the same
-as a formula in ``im2col`` or ``coupling`` beside it, which says what is computed and is what other devices do.
+The tensors are small, so launches would take longer than the work. Every function computes the same as its formula in
+``im2col`` or ``coupling``, which other devices use.
 
-Images are (B, H, W, C); a pixel's number counts them row by row, image by image.
+Images are (B, H, W, C); pixels are numbered row by row, image by image.
 """
 
 # pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false, reportCallIssue=false
-# Kernels are Python that is never run as such.
+# Kernels are never run as Python.
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ import triton.language as tl
 from torch import Tensor
 
 AT_ONCE = 1024
-"""Numbers that one program makes."""
+"""Numbers that one program computes."""
 
 
 def patches(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
-    """``im2col.patches``: (B, H, W, C), of any strides, -> (B H W, n)."""
+    """Computes ``im2col.patches``: (B, H, W, C), of any strides, -> (B H W, n)."""
     n_images, height, width, n_channels = x.shape
     y = x.new_empty(n_images * height * width, n)
     grid, columns, rows = _programs(len(y), n)
@@ -33,7 +33,7 @@ def patches(x: Tensor, n: int, constant: Tensor | None) -> Tensor:
 
 
 def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
-    """``im2col.col2im``: (B H W, 9 C and more), each row contiguous -> (B, H, W, C)."""
+    """Computes ``im2col.col2im``: (B H W, 9 C and more), each row contiguous -> (B, H, W, C)."""
     _, height, width, n_channels = shape
     y = parts.new_empty(tuple(shape))
     grid, columns, rows = _programs(len(parts), n_channels)
@@ -45,7 +45,7 @@ def col2im(parts: Tensor, shape: Sequence[int], bias: Tensor | None) -> Tensor:
 
 
 def affine(x1: Tensor, x2: Tensor, output: Tensor, bounded: bool, limit: float) -> tuple[Tensor, Tensor]:
-    """The affine coupling of two halves (B, H, W, C), given the conditioner's output (B, H, W, 2C), all of any strides.
+    """Computes the affine coupling of halves (B, H, W, C), given the conditioner's output (B, H, W, 2C); any strides.
 
     Returns:
         ``z`` (B, H, W, 2C) and the log-scale (B, H, W, C).
@@ -64,14 +64,14 @@ def affine(x1: Tensor, x2: Tensor, output: Tensor, bounded: bool, limit: float) 
 def affine_gradients(
     z2: Tensor, log_scale: Tensor, grad_z2: Tensor, grad_logdet: Tensor, bounded: bool, limit: float
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of ``x2`` (B, H, W, C) and of the conditioner's output (B, H, W, 2C).
+    """Computes the gradients of ``x2`` (B, H, W, C) and of the conditioner's output (B, H, W, 2C).
 
     Args:
-        z2: the second half of ``z``, as the log-scale and ``grad_z2`` (B, H, W, C), of any strides.
-        log_scale: that :func:`affine` gave.
+        z2: the second half of ``z``: (B, H, W, C) of any strides, as ``log_scale`` and ``grad_z2``.
+        log_scale: as returned by :func:`affine`.
         grad_z2: the gradient of ``z2``.
-        grad_logdet: that of the log-determinant, (B,).
-        bounded, limit: of the scale's map.
+        grad_logdet: the gradient of the log-determinant, (B,).
+        bounded, limit: attributes of the scale map.
     """
     n_images, height, width, half = z2.shape
     grad_x2, grad_output = z2.new_empty(z2.shape), z2.new_empty(n_images, height, width, 2 * half)
@@ -86,7 +86,7 @@ def affine_gradients(
 
 
 def _programs(n_rows: int, n_columns: int) -> tuple[tuple[int], int, int]:
-    """How many programs a table takes, and how many columns and rows of it each of them makes."""
+    """Returns the number of programs for a table, and the columns and rows that each computes."""
     columns = triton.next_power_of_2(n_columns)
     rows = max(1, AT_ONCE // columns)
     return (triton.cdiv(n_rows, rows),), columns, rows
@@ -94,108 +94,110 @@ def _programs(n_rows: int, n_columns: int) -> tuple[tuple[int], int, int]:
 
 @triton.jit
 def _pixel(rows: tl.constexpr, height, width):
-    """The pixels of this program: their numbers, images, rows and columns, as a column."""
+    """Returns the pixels of this program: their numbers, images, rows and columns, each as a column."""
     number = (tl.program_id(0) * rows + tl.arange(0, rows))[:, None]
     return number, number // (height * width), number // width % height, number % width
 
 
 @triton.jit
-def _place(image, i, j, channel, of_image, of_row, of_column, of_channel):
-    """Where a number lies, by the strides of its tensor."""
-    return image * of_image + i * of_row + j * of_column + channel * of_channel
+def _offset(image, i, j, channel, stride_image, stride_row, stride_column, stride_channel):
+    """Computes the offset of an element from the strides of its tensor."""
+    return image * stride_image + i * stride_row + j * stride_column + channel * stride_channel
 
 
 @triton.jit
 def _patches(
-    x, constant, y, n_pixels, height, width, of_image, of_row, of_column, of_channel,
+    x, constant, y, n_pixels, height, width, stride_image, stride_row, stride_column, stride_channel,
     n_channels: tl.constexpr, n: tl.constexpr, has_constant: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip
     number, image, i, j = _pixel(rows, height, width)
     column = tl.arange(0, columns)[None, :]
-    tap, channel = column // n_channels, column % n_channels
-    row_there, column_there = i + tap // 3 - 1, j + tap % 3 - 1
-    inside = (row_there >= 0) & (row_there < height) & (column_there >= 0) & (column_there < width)
-    place = _place(image, row_there, column_there, channel, of_image, of_row, of_column, of_channel)
-    there = number < n_pixels
-    value = tl.load(x + place, mask=inside & there & (tap < 9), other=0.0)
+    position, channel = column // n_channels, column % n_channels
+    source_row, source_column = i + position // 3 - 1, j + position % 3 - 1
+    inside = (source_row >= 0) & (source_row < height) & (source_column >= 0) & (source_column < width)
+    offset = _offset(image, source_row, source_column, channel, stride_image, stride_row, stride_column, stride_channel)
+    valid = number < n_pixels
+    value = tl.load(x + offset, mask=inside & valid & (position < 9), other=0.0)
     if has_constant:
         last: tl.constexpr = n - 9 * n_channels
         at = (number % (height * width)) * last + column - 9 * n_channels
-        value += tl.load(constant + at, mask=there & (tap >= 9) & (column < n), other=0.0)
-    tl.store(y + number * n + column, value, mask=there & (column < n))
+        value += tl.load(constant + at, mask=valid & (position >= 9) & (column < n), other=0.0)
+    tl.store(y + number * n + column, value, mask=valid & (column < n))
 
 
 @triton.jit
 def _col2im(
-    parts, bias, y, n_pixels, height, width, of_pixel,
+    parts, bias, y, n_pixels, height, width, stride_pixel,
     n_channels: tl.constexpr, has_bias: tl.constexpr, by_pixel: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip
     number, _, i, j = _pixel(rows, height, width)
     channel = tl.arange(0, columns)[None, :]
-    there = (number < n_pixels) & (channel < n_channels)
+    valid = (number < n_pixels) & (channel < n_channels)
     total = tl.full([rows, columns], 0.0, parts.dtype.element_ty)
-    for tap in tl.static_range(9):
-        a = tap // 3 - 1
-        b = tap % 3 - 1
+    for position in tl.static_range(9):
+        a = position // 3 - 1
+        b = position % 3 - 1
         inside = (i + a >= 0) & (i + a < height) & (j + b >= 0) & (j + b < width)
-        place = (number + a * width + b) * of_pixel + tap * n_channels + channel
-        total += tl.load(parts + place, mask=there & inside, other=0.0)
+        offset = (number + a * width + b) * stride_pixel + position * n_channels + channel
+        total += tl.load(parts + offset, mask=valid & inside, other=0.0)
     if has_bias:
         at = channel + ((number % (height * width)) * n_channels if by_pixel else 0 * number)
-        total += tl.load(bias + at, mask=there, other=0.0)
-    tl.store(y + number * n_channels + channel, total, mask=there)
+        total += tl.load(bias + at, mask=valid, other=0.0)
+    tl.store(y + number * n_channels + channel, total, mask=valid)
 
 
 @triton.jit
 def _affine(
     x1, x2, output, z, log_scale, n_pixels, height, width,
     x1_image, x1_row, x1_column, x1_channel, x2_image, x2_row, x2_column, x2_channel,
-    of_image, of_row, of_column, of_channel,
+    stride_image, stride_row, stride_column, stride_channel,
     half: tl.constexpr, bounded: tl.constexpr, limit: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip
     number, image, i, j = _pixel(rows, height, width)
     channel = tl.arange(0, columns)[None, :]
-    there = (number < n_pixels) & (channel < half)
-    kept = tl.load(x1 + _place(image, i, j, channel, x1_image, x1_row, x1_column, x1_channel), mask=there, other=0.0)
-    moved = tl.load(x2 + _place(image, i, j, channel, x2_image, x2_row, x2_column, x2_channel), mask=there, other=0.0)
-    place = _place(image, i, j, 2 * channel, of_image, of_row, of_column, of_channel)
-    shift = tl.load(output + place, mask=there, other=0.0)
-    raw = tl.load(output + place + of_channel, mask=there, other=0.0)
+    valid = (number < n_pixels) & (channel < half)
+    kept = tl.load(x1 + _offset(image, i, j, channel, x1_image, x1_row, x1_column, x1_channel), mask=valid, other=0.0)
+    moved = tl.load(x2 + _offset(image, i, j, channel, x2_image, x2_row, x2_column, x2_channel), mask=valid, other=0.0)
+    offset = _offset(image, i, j, 2 * channel, stride_image, stride_row, stride_column, stride_channel)
+    shift = tl.load(output + offset, mask=valid, other=0.0)
+    raw = tl.load(output + offset + stride_channel, mask=valid, other=0.0)
     if bounded:
         log_s = 2.0 * limit / (1.0 + tl.exp(raw * (-2.0 / limit))) - limit
     else:
         log_s = -tl.log(1.0 + tl.exp(-2.0 - raw))
-        log_s = tl.where(log_s < limit, limit, log_s)  # a maximum would make a number of what is none
+        log_s = tl.where(log_s < limit, limit, log_s)  # tl.maximum would replace NaN by a number
     at = number * (2 * half) + channel
-    tl.store(z + at, kept, mask=there)
-    tl.store(z + at + half, (moved + shift) * tl.exp(log_s), mask=there)
-    tl.store(log_scale + number * half + channel, log_s, mask=there)
+    tl.store(z + at, kept, mask=valid)
+    tl.store(z + at + half, (moved + shift) * tl.exp(log_s), mask=valid)
+    tl.store(log_scale + number * half + channel, log_s, mask=valid)
 
 
 @triton.jit
 def _affine_gradients(
     z2, log_scale, grad_z2, grad_logdet, grad_x2, grad_output, n_pixels, height, width,
     z2_image, z2_row, z2_column, z2_channel, s_image, s_row, s_column, s_channel,
-    of_image, of_row, of_column, of_channel, of_logdet,
+    stride_image, stride_row, stride_column, stride_channel, stride_logdet,
     half: tl.constexpr, bounded: tl.constexpr, limit: tl.constexpr, columns: tl.constexpr, rows: tl.constexpr,
 ):  # fmt: skip
     number, image, i, j = _pixel(rows, height, width)
     channel = tl.arange(0, columns)[None, :]
-    there = (number < n_pixels) & (channel < half)
-    z = tl.load(z2 + _place(image, i, j, channel, z2_image, z2_row, z2_column, z2_channel), mask=there, other=0.0)
+    valid = (number < n_pixels) & (channel < half)
+    z = tl.load(z2 + _offset(image, i, j, channel, z2_image, z2_row, z2_column, z2_channel), mask=valid, other=0.0)
     log_s = tl.load(
-        log_scale + _place(image, i, j, channel, s_image, s_row, s_column, s_channel), mask=there, other=0.0
+        log_scale + _offset(image, i, j, channel, s_image, s_row, s_column, s_channel), mask=valid, other=0.0
     )
     grad = tl.load(
-        grad_z2 + _place(image, i, j, channel, of_image, of_row, of_column, of_channel), mask=there, other=0.0
+        grad_z2 + _offset(image, i, j, channel, stride_image, stride_row, stride_column, stride_channel),
+        mask=valid,
+        other=0.0,
     )
-    of_log_s = grad * z + tl.load(grad_logdet + image * of_logdet, mask=number < n_pixels, other=0.0)
+    grad_log_s = grad * z + tl.load(grad_logdet + image * stride_logdet, mask=number < n_pixels, other=0.0)
     scale = tl.exp(log_s)
     if bounded:
-        of_raw = of_log_s * (1.0 - (log_s / limit) * (log_s / limit))
+        grad_raw = grad_log_s * (1.0 - (log_s / limit) * (log_s / limit))
     else:
-        of_raw = tl.where(log_s > limit, of_log_s * (1.0 - scale), 0.0)
-    tl.store(grad_x2 + number * half + channel, scale * grad, mask=there)
+        grad_raw = tl.where(log_s > limit, grad_log_s * (1.0 - scale), 0.0)
+    tl.store(grad_x2 + number * half + channel, scale * grad, mask=valid)
     at = number * (2 * half) + 2 * channel
-    tl.store(grad_output + at, scale * grad, mask=there)
-    tl.store(grad_output + at + 1, of_raw, mask=there)
+    tl.store(grad_output + at, scale * grad, mask=valid)
+    tl.store(grad_output + at + 1, grad_raw, mask=valid)

@@ -1,1 +1,1 @@
-"""What a run saves, when, and how it is found again."""
+"""Checkpoints: what a run saves, when, and how it is found again."""

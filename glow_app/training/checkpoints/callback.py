@@ -1,4 +1,4 @@
-"""When a run saves itself, which checkpoints it keeps, and where it stops when it is asked to."""
+"""Decides when a run saves a checkpoint, which checkpoints it keeps, and where it stops on a signal."""
 
 import copy
 import math
@@ -23,26 +23,28 @@ from glow_app.training.loggers.metrics import MetricsCSV
 KEPT_CHECKPOINTS = 2
 
 OURS = "glow_app"
-"""Under which key a checkpoint holds what is not Lightning's."""
+"""Key of a checkpoint's content that is not Lightning's."""
 
 
 class Checkpoints(AfterUpdate):
-    """Saves every ``every`` steps, every ``minutes``, after the best validation so far, at the end, and when asked to
-    stop; then stops. The newest two are kept, and the one with the best validation.
+    """Saves checkpoints, and stops the run when a signal asks for it.
 
-    A checkpoint is written between two steps, when all that belongs to the first one is done: the rows of metrics.csv
-    are written, the grids drawn, the validation over. So a run that resumes repeats what it has lost and nothing else.
-    Only a validation that a signal interrupts is missing; its checkpoint says so, and the resumed run begins with it.
+    A checkpoint is saved every ``every`` steps, every ``minutes``, after the best validation so far, at the end, and
+    before a stop. The newest two are kept, and the one with the best validation.
+
+    It is written between two steps, when the first one is complete: the rows of metrics.csv are written, the grids
+    drawn, the validation over. So a resumed run repeats what was lost and nothing else. Only a validation that a signal
+    interrupts is missing; the checkpoint records that, and the resumed run begins with it.
 
     Args:
         run_folder: folder of the run.
-        every: steps between two.
-        minutes: minutes between two.
-        signals: what asks the run to stop.
-        console: where to say that a checkpoint could not be written.
+        every: steps between two checkpoints.
+        minutes: minutes between two checkpoints.
+        signals: signals that ask the run to stop.
+        console: where to report a checkpoint that could not be written.
 
     Attributes:
-        restored: whether training has begun, and so whatever there was to resume from has been taken.
+        restored: whether training has begun, so that any checkpoint to resume from has been restored.
     """
 
     def __init__(self, run_folder: Path, every: int, minutes: float, signals: Signals, console: Console) -> None:
@@ -54,8 +56,8 @@ class Checkpoints(AfterUpdate):
         self.console = console
         self.restored = False
         self._best: tuple[float, int] | None = None  # bits per dimension, step
-        self._reached: tuple[float, int] | None = None  # a better one, not yet saved
-        self._progress: dict[str, Any] | None = None  # of Lightning's loops, as it resumes them; None: nothing is new
+        self._reached: tuple[float, int] | None = None  # a better validation, not yet saved
+        self._progress: dict[str, Any] | None = None  # state of Lightning's loops to resume from; None: nothing is new
         self._validating = False
         self._saved: tuple[int, bool] = (0, False)  # step, and whether its validation is missing
         self._saved_at = 0.0
@@ -69,11 +71,11 @@ class Checkpoints(AfterUpdate):
             remove_unfinished(self.run_folder)
             for later in checkpoints_of(self.run_folder):
                 if later > checkpoint_path(self.run_folder, trainer.global_step):
-                    # Of a course that the run has left by resuming before it: not to be resumed from by mistake.
+                    # The run resumed from an earlier step: this one must not be resumed from by mistake.
                     later.rename(later.with_name(f"abandoned_{later.name}"))
 
     def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # From here, and not from between two steps, Lightning resumes with every counter right.
+        # Lightning's counters resume correctly from a state taken here, but not from one taken between two steps.
         self._progress = copy.deepcopy(trainer.fit_loop.state_dict())
 
     def on_train_batch_start(
@@ -97,7 +99,7 @@ class Checkpoints(AfterUpdate):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Several processes may have different numbers of batches: they stop together at the end of the validation.
+        # Ranks may have different numbers of batches, so they stop together at the end of the validation.
         if self.signals.asked and self._validating and trainer.world_size == 1:
             raise Interrupted(self.signals.asked)
 
@@ -134,7 +136,7 @@ class Checkpoints(AfterUpdate):
         self._saved = int(checkpoint["global_step"]), bool(ours["validation_missing"])
         if self.validation_missing:
             self._progress = copy.deepcopy(progress)
-            _put_before_validation(progress)
+            _rewind_to_validation(progress)
 
     @property
     def saved_step(self) -> int:
@@ -143,15 +145,15 @@ class Checkpoints(AfterUpdate):
 
     @property
     def validation_missing(self) -> bool:
-        """Whether the newest checkpoint was written in the middle of a validation, by a run that was to stop."""
+        """Returns whether the newest checkpoint was written during a validation, by a run that was asked to stop."""
         return self._saved[1]
 
     def _between_steps(self, trainer: pl.Trainer) -> None:
-        if self._progress is None:  # a step is made of several batches
+        if self._progress is None:  # no update since the last call: batches are accumulated
             return
         step = trainer.global_step
         late = time.monotonic() - self._saved_at >= 60 * self.minutes
-        asked, late = _agreed(trainer, self.signals.asked, late)
+        asked, late = _max_over_ranks(trainer, self.signals.asked, late)
         if (
             step % self.every == 0
             or is_last_step(trainer)
@@ -172,7 +174,7 @@ class Checkpoints(AfterUpdate):
         self._saved_at = time.monotonic()
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.sync()  # a checkpoint never knows of more steps than the file
+                logger.sync()  # a checkpoint must not be ahead of the file
         failed = False
         try:
             trainer.save_checkpoint(checkpoint_path(self.run_folder, trainer.global_step))
@@ -180,7 +182,7 @@ class Checkpoints(AfterUpdate):
             failed = True
             say(self.console, f"step {trainer.global_step:>7,}   {error}; {self._last()}")
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other processes wait
-        failed = bool(_agreed(trainer, int(failed), False)[0])
+        failed = bool(_max_over_ranks(trainer, int(failed), False)[0])
         if not failed:
             self._saved = state
             self._best = self._reached or self._best
@@ -201,8 +203,8 @@ class Checkpoints(AfterUpdate):
         return f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
 
 
-def _agreed(trainer: pl.Trainer, number: int, flag: bool) -> tuple[int, bool]:
-    """The largest number, and whether any flag is raised, over all processes."""
+def _max_over_ranks(trainer: pl.Trainer, number: int, flag: bool) -> tuple[int, bool]:
+    """The largest number, and whether any flag is set, over all ranks."""
     if trainer.world_size == 1:
         return number, flag
     both = torch.tensor([number, int(flag)], device=trainer.strategy.root_device)
@@ -210,13 +212,15 @@ def _agreed(trainer: pl.Trainer, number: int, flag: bool) -> tuple[int, bool]:
     return int(both[0]), bool(both[1])
 
 
-def _put_before_validation(fit_loop: dict[str, Any]) -> None:
+def _rewind_to_validation(fit_loop: dict[str, Any]) -> None:
     """Changes the state of Lightning's loops after a step into that of a validation interrupted in its first batch.
 
-    Lightning then repeats the validation, from its beginning, before it goes on with training.
+    Lightning then repeats the validation from its beginning before it continues training.
     """
     progress = fit_loop["epoch_loop.val_loop.batch_progress"]
     done = progress["total"]["completed"]
     progress["total"] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
     progress["current"] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-    fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1  # it counts the step after the validation again
+    fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= (
+        1  # Lightning counts the step again after the validation
+    )

@@ -1,9 +1,9 @@
-"""Checkpoints of a run: everything that it needs to go on, in one file that tells whether it is whole.
+"""Checkpoints of a run: everything that is needed to resume it, in one file with a digest.
 
 A file is Lightning's checkpoint as torch saves it, and 73 bytes more: newline, ``sha256:``, the digest of what precedes
-them, newline. torch takes no notice of them; ``head -c -73 FILE | sha256sum`` computes the same digest.
+them, newline. torch ignores them; ``head -c -73 FILE | sha256sum`` computes the same digest.
 
-What everybody else needs of a model is exported by :mod:`glow_app.artifacts.weights`.
+Models for any other use are exported by :mod:`glow_app.artifacts.weights`.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ CONTENT: dict[str, type] = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
-"""What a checkpoint holds at least."""
+"""Keys that every checkpoint has -> the types of their values."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes Lightning's checkpoints whole or not at all, with their digest."""
+    """Writes Lightning's checkpoints atomically, with their digest."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         write_atomically(Path(path), lambda file: _write(checkpoint, file))
 
 
 class _Hashed:
-    """Passes on what is written, and takes its digest."""
+    """A file that computes the digest of what is written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -70,19 +70,19 @@ class _Hashed:
 def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
     hashed = _Hashed(file)
     try:
-        torch.save(checkpoint, hashed)  # type: ignore[arg-type]  # it needs no more of a file than this
+        torch.save(checkpoint, hashed)  # type: ignore[arg-type]  # torch needs only these two methods
     except Exception:
         if hashed.error is None:
             raise
-        raise hashed.error from None  # what torch makes of it does not tell that the disk is full
+        raise hashed.error from None  # torch's own error does not mention the full disk
     file.write(f"\nsha256:{hashed.digest.hexdigest()}\n".encode())
 
 
 def verify(path: Path) -> None:
-    """Reads all of ``path``.
+    """Checks all of ``path`` against its digest.
 
     Raises:
-        UserError: it cannot be read, or is not what was once written.
+        UserError: it cannot be read, or differs from what was written.
     """
     digest = hashlib.sha256()
     try:
@@ -101,7 +101,7 @@ def verify(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, held against what one holds at least; of its tensors, the shapes alone.
+    """Reads and checks the content of a checkpoint; its tensors have shapes but no data (device meta).
 
     Raises:
         UserError: it is damaged, or not a checkpoint of a run.
@@ -130,14 +130,14 @@ def _foreign(path: Path, reason: str) -> UserError:
 
 
 def _require_plain(path: Path) -> None:
-    """Raises a ValueError unless the archive is uncompressed, as torch writes it: nothing unfolds in memory."""
+    """Raises a ValueError unless the archive is uncompressed, as torch writes it: it cannot expand in memory."""
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("its archive is compressed")
 
 
 def require_weights_of(flow: nn.Module, state: dict[str, Any], path: str) -> None:
-    """Raises a UserError unless the weights in a checkpoint are those of ``flow``, by name and shape."""
+    """Raises a UserError unless the weights in a checkpoint have the names and shapes of those of ``flow``."""
     expected = {f"flow.{key}": value for key, value in flow.state_dict().items()}
     for key in sorted(expected.keys() | state.keys(), key=str):
         found, wanted = state.get(key), expected.get(key)
@@ -147,19 +147,19 @@ def require_weights_of(flow: nn.Module, state: dict[str, Any], path: str) -> Non
 
 
 def require_state_of(parameters: Sequence[Tensor], states: list[Any], path: str) -> None:
-    """Raises a UserError if what an optimizer has saved of a parameter is not of its shape."""
+    """Raises a UserError if an optimizer's saved state of a parameter has another shape."""
     saved = [state["state"] for state in states if isinstance(state, dict) and isinstance(state.get("state"), dict)]
     for number, parameter in enumerate(parameters):
         for found in tensors([of_all.get(number) for of_all in saved]):
             if found.dim() and found.shape != parameter.shape:
                 raise UserError(
                     f"{path}: its optimizer has {tuple(found.shape)} where {tuple(parameter.shape)} belongs: an "
-                    "earlier version of glow_app wrote it; go on with that version, or start a new run"
+                    "earlier version of glow_app wrote it; resume with that version, or start a new run"
                 )
 
 
 def tensors(content: Any) -> Iterator[Tensor]:
-    """All tensors in nested dictionaries, lists and tuples."""
+    """Yields all tensors in nested dictionaries, lists and tuples."""
     if isinstance(content, Tensor):
         yield content
     elif isinstance(content, dict):
@@ -171,24 +171,24 @@ def tensors(content: Any) -> Iterator[Tensor]:
 
 
 def is_finite(content: Any) -> bool:
-    """Whether all floating-point tensors in ``content`` are."""
+    """Returns whether all floating-point tensors in ``content`` are finite."""
     floats = [tensor.detach() for tensor in tensors(content) if tensor.is_floating_point()]
-    largest = torch.nn.utils.get_total_norm(floats, norm_type=float("inf"))  # of squares, the sum might overflow
+    largest = torch.nn.utils.get_total_norm(floats, norm_type=float("inf"))  # a sum of squares might overflow
     return bool(torch.isfinite(largest))
 
 
 def checkpoints_of(run_folder: Path) -> list[Path]:
-    """The checkpoints of a run from which it can go on, oldest first."""
+    """The checkpoints from which a run can resume, oldest first."""
     return sorted((run_folder / "checkpoints").glob("step_*.ckpt"))
 
 
 def checkpoint_path(run_folder: Path, step: int) -> Path:
-    """Where the checkpoint of ``step`` is, or will be."""
+    """The path of the checkpoint of ``step``, written or not."""
     return run_folder / "checkpoints" / f"step_{step:08d}.ckpt"
 
 
 def newest_whole(run_folder: Path, console: Console) -> Path | None:
-    """The newest checkpoint of a run that is whole, or None if it has none at all; says which it skips, and why.
+    """The newest checkpoint of a run that is whole, or None without any; prints which it skips, and why.
 
     Raises:
         UserError: the run has checkpoints, and none of them is whole.
@@ -207,10 +207,10 @@ def newest_whole(run_folder: Path, console: Console) -> Path | None:
 
 
 def find_run(resume: str, console: Console) -> tuple[Path, Path]:
-    """The folder of the run, and the checkpoint, that ``resume`` means: a run (its newest whole one) or a checkpoint.
+    """The run folder and checkpoint that ``resume`` names: a run (its newest whole checkpoint) or a checkpoint.
 
     Raises:
-        UserError: there is no such run, or nothing in it to go on from.
+        UserError: there is no such run, or it has nothing to resume from.
     """
     path = Path(resume)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""The folder of a run: which one is meant, whose it is while the run goes on, and what tells how it was started."""
+"""The folder of a run: how it is found and locked, and which files record how the run was started."""
 
 import dataclasses
 import json
@@ -21,16 +21,16 @@ from glow_app.runtime.atomic import CannotWrite, write_text
 from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
-"""Says which process trains here; it is locked while that is so, and means nothing when it is not."""
+"""File that names the process that trains here; meaningless unless it is locked."""
 
 COMMAND = "command.txt"
-"""The command lines that trained the run, each time that they changed an option."""
+"""File of the command lines that trained the run, one for each change of an option."""
 
 LONGEST_COMMAND = 1 << 16
-"""Bytes of all of them."""
+"""Largest size of ``COMMAND`` in bytes."""
 
 NOT_OF_THE_MODEL = ("debug", "data.cache", "data.cache_folder", "data.workers")
-"""Keys that say where and how something was done on one machine, and change no weight."""
+"""Keys that depend on the machine and change no weight."""
 
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
 
@@ -45,13 +45,13 @@ def folder_of(resume: str) -> Path:
 
 @contextmanager
 def trained_alone(run_folder: Path) -> Iterator[None]:
-    """Inside, no other run writes into ``run_folder``: two jobs with ``resume=auto`` may mean the same one.
+    """Locks ``run_folder`` inside the context: two jobs with ``resume=auto`` may choose the same one.
 
-    Only the first of several processes of a run calls it. The lock goes with its process, however that ends. Where a
-    file system has no locks, nothing is locked.
+    Only rank 0 calls it. The lock ends with its process, however that ends. If the file system has no locks, nothing
+    is locked.
 
     Raises:
-        UserError: another run does, or nothing can be written there.
+        UserError: another run holds the lock, or nothing can be written there.
     """
     with ExitStack() as opened:
         try:
@@ -76,12 +76,12 @@ def _lock(file: TextIO, run_folder: Path) -> None:
 
 
 def save_configuration(config: TrainConfig, run_folder: Path, command: str | None = None) -> None:
-    """Writes ``config.yaml`` and ``versions.json``, and notes the command in ``command.txt``.
+    """Writes ``config.yaml`` and ``versions.json``, and adds the command to ``command.txt``.
 
     Args:
         config: all options.
         run_folder: folder of the run.
-        command: that trains it; None if it was not trained from the command line.
+        command: command line of the run; None if it was not started from one.
 
     Raises:
         CannotWrite: the disk refuses.
@@ -106,9 +106,9 @@ def _note(command: str, path: Path) -> None:
 
 
 def training_command(run_folder: Path) -> str | None:
-    """The ``glow-train ...`` that trained a run, a line for each that changed options; None if that is not known.
+    """The ``glow-train ...`` commands that trained a run, one per line; None if they are not known.
 
-    Paths are cut to their last part, and what says where or how it was done on one machine is left out.
+    Paths are cut to their last part, and options that depend on the machine are left out.
     """
     path = run_folder / COMMAND
     try:
@@ -135,12 +135,12 @@ def _published(arguments: Iterable[str]) -> Iterator[str]:
 
 
 def _key(argument: str) -> str:
-    """The key of an argument, without what tells Hydra to add or to remove it."""
+    """The key of an argument, without Hydra's prefix for adding or removing it."""
     return argument.partition("=")[0].lstrip("+~")
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the libraries that decide what a run computes."""
+    """The versions of Python and of the libraries that decide what a run computes."""
     return {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}}
 
 

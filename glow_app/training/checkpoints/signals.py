@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SLURM's request to requeue: noted when they come, obeyed where a run can be left."""
+"""SIGTERM, SIGINT and SLURM's signal to requeue: noted on arrival, obeyed where a run can stop."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from typing import Any
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 REQUEUE = signal.SIGUSR1
-"""What ``sbatch --signal=SIGUSR1@90`` sends before the time limit: save, and queue the job again."""
+"""Signal of ``sbatch --signal=SIGUSR1@90`` before the time limit: save, and queue the job again."""
 
 
 class Interrupted(Exception):
     """A signal has asked the run to stop.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -25,19 +25,19 @@ class Interrupted(Exception):
         self.number = number
 
     def exit(self) -> BaseException:
-        """What ends the program with the status that shells expect: 128 + the signal's number."""
+        """The exception that ends the program with the status that shells expect: 128 + the signal's number."""
         return KeyboardInterrupt() if self.number == signal.SIGINT else SystemExit(128 + self.number)
 
 
 class Signals:
-    """Inside, signals that ask a run to stop are noted in ``asked``; a second one ends the process at once.
+    """Notes signals that ask a run to stop inside its context; a second one ends the process at once.
 
-    Ending at once damages nothing, because files are written durably. On SLURM, this replaces Lightning's own
-    handlers: these save in the middle of whatever is being computed, averaged weights included, and let a new run of
-    another model resume from the file.
+    Ending at once damages nothing, because files are written atomically. On SLURM, this replaces Lightning's own
+    handlers: these save in the middle of any computation, averaged weights included, and let a new run of another
+    model resume from the file.
 
     Attributes:
-        asked: the signal that has come, or 0.
+        asked: number of the signal received, or 0.
     """
 
     SAME_REQUEST = 1.0
@@ -60,12 +60,12 @@ class Signals:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Puts the handlers in their place: again, where Lightning has put its own there."""
+        """Installs the handlers, again if Lightning has replaced them."""
         for number in self._numbers:
             signal.signal(number, self._note)
 
     def obey_at_once(self) -> None:
-        """From now on a signal raises :class:`Interrupted` where it comes: nothing is left to be saved."""
+        """Makes signals raise :class:`Interrupted` on arrival from now on: nothing is left to be saved."""
         self._at_once = True
         if self.asked:
             raise Interrupted(self.asked)
@@ -84,7 +84,7 @@ class Signals:
 
 
 def requeue() -> str:
-    """Asks SLURM to queue this job again, and says what came of it."""
+    """Asks SLURM to queue this job again, and returns a line on the outcome."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"

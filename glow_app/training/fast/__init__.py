@@ -1,1 +1,1 @@
-"""Steps in a CUDA graph, and compiled ones."""
+"""Captured and compiled training steps."""

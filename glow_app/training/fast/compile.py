@@ -1,4 +1,4 @@
-"""``trainer.compile``: generated code for training steps, at the price of a minute or more before the first of them."""
+"""``trainer.compile``: generated code for training steps; compiling takes a minute or more before the first one."""
 
 import torch
 import torch._dynamo
@@ -6,11 +6,11 @@ import torch._dynamo
 from glow_app.flows import Chain, Flow
 
 GRAPHS = 64
-"""Compiled versions of one function that may be kept: steps of all levels share theirs, and shapes differ by level."""
+"""Largest number of compiled versions of a function: steps of all levels share them, and shapes differ by level."""
 
 
 def compile_flow(flow: Flow, how: str) -> None:
-    """Compiles what training calls, in place; parameters keep their names.
+    """Compiles the modules that training calls, in place; parameters keep their names.
 
     Args:
         flow: an initialised model.
@@ -19,7 +19,7 @@ def compile_flow(flow: Flow, how: str) -> None:
     if how == "none":
         return
     torch._dynamo.config.recompile_limit = GRAPHS
-    flow.check_initialized()  # reads a buffer, which would cut the graph in two
+    flow.check_initialized()  # reads a buffer, which would break the graph
     steps = [step for chain in flow.modules() if isinstance(chain, Chain) for step in chain.steps]
     for module in [flow] if how == "full" else [step for step in steps if not isinstance(step, Chain)]:
         module.compile(dynamic=False)

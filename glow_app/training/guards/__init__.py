@@ -1,1 +1,1 @@
-"""What stops a run before it poisons itself."""
+"""Guards that detect and explain what goes wrong in a run."""

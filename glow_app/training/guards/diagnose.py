@@ -1,4 +1,4 @@
-"""A look inside of a flow while it computes one batch: where values cease to be finite, and how small scales get."""
+"""Inspects a flow on one batch: where values cease to be finite, and how small scales become."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +15,16 @@ from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule
 
 NAMED = 4
-"""Sample positions and parameters that are named; of more, their number is told."""
+"""Largest number of sample positions or parameters that are listed; the others are counted."""
 
 
 def examine(module: GlowModule, batch: Batch) -> list[str]:
-    """What is not finite when ``batch`` is computed once more, forward and backward: a line each; empty if nothing.
+    """Computes ``batch`` again, forward and backward, and returns a line for each thing that is not finite.
 
-    The same numbers are computed again, since noise is a function of the position. Gradients are those of this batch
-    alone, before they are averaged over processes or accumulated.
+    The numbers are the same, since noise is a function of the position. Gradients are those of this batch, before they
+    are averaged over ranks or accumulated.
     """
-    # Whoever is about to validate has switched gradients off.
+    # Before a validation, gradients are already off.
     with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"), alone():
         bits = module.bits_per_dim(batch)
         bad = ~torch.isfinite(bits.detach())
@@ -56,7 +56,7 @@ def smallest_scale(module: GlowModule, batch: Batch, n: int) -> Tensor | None:
 
 @torch.no_grad()
 def _first_not_finite(module: GlowModule, batch: Batch) -> str:
-    """The layer, or parameter, with which values cease to be finite."""
+    """The first layer or parameter whose values are not finite."""
     for name, parameter in module.flow.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the parameter {name}"
@@ -70,13 +70,13 @@ def _first_not_finite(module: GlowModule, batch: Batch) -> str:
             found.append(f"{name} ({getattr(layer, 'kind', type(layer).__name__)})")
 
     with _looking_at(module.flow, look):
-        module.flow.decompose(x, module.cond(batch.labels))  # layer by layer: nothing is folded into another
+        module.flow.decompose(x, module.cond(batch.labels))  # layer by layer: nothing is fused
     return found[0] if found else "the likelihood"
 
 
 @contextmanager
 def _looking_at(flow: nn.Module, look: Any) -> Iterator[None]:
-    """Inside, ``look(name, layer, inputs, output)`` is called after every layer."""
+    """Calls ``look(name, layer, inputs, output)`` after every layer inside the context."""
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, output, name=name: look(name, layer, inputs, output))
         for name, layer in flow.named_modules()

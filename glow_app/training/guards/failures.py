@@ -1,4 +1,4 @@
-"""What goes wrong while a run trains, told to a person."""
+"""Turns errors of a training run into messages for the user."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from glow_app.training.checkpoints.callback import Checkpoints
 
 @contextmanager
 def explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkpoints) -> Iterator[None]:
-    """Inside, what libraries warn of for nothing is silent, and what a person can put right is a UserError."""
+    """Inside the context, hides pointless warnings of libraries and turns what the user can fix into a UserError."""
     with warnings.catch_warnings():
-        # Lightning advises loader workers by counting cores; from a memory-mapped cache none are faster.
+        # Lightning suggests loader workers by counting cores; a memory-mapped cache is faster without.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Lightning 2.6 calls what torch 2.15 deprecates; nothing of ours is concerned.
+        # Lightning 2.6 calls what torch 2.15 deprecates; our code does not.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*", category=FutureWarning)
         # torch 2.15's code generator calls what torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".*torch._prims_common.check.*", category=FutureWarning)
@@ -35,19 +35,19 @@ def explained(trainer: pl.Trainer, checkpoint: Path | None, checkpoints: Checkpo
         except Exception as error:
             if distributed.is_lost_connection(error):
                 raise UserError(
-                    "another process of this run has ended; go on with "
-                    f"glow-train resume={checkpoints.run_folder} once it is known why"
+                    "another process of this run has ended; find out why, and resume with "
+                    f"glow-train resume={checkpoints.run_folder}"
                 ) from error
             if checkpoint is not None and not checkpoints.restored:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(f"{checkpoint} cannot be restored: {reason:.200}; resume from another") from error
-            if (told := out_of_memory(error)) is None:
+            if (explanation := out_of_memory(error)) is None:
                 raise
-            raise told from error
+            raise explanation from error
 
 
 def out_of_memory(error: Exception) -> UserError | None:
-    """What to say of an exception that means that memory did not suffice; None for any other."""
+    """The UserError for an exception that means too little memory; None for any other."""
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return None
     capture = ", trainer.cuda_graph=false" if isinstance(error, torch.OutOfMemoryError) else ""

@@ -1,4 +1,4 @@
-"""What stops a run before it poisons itself."""
+"""Stops a run, or leaves an update out, when the loss or its gradient is not finite."""
 
 import math
 from pathlib import Path
@@ -25,20 +25,20 @@ HELP = "try a smaller optim.lr, a longer optim.warmup_images or, for a Glow, mod
 
 
 class FiniteGuard(pl.Callback):
-    """Nothing is updated with a loss or a gradient that is not finite, of whichever process and accumulated batch.
+    """Prevents updates with a loss or gradient that is not finite, on any rank and in any accumulated batch.
 
-    All processes come to the same decision at the same step: to stop, or, with ``nonfinite="skip"``, to leave the
-    update out. The step counts all the same, so that the stream of images goes on. Logs the loss over all images of the
-    last update that was made, and the gradient's norm; with ``skip`` also how many updates were left out so far.
+    All ranks decide the same at the same step: to stop, or, with ``nonfinite="skip"``, to leave the update out. The
+    step is still counted, so the stream of images continues. Logs the loss over all images of the last update that was
+    made, and its gradient norm; with ``skip`` also the number of updates left out so far.
 
-    Captured updates are left out by the device itself, and looked at when the next one is about to be made: the device
-    need not wait until it has been heard. No checkpoint is written and nothing is validated in between.
+    The device itself leaves out captured updates. The host checks them when the next one is about to be made, so the
+    device need not wait for the host. No checkpoint is written and nothing is validated in between.
 
     Args:
         run_folder: folder of the run.
         nonfinite: ``stop`` or ``skip``.
-        limit: updates left out in a row that end the run all the same.
-        console: where to say that an update was left out.
+        limit: number of updates left out in a row that stops the run even so.
+        console: where to report an update that was left out.
     """
 
     def __init__(self, run_folder: Path, nonfinite: str, limit: int, console: Console) -> None:
@@ -51,8 +51,8 @@ class FiniteGuard(pl.Callback):
         self.in_a_row = 0
         self._batches: list[Batch] = []
         self._losses: list[Tensor] = []
-        self._norm = torch.tensor(math.nan)  # that of the update of the module's last loss
-        self._asked: _Question | None = None
+        self._norm = torch.tensor(math.nan)  # of the update of the module's last loss
+        self._pending: _PendingCheck | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -60,13 +60,13 @@ class FiniteGuard(pl.Callback):
         self._batches.append(batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._losses.append(loss.detach())  # divided by the number of batches behind the update
+        self._losses.append(loss.detach())  # divided by the number of accumulated batches
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         assert isinstance(pl_module, GlowModule)
-        self._settle()
+        self._check_pending()
         loss = distributed.all_reduce_mean(torch.stack(self._losses).sum())
         norm = pl_module.gradient_norm = gradient_norm(optimizer)
         due = figures_are_due(trainer, trainer.global_step + 1)
@@ -78,15 +78,15 @@ class FiniteGuard(pl.Callback):
             if pl_module.last_loss is not None and not due:
                 pl_module.last_loss = torch.where(good, loss, pl_module.last_loss)
                 self._norm = torch.where(good, norm, self._norm)
-                self._asked = _Question.about(trainer.global_step, loss, norm, pl_module, batches)
+                self._pending = _PendingCheck.start(trainer.global_step, loss, norm, pl_module, batches)
                 return
-        if good:  # the one place of a step where the device is waited for
+        if good:  # the only point of a step that waits for the device
             self.in_a_row = 0
             pl_module.last_loss, self._norm = loss, norm
         else:
             self._refuse(trainer.global_step, loss, norm, pl_module, batches)
             for parameter in pl_module.flow.parameters():
-                parameter.grad = None  # optimizers leave alone what has no gradient, their own averages included
+                parameter.grad = None  # optimizers skip parameters without gradients, and their averages
         if due and pl_module.last_loss is not None:
             pl_module.log("train/bits_per_dim", pl_module.last_loss)
             pl_module.log("train/gradient_norm", self._norm)
@@ -94,31 +94,31 @@ class FiniteGuard(pl.Callback):
             pl_module.log("train/skipped", float(self.skipped))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._settle()
+        self._check_pending()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._settle()
+        self._check_pending()
 
     def state_dict(self) -> dict[str, Any]:
-        self._settle()
+        self._check_pending()
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
 
-    def _settle(self) -> None:
-        """Looks at the update that has not been looked at yet."""
-        if self._asked is None:
+    def _check_pending(self) -> None:
+        """Checks the update that has not been checked yet."""
+        if self._pending is None:
             return
-        question, self._asked = self._asked, None
-        loss, norm = question.answer()
+        check, self._pending = self._pending, None
+        loss, norm = check.wait()
         if torch.isfinite(norm + loss):
             self.in_a_row = 0
         else:
-            self._refuse(question.step, loss, norm, question.module, question.batches)
+            self._refuse(check.step, loss, norm, check.module, check.batches)
 
     def _refuse(self, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> None:
-        # Every process examines its own batches; all know what all have found.
+        # Every rank examines its own batches; all ranks get all findings.
         found = distributed.all_gather([line for batch in batches for line in examine(module, batch)])
         several = len(found) > 1
         lines = [f"process {rank}: {line}" if several else line for rank, own in enumerate(found) for line in own]
@@ -135,34 +135,34 @@ class FiniteGuard(pl.Callback):
         raise UserError(f"{what}; stopped before the update{row}, {last}; {where}; {HELP}")
 
 
-class _Question(NamedTuple):
-    """Whether an update is finite, asked of the device without waiting for it.
+class _PendingCheck(NamedTuple):
+    """The loss and gradient norm of an update, copied from the device without waiting for it.
 
     Attributes:
-        step: before the update.
-        figures: loss and gradient norm, on the CPU once ``arrived``.
-        arrived: when they are; None if they are already.
-        module: that is trained.
-        batches: behind the update.
+        step: step before the update.
+        values: loss and gradient norm, on the CPU after ``arrived``.
+        arrived: event of their arrival; None if they are there already.
+        module: module that is trained.
+        batches: batches of the update.
     """
 
     step: int
-    figures: Tensor
+    values: Tensor
     arrived: torch.cuda.Event | None
     module: GlowModule
     batches: list[Batch]
 
     @classmethod
-    def about(cls, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> "_Question":
-        figures = torch.stack([loss, norm]).to("cpu", non_blocking=True)
+    def start(cls, step: int, loss: Tensor, norm: Tensor, module: GlowModule, batches: list[Batch]) -> "_PendingCheck":
+        values = torch.stack([loss, norm]).to("cpu", non_blocking=True)
         arrived = None
         if loss.is_cuda:
             arrived = torch.cuda.Event()
             arrived.record()
-        return cls(step, figures, arrived, module, batches)
+        return cls(step, values, arrived, module, batches)
 
-    def answer(self) -> tuple[Tensor, Tensor]:
-        """Loss and gradient norm, waited for."""
+    def wait(self) -> tuple[Tensor, Tensor]:
+        """Waits for the loss and gradient norm, and returns them."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        return self.figures[0], self.figures[1]
+        return self.values[0], self.values[1]

@@ -1,4 +1,4 @@
-"""One process of a run that dies takes the others with it, soon, whatever they are waiting for."""
+"""Ends all processes of a run soon after one of them dies, whatever they are waiting for."""
 
 # pyright: reportPrivateImportUsage=false
 # torch documents its stores and rendezvous under torch.distributed, and does not list them there.
@@ -25,7 +25,7 @@ SILENCE = 15.0
 """Seconds without a sign of life after which a process counts as dead."""
 
 GRACE = 5.0
-"""Seconds in which a process that has an error of its own to tell may do so, when another has failed."""
+"""Seconds in which a process may still report an error of its own after another has failed."""
 
 STATUS = 1
 """Exit status of a process that ends because another has."""
@@ -35,14 +35,14 @@ FAILED = "failed "
 
 
 class Watch(pl.Callback):
-    """Every process leaves signs of life in the store of the run, and a thread of each looks for those of the others.
+    """Writes signs of life to the store of the run, and watches those of the other processes in a thread.
 
     Without it a process would wait in a collective operation for one that is gone: with NCCL until a timeout of many
-    minutes. It is a callback because the store exists as soon as Lightning has joined the processes, and the context
-    of the whole run: those that are not the first leave it after the first. With one process, nothing happens.
+    minutes. It is a callback because Lightning creates the store, and a context of the whole run because other ranks
+    leave it after rank 0. In a single process, it does nothing.
     """
 
-    _numbers = itertools.count()  # runs of one process, one after another, have signs of their own
+    _numbers = itertools.count()  # successive runs of one process have separate signs
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,15 +67,15 @@ class Watch(pl.Callback):
             self._thread.join()
             until = time.monotonic() + GRACE
             while is_child() and os.getppid() == self._parent and time.monotonic() < until:
-                time.sleep(0.1)  # Lightning kills the process that started this one if this one's exit status is not 0
+                time.sleep(0.1)  # Lightning kills the parent process if this one's exit status is not 0
         else:
-            self._tell(error)
+            self._note_failure(error)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.world_size == 1 or self._thread is not None:
             return
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        # A connection of its own: what the thread asks for does not wait for what others ask for.
+        # A connection of its own: the thread's requests do not wait for others.
         store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=SILENCE))
         self._store = dist.PrefixStore(f"watch {self._number}", store)
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -83,9 +83,9 @@ class Watch(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, Interrupted):
-            self._tell(exception)
+            self._note_failure(exception)
 
-    def _tell(self, error: BaseException) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         consequence = any(distributed.is_lost_connection(e) for e in (error, error.__cause__) if e is not None)
         if not consequence and not self._status:
             self._status = f"{FAILED}{error}"
@@ -98,7 +98,7 @@ class Watch(pl.Callback):
             try:
                 self._store.set(names[rank], self._status or str(beat))
                 signs = [sign.decode(errors="replace") for sign in self._store.multi_get(names)]
-            except RuntimeError:  # the store is gone with the process that kept it, or one process never came
+            except RuntimeError:  # the process with the store has ended, or one never started
                 self._end(rank, 0, "it has ended")
                 return
             if self._status == LEAVING and self._may_leave(rank, signs):
@@ -116,7 +116,7 @@ class Watch(pl.Callback):
                 time.sleep(0.1)
 
     def _may_leave(self, rank: int, signs: list[str]) -> bool:
-        """Whether nobody needs this process: the first stays until all others leave, and these until it has left."""
+        """Returns whether this process may end: rank 0 waits until all others leave, and these until it has left."""
         assert self._store is not None
         if rank > 0:
             return signs[0] == LEFT
@@ -126,7 +126,7 @@ class Watch(pl.Callback):
         return False
 
     def _end(self, rank: int, other: int, why: str) -> None:
-        """Ends this process, whatever its main thread is waiting for; not if its work is done."""
+        """Ends this process, whatever its main thread is waiting for, unless its work is done."""
         if self._status == LEAVING:
             return
         if rank == (0 if other > 0 else 1):

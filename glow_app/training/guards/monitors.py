@@ -1,4 +1,4 @@
-"""What tells that a run is about to go wrong."""
+"""Metrics that warn of a run that is about to go wrong."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from glow_app.training.module import GlowModule
 
 
 class Monitors(pl.Callback):
-    """Figures that move before a run goes wrong: taken when figures are logged, of no influence on the run.
+    """Logs metrics that change before a run goes wrong, without influence on the run.
 
-    ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss lies
+    ``train/loss_spike``: how many robust standard deviations (1.4826 times the median absolute deviation) the loss is
     above the median of the last ``WINDOW`` updates. ``train/min_scale``: the smallest scale of any affine coupling on a
     few images of the batch; inverses magnify errors by its reciprocal.
     """

@@ -1,1 +1,1 @@
-"""Where figures and pictures of a run go."""
+"""Loggers of a run's metrics and pictures."""

@@ -1,4 +1,4 @@
-"""Where a run's figures go: metrics.csv always, and what ``logger=`` names besides."""
+"""Creates the loggers of a run: metrics.csv always, and the tracker that ``logger=`` names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ from glow_app.training.loggers.wandb import Wandb
 
 
 def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, console: Console) -> list[Logger]:
-    """metrics.csv, and the tracker that the configuration names.
+    """Creates the logger of metrics.csv, and the tracker that the configuration names.
 
     Args:
         config: options of the run.
         run_folder: folder of the run, into which all of them write.
-        resumed_step: step from which the run goes on; 0 for a new one.
+        resumed_step: step from which the run resumes; 0 for a new one.
         console: where to write.
     """
     loggers: list[Logger] = [MetricsCSV(run_folder / "metrics.csv", resumed_step)]
@@ -35,19 +35,19 @@ def make_loggers(config: TrainConfig, run_folder: Path, resumed_step: int, conso
 
 
 def log_picture(loggers: Sequence[Logger], name: str, picture: Picture, step: int, caption: str = "") -> None:
-    """Gives a picture, such as ``samples/T0.70``, to those that take pictures."""
+    """Passes a picture, such as ``samples/T0.70``, to the loggers that accept pictures."""
     for logger in loggers:
         if isinstance(logger, TrackerLogger):
             logger.log_picture(name, picture, step, caption)
 
 
 def conclude(loggers: Sequence[Logger], figures: dict[str, float], step: int, model: Path) -> None:
-    """The end of a run that was completed.
+    """Logs the test result and the model of a completed run, and closes the trackers.
 
     Args:
-        loggers: of the run.
-        figures: of the test images; none if there was no test.
-        step: the last one.
+        loggers: loggers of the run.
+        figures: metrics of the test images; empty if there was no test.
+        step: last step.
         model: folder of the exported model.
     """
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""metrics.csv: every figure of a run, in a file that opens anywhere, and that a resumed run continues."""
+"""metrics.csv: every metric of a run, in a plain file that a resumed run continues."""
 
 import csv
 import io
@@ -13,14 +13,14 @@ from pytorch_lightning.loggers.logger import Logger
 
 
 class MetricsCSV(Logger):
-    """One row each time that something was measured (training and validation apart), one column per metric.
+    """Writes one row per measurement (training and validation apart), with one column per metric.
 
-    Lightning's own CSV logger deletes what it finds in its folder; this one goes on with it, and drops the rows after
-    ``resumed_step``, which the resumed run is about to write again. Rows that a full disk refuses wait for the next.
+    Lightning's own CSV logger deletes what it finds in its folder; this one continues the file, and drops the rows
+    after ``resumed_step``, which the resumed run writes again. Rows that a full disk refuses wait for the next row.
 
     Args:
         path: the file.
-        resumed_step: step from which the run continues; 0 for a new one.
+        resumed_step: step from which the run resumes; 0 for a new one.
     """
 
     def __init__(self, path: Path, resumed_step: int = 0) -> None:
@@ -44,13 +44,13 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is in config.yaml."""
+        """Does nothing: the configuration is in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"step": float(step or 0), **{key: float(value) for key, value in metrics.items() if key != "epoch"}}
         if self._latest.get(frozenset(row), -1.0) >= row["step"]:
-            return  # Lightning repeats the last figures at the end of a run, a run that had ended its validation
+            return  # Lightning repeats the last metrics when a run ends, and a finished run repeats its validation
         self._latest[frozenset(row)] = row["step"]
         self._waiting.append(row)
         with suppress(OSError):
@@ -77,7 +77,7 @@ class MetricsCSV(Logger):
                     while lines:
                         lines = lines[file.write(lines) :]
                 except OSError:
-                    os.truncate(self.path, end)  # half a row might be taken for one
+                    os.truncate(self.path, end)  # half a row might be read as a whole one
                     raise
         self._waiting = []
 
@@ -93,7 +93,7 @@ class MetricsCSV(Logger):
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, each with the metrics that it has; a torn last line is left out."""
+    """Reads the rows of a metrics.csv, each with the metrics that it has; drops a torn last line."""
     rows = []
     with open(path, newline="") as file:
         for row in csv.DictReader(file):

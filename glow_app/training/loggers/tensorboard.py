@@ -1,4 +1,4 @@
-"""TensorBoard: the figures, sample grids, configuration and hyperparameters of a run, in its folder."""
+"""TensorBoard: the metrics, sample grids, configuration and hyperparameters of a run, in its folder."""
 
 import dataclasses
 from pathlib import Path
@@ -18,20 +18,20 @@ FOLDER = "tensorboard"
 class TensorBoard(Tracker):
     """Writes ``tensorboard/`` in the folder of a run, which ``tensorboard --logdir runs`` shows.
 
-    What a run wrote after the step from which it is resumed is hidden: the resumed run writes it again.
+    Values after ``resumed_step`` are hidden: the resumed run writes them again.
 
     Args:
         config: all options.
         run_folder: folder of the run.
-        resumed_step: step from which the run goes on; 0 for a new one.
+        resumed_step: step from which the run resumes; 0 for a new one.
     """
 
     def __init__(self, config: TrainConfig, run_folder: Path, resumed_step: int) -> None:
-        from torch.utils.tensorboard.summary import hparams  # slow to import, and seldom asked for
+        from torch.utils.tensorboard.summary import hparams  # slow to import, and rarely needed
         from torch.utils.tensorboard.writer import SummaryWriter
 
         purge = resumed_step + 1 if resumed_step else None
-        self._there = set() if purge is None else _measured_at(resumed_step, run_folder)
+        self._logged = set() if purge is None else _measured_at(resumed_step, run_folder)
         self._folder = run_folder / FOLDER
         self._writer = SummaryWriter(str(self._folder), purge_step=purge)
         options = dataclasses.asdict(config)
@@ -45,22 +45,22 @@ class TensorBoard(Tracker):
 
     def metrics(self, metrics: dict[str, float], step: int) -> None:
         for key, value in metrics.items():
-            if (key, step) in self._there:  # a validation repeated at the end of a run that had ended
+            if (key, step) in self._logged:  # a finished run repeats its validation
                 continue
             self._writer.add_scalar(key, value, step)
         self._writer.flush()
 
     def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
-        """TensorBoard shows no captions: the name has to do."""
+        """Logs a picture under its name; TensorBoard shows no captions."""
         self._writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
         self._writer.flush()
 
     def model(self, folder: Path) -> None:
-        """Nothing: TensorBoard keeps no models."""
+        """Does nothing: TensorBoard stores no models."""
 
     def close(self, completed: bool) -> str:
         self._writer.close()
-        return f"to look at with\n  tensorboard --logdir {self._folder.parent}"
+        return f"look at it with\n  tensorboard --logdir {self._folder.parent}"
 
 
 def _measured_at(step: int, run_folder: Path) -> set[tuple[str, int]]:
@@ -68,6 +68,6 @@ def _measured_at(step: int, run_folder: Path) -> set[tuple[str, int]]:
 
 
 def _hyperparameters(options: dict[str, object]) -> dict[str, bool | int | float | str]:
-    """Options as TensorBoard takes them: by their path, all but numbers as text."""
+    """Options as TensorBoard accepts them: by their path, all but numbers as text."""
     values = flat(options).items()
     return {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values}

@@ -1,4 +1,4 @@
-"""Trackers, such as wandb and TensorBoard, made harmless: whatever one of them fails at, training goes on."""
+"""Trackers, such as wandb and TensorBoard: when one of them fails, training continues."""
 
 from abc import ABC, abstractmethod
 from argparse import Namespace
@@ -14,42 +14,42 @@ from rich.console import Console
 from glow_app.runtime.console import say
 
 PATIENCE = 3
-"""Failures in a row after which a tracker is left alone."""
+"""Number of failures in a row after which a tracker is no longer used."""
 
 
 class Tracker(ABC):
-    """Where figures and pictures of a run go besides its folder. Every method may raise anything.
+    """A destination for metrics and pictures of a run besides its folder. Every method may raise anything.
 
-    What a tracker has been given survives the end of the process, however it ends.
+    What a tracker has received survives the end of the process, however it ends.
     """
 
     @abstractmethod
     def metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Figures that were reached at a step."""
+        """Logs metrics of a step."""
 
     @abstractmethod
     def picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
-        """A picture of a step, such as ``samples/T0.70``; the caption may be empty."""
+        """Logs a picture of a step, such as ``samples/T0.70``; the caption may be empty."""
 
     @abstractmethod
     def model(self, folder: Path) -> None:
-        """The exported model, when the run has reached its end."""
+        """Logs the exported model when the run has ended."""
 
     @abstractmethod
     def close(self, completed: bool) -> str | None:
-        """The end of the run: what a person may do next, as one line, or nothing."""
+        """Ends the run; returns advice for the user, or None."""
 
 
 class TrackerLogger(Logger):
-    """A tracker as a logger of Lightning's that raises nothing.
+    """A Lightning logger that passes everything to a tracker and raises nothing.
 
-    The first failure is told in one line; what fails is left out, and the next thing is tried again. After ``PATIENCE``
-    failures in a row, or one at its start, the tracker is left alone until the end of the run.
+    The first failure is reported in one line; what fails is left out, and the next call is tried again. After
+    ``PATIENCE`` failures in a row, or one at its start, the tracker is not used until the end of the run.
 
     Args:
-        name: of the tracker, for a person.
-        start: makes the tracker; called in the first process only, when training begins.
-        console: where to say what failed.
+        name: name of the tracker in messages.
+        start: creates the tracker; called on rank 0 only, when training begins.
+        console: where to report what failed.
     """
 
     def __init__(self, name: str, start: Callable[[], Tracker], console: Console) -> None:
@@ -59,7 +59,7 @@ class TrackerLogger(Logger):
         self._console = console
         self._tracker: Tracker | None = None
         self._failures = 0
-        self._told = False
+        self._reported = False
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class TrackerLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a tracker is given the whole configuration when it starts."""
+        """Does nothing: a tracker receives the whole configuration when it starts."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -85,23 +85,23 @@ class TrackerLogger(Logger):
 
     @rank_zero_only
     def log_picture(self, name: str, picture: Picture, step: int, caption: str) -> None:
-        """A picture of a step, such as ``samples/T0.70``; the caption may be empty."""
+        """Logs a picture of a step, such as ``samples/T0.70``; the caption may be empty."""
         self._try(lambda tracker: tracker.picture(name, picture, step, caption))
 
     @rank_zero_only
     def log_model(self, folder: Path) -> None:
-        """The exported model, at the end of the run."""
+        """Logs the exported model at the end of the run."""
         self._try(lambda tracker: tracker.model(folder))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Closes the tracker if training failed; after ``success`` the test is yet to come."""
+        """Closes the tracker if training failed; after ``success`` the test follows."""
         if status != "success":
             self.close(completed=False)
 
     @rank_zero_only
     def close(self, completed: bool = True) -> None:
-        """The end of the run; a second call does nothing."""
+        """Closes the tracker at the end of the run; a second call does nothing."""
         tracker, self._tracker, self._start = self._tracker, None, None
         if tracker is None:
             return
@@ -121,7 +121,7 @@ class TrackerLogger(Logger):
         try:
             self._tracker = start()
         except Exception as error:  # not installed, not allowed, not reached, ...
-            say(self._console, f"{self._name} is not used: {one_line(error)}; the run goes on with metrics.csv alone")
+            say(self._console, f"{self._name} is not used: {one_line(error)}; the run continues with metrics.csv alone")
 
     def _try(self, task: Callable[[Tracker], None]) -> None:
         if self._tracker is None:
@@ -130,9 +130,9 @@ class TrackerLogger(Logger):
             task(self._tracker)
         except Exception as error:  # of any kind
             self._failures += 1
-            if not self._told:
-                self._told = True
-                say(self._console, f"{self._name} failed: {one_line(error)}; the run goes on, and tries it again")
+            if not self._reported:
+                self._reported = True
+                say(self._console, f"{self._name} failed: {one_line(error)}; the run continues, and tries it again")
             if self._failures == PATIENCE:
                 say(self._console, f"{self._name} failed {PATIENCE} times in a row and is not used any more")
                 self.close(completed=False)
@@ -141,5 +141,5 @@ class TrackerLogger(Logger):
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, without line breaks, or its name if it says nothing."""
+    """The message of an exception without line breaks, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__

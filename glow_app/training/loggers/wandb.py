@@ -1,4 +1,4 @@
-"""Weights & Biases: the one file that knows wandb."""
+"""Weights & Biases: the only file that uses wandb."""
 
 import dataclasses
 import json
@@ -16,31 +16,31 @@ from glow_app.runtime.console import say
 from glow_app.training.loggers.tracker import Tracker, one_line
 
 INIT_TIMEOUT = 30.0
-"""Seconds that a server which does not answer may delay the beginning of a run."""
+"""Seconds that an unreachable server may delay the beginning of a run."""
 
 FINISH_TIMEOUT = 60.0
-"""Seconds that uploading may delay the end of a run; what is left is kept in the run's folder."""
+"""Seconds that uploading may delay the end of a run; the rest stays in the run's folder."""
 
 STATE = Path("wandb", "glow_app.json")
-"""In a run's folder: the id of its wandb run, and up to which step it has which metric."""
+"""File in a run's folder with the id of its wandb run and the last step of each metric in it."""
 
 
 class Wandb(Tracker):
-    """One wandb run per run, in its folder, online or offline; a resumed run continues it.
+    """Logs to one wandb run per run, in its folder, online or offline; a resumed run continues it.
 
-    Every metric is drawn against ``step`` (or, at will, ``images``). wandb forgets no row, so those that it has already
-    are not given to it again: a resumed run repeats them to the bit.
-    If its server is not reached, the run is kept offline; nobody is asked for a key.
+    Every metric is drawn against ``step`` (or, optionally, ``images``). wandb cannot drop rows, so a resumed run, which
+    repeats them to the bit, does not log them again. If the server is not reached, the run is stored offline; the user
+    is not asked for a key.
 
     Args:
         config: all options.
         run_folder: folder of the run.
-        resumed_step: step from which the run goes on; 0 for a new one.
-        console: where to say where the run is to be seen.
+        resumed_step: step from which the run resumes; 0 for a new one.
+        console: where to print the address of the run.
     """
 
     def __init__(self, config: TrainConfig, run_folder: Path, resumed_step: int, console: Console) -> None:
-        import wandb  # slow to import, and seldom asked for
+        import wandb  # slow to import, and rarely needed
 
         self._wandb = wandb
         self._config = config
@@ -55,14 +55,14 @@ class Wandb(Tracker):
                 self._run = self._start("online")
             except Exception as error:  # of many kinds
                 say(console, f"wandb is not reached: {one_line(error)}; it keeps the run offline")
-                wandb.teardown()  # it would hold on to the id
+                wandb.teardown()  # otherwise it holds on to the id
                 self._online = False
         try:
             if not self._online:
                 self._run = self._start("offline")
-            self._id = self._run.id  # a sweep gives its own
+            self._id = self._run.id  # a sweep sets its own
             self._axes()
-            self._remember()
+            self._save_state()
         except Exception:
             wandb.teardown()
             raise
@@ -70,7 +70,7 @@ class Wandb(Tracker):
             say(console, f"wandb     {self._run.url}")
         latest = max(self._steps.values(), default=0)
         if latest > resumed_step:
-            say(console, f"wandb has figures up to step {latest:,} already, and keeps them; new ones follow from there")
+            say(console, f"wandb already has metrics up to step {latest:,} and keeps them; later ones are added")
 
     def metrics(self, metrics: dict[str, float], step: int) -> None:
         new = {key: value for key, value in metrics.items() if step > self._steps.get(key, -1)}
@@ -98,7 +98,7 @@ class Wandb(Tracker):
         except TimeoutError:
             late = True
         finally:
-            self._wandb.teardown()  # its process ends here, and not with complaints when ours does
+            self._wandb.teardown()  # ends its process now; ending with ours, it would complain
         if self._online and not late:
             return None
         if late:
@@ -143,9 +143,9 @@ class Wandb(Tracker):
     def _log(self, values: dict, step: int) -> None:
         self._run.log({**values, "step": step, "images": step * self._images_per_step})
         self._steps |= dict.fromkeys(values, step)
-        self._remember()
+        self._save_state()
 
-    def _remember(self) -> None:
+    def _save_state(self) -> None:
         path = self._folder / STATE
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps({"id": self._id, "steps": self._steps}))
@@ -153,7 +153,7 @@ class Wandb(Tracker):
 
 
 def _read(path: Path) -> dict | None:
-    """What is remembered of the wandb run; None for a new run, or if the file is damaged."""
+    """Reads the saved state of the wandb run; None for a new run, or if the file is damaged."""
     try:
         content = json.loads(path.read_text())
         return {"id": str(content["id"]), "steps": {str(key): int(step) for key, step in content["steps"].items()}}

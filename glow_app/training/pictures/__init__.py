@@ -1,1 +1,1 @@
-"""What is drawn while a model trains."""
+"""Pictures that are drawn while a model trains."""

@@ -20,11 +20,11 @@ class DensityPlots(AfterUpdate):
     """Draws ``samples/step_*_plane.png``: data, samples, log-density and warped grid, as ``glow-plot2d`` does.
 
     Args:
-        writer: where the pictures go.
-        every: steps between two; the last step is always drawn.
+        writer: picture writer of the run.
+        every: steps between two pictures; the last step is always drawn.
         data: points to show beside the flow's.
-        seed: of the latents.
-        weights: inside of what it gives, the flow has the weights to draw with.
+        seed: seed of the latents.
+        weights: returns a context in which the flow has the weights to draw with.
     """
 
     def __init__(

@@ -22,34 +22,35 @@ from glow_app.training.module import GlowModule
 from glow_app.training.pictures.picture_writer import PictureWriter
 
 STEPS = 9
-"""Images from one to the other, both included."""
+"""Number of images in an interpolation, both ends included."""
 
 N_FACES = 4
-"""Images that are edited."""
+"""Number of images that are edited."""
 
 AMOUNTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 N_ENCODED = 512
-"""Training images, from all over the split, from which a direction is found: rough, and a matter of seconds."""
+"""Number of training images, spread over the split, that estimate a direction: roughly, within seconds."""
 
 SHOWN_FIRST = "Smiling"
 
 
 class InterpolationGrids(AfterUpdate):
-    """Draws ``samples/step_*_interpolation.png`` and, of data with attributes, ``samples/step_*_edit_<name>.png``.
+    """Draws ``samples/step_*_interpolation.png`` and, for data with attributes, ``samples/step_*_edit_<name>.png``.
 
-    Always the same images, and noise that is a function of the seed: one sees the same strips improve, and a resumed
-    run draws what the uninterrupted one would have drawn. The direction is the difference of the means of
-    ``N_ENCODED`` training images with and without the attribute, not measured in images as glow-directions does.
+    The images are always the same, and the noise is a function of the seed: the same grids improve over time, and a
+    resumed run draws what the uninterrupted one would have drawn. The direction is the difference of the means of
+    ``N_ENCODED`` training images with and without the attribute; unlike in glow-directions, it is not measured in
+    images.
 
     Args:
-        writer: where the strips go.
-        every: steps between two; the last step is always drawn.
+        writer: picture writer of the run.
+        every: steps between two grids; the last step is always drawn.
         train: training images.
         val: validation images.
-        batch_size: images that are encoded together.
-        weights: inside of what it gives, the flow has the weights to draw with.
-        console: where to say that a strip is not finite, and so not drawn.
+        batch_size: number of images that are encoded together.
+        weights: returns a context in which the flow has the weights to draw with.
+        console: where to report a grid that is not finite and so not drawn.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class InterpolationGrids(AfterUpdate):
         if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
             return
         assert isinstance(pl_module, GlowModule)
-        # Other batch sizes than in training: each would be compiled anew.
+        # Batch sizes differ from those in training: each would be compiled again.
         with self.weights(), pl_module.float32_evaluation(), torch.compiler.set_stance("force_eager"):
             self._interpolation(pl_module, trainer, step)
             if self.attribute is not None:
@@ -92,9 +93,9 @@ class InterpolationGrids(AfterUpdate):
         images = self._images(self.val, module, ends)
         latents = self._encode(module, images)
         moved = between([z[:1] for z in latents], [z[1:] for z in latents], STEPS, "linear")
-        strip = self._decode(module, moved, images.labels)
+        decoded = self._decode(module, moved, images.labels)
         name, caption = "val_{}-val_{}".format(*ends), "from one validation image to another"
-        self._draw(trainer, strip, "interpolation", name, caption, step, [])
+        self._draw(trainer, decoded, "interpolation", name, caption, step, [])
 
     def _edit(self, module: GlowModule, trainer: pl.Trainer, step: int, name: str) -> None:
         images = self._images(self.val, module, list(range(min(N_FACES, len(self.val)))))
@@ -111,7 +112,7 @@ class InterpolationGrids(AfterUpdate):
         self._draw(trainer, torch.cat(rows), "edit", name, caption, step, [f"{amount:+g}" for amount in AMOUNTS])
 
     def _direction(self, module: GlowModule, name: str) -> Directions:
-        """From the mean latents of training images without the attribute to those of images with it."""
+        """The direction from the mean latents of training images without the attribute to those with it."""
         assert self.train.attributes is not None
         column = self.train.attribute_names.index(name)
         shapes = module.flow.latent_shapes
@@ -138,14 +139,14 @@ class InterpolationGrids(AfterUpdate):
         return module.flow(x, batch.labels)[0]
 
     def _decode(self, module: GlowModule, latents: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        """``x`` of one strip, whose images are all of the first label."""
+        """Decodes one row of a grid, whose images all have the first label, to ``x``."""
         cond = None if labels is None else labels[:1].expand(len(latents[0]))
         return module.flow.inverse(list(latents), cond)
 
     def _draw(
         self, trainer: pl.Trainer, x: Tensor, what: str, name: str, caption: str, step: int, labels: list[str]
     ) -> None:
-        """A picture; nothing but a line if it is not finite (a young model's may overflow)."""
+        """Writes a picture; only prints a line if it is not finite, as early in training."""
         if not torch.isfinite(x).all():
             say(self.console, f"step {step:>7,}   {what} {name} is not finite: not drawn")
             return
@@ -157,7 +158,7 @@ class InterpolationGrids(AfterUpdate):
 
 
 def shown_attribute(source: ImageSource, indices: list[int]) -> str | None:
-    """A smile, if the data have smiles, else their first attribute of which there is enough; None if there is none."""
+    """``SHOWN_FIRST`` if enough images have it and enough have not, else the first such attribute; None without one."""
     if source.attributes is None:
         return None
     count = (source.attributes[indices] == 1).sum(0).tolist()
@@ -168,7 +169,7 @@ def shown_attribute(source: ImageSource, indices: list[int]) -> str | None:
 
 
 def _pair(source: ImageSource) -> list[int] | None:
-    """The first image and the next one of its class; None if there is no other."""
+    """The indices of the first image and the next one of its class; None if there is no other."""
     labels = torch.zeros(len(source)) if source.classes is None else source.classes
     others = (labels[1:] == labels[0]).nonzero().flatten()
     return [0, 1 + int(others[0])] if len(others) else None

@@ -1,4 +1,4 @@
-"""Where the pictures of a run go: into its folder, and to the loggers."""
+"""The picture writer of a run, for its folder and its loggers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from glow_app.training.loggers.make import log_picture
 
 
 class PictureWriter:
-    """Keeps pictures as ``samples/step_<step>_<suffix>.png``, and gives them to the loggers that take pictures.
+    """Saves pictures as ``samples/step_<step>_<suffix>.png``, and passes them to the loggers that accept pictures.
 
     Args:
         run_folder: folder of the run.
-        console: where to say that a file cannot be written, which is no reason to stop training.
+        console: where to report a file that cannot be written, which does not stop training.
     """
 
     def __init__(self, run_folder: Path, console: Console) -> None:
@@ -28,7 +28,7 @@ class PictureWriter:
     def write(
         self, picture: Picture, step: int, suffix: str, loggers: Sequence[Logger], name: str, caption: str = ""
     ) -> None:
-        """One picture of a step; ``name``, such as ``samples/T0.70``, and ``caption`` are for the loggers."""
+        """Writes one picture of a step; ``name``, such as ``samples/T0.70``, and ``caption`` are for the loggers."""
         log_picture(loggers, name, picture, step, caption)
         try:
             figures.save_png(picture, self.run_folder / "samples" / f"step_{step:08d}_{suffix}.png")

@@ -17,18 +17,18 @@ from glow_app.training.pictures.picture_writer import PictureWriter
 
 
 class SampleGrids(AfterUpdate):
-    """Draws ``samples/step_*_T*.png``: the same latents every time, so that one sees the same pictures improve.
+    """Draws ``samples/step_*_T*.png`` from the same latents every time, so that the same pictures improve.
 
-    The loggers are given the same pictures.
+    The loggers receive the same pictures.
 
     Args:
-        writer: where the grids go.
-        every: steps between two; the last step is always drawn.
-        temperatures: one grid for each.
-        n: images in a grid.
-        seed: of the latents.
-        weights: inside of what it gives, the flow has the weights to draw with.
-        console: where to say that samples are not finite, and so not drawn.
+        writer: picture writer of the run.
+        every: steps between two grids; the last step is always drawn.
+        temperatures: temperatures, with one grid for each.
+        n: number of images in a grid.
+        seed: seed of the latents.
+        weights: returns a context in which the flow has the weights to draw with.
+        console: where to report samples that are not finite and so not drawn.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SampleGrids(AfterUpdate):
                     self.draw(pl_module, step, temperature, trainer.loggers)
 
     def draw(self, module: GlowModule, step: int, temperature: float, loggers: Sequence[Logger]) -> None:
-        """One grid; nothing but a line if the model's images are not finite (a young model's may overflow)."""
+        """Draws one grid; only prints a line if its images are not finite, as early in training."""
         flow = module.flow
         cond = torch.arange(self.n, device=module.device) % flow.n_classes if flow.n_classes else None
         x = flow.sample(self.n, temperature, self.seed, cond)

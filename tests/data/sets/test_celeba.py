@@ -183,7 +183,7 @@ def test_damaged_zips(root: Path) -> None:
         CelebA(root, "train")[0]
     assert CelebA(root, "train")[1].shape == (3, 64, 64)
     target.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is no whole zip: cut short"):
+    with pytest.raises(UserError, match="is not a complete zip: cut short"):
         CelebA(root, "train")
     target.write_text("<html><body>Too many users have viewed this file</body></html>")
     with pytest.raises(UserError, match="is a web page"):
@@ -293,7 +293,7 @@ def test_a_zip_member_inflates_to_what_it_announces_and_no_more(tmp_path: Path) 
         archive.writestr("a.jpg", bytes(1_000_000))
     content = bytearray(path.read_bytes())
     announced = content.rindex(b"PK\x01\x02") + 24  # the member's size in the zip's directory
-    for size, message in ((1000, "damaged inside of the zip"), (2**31, "more than")):
+    for size, message in ((1000, "damaged inside the zip"), (2**31, "more than")):
         content[announced : announced + 4] = size.to_bytes(4, "little")
         path.write_bytes(bytes(content))
         with pytest.raises(CorruptImage, match=message):
@@ -306,5 +306,5 @@ def test_a_partition_that_contradicts_itself_is_told(tmp_path: Path, line: str) 
     table = root / "list_eval_partition.txt"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
-    with pytest.raises(UserError, match="a name stands twice, or a part is not 0, 1 or 2"):
+    with pytest.raises(UserError, match="a name appears twice, or a partition number is not 0, 1 or 2"):
         CelebA(root, "train")

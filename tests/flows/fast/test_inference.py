@@ -39,7 +39,7 @@ def test_answers_are_those_of_training(
         with monkeypatch.context() as patch:
             patch.setattr(inference, "_packs", lambda x: False)
             assert torch.equal(bare(x), expected)
-    products_of = isinstance(cast(Any, net._packed._kept)[1], inference.Packed)
+    products_of = isinstance(cast(Any, net._packed._cached)[1], inference.Packed)
     assert products_of == (wide and dtype == torch.float32 and inference._packs(x))
 
 
@@ -51,6 +51,6 @@ def test_what_is_kept_stays_behind() -> None:
     expected = net(x)
     assert torch.equal(pickle.loads(pickle.dumps(net))(x), expected)
     kept = net._packed
-    assert kept._kept is not None
+    assert kept._cached is not None
     net.train()
-    assert kept._kept is None
+    assert kept._cached is None

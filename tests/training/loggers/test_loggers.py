@@ -113,7 +113,7 @@ def test_a_resumed_run_repeats_nothing(tmp_path: Path, logger: str) -> None:
     output = train(smallest(tmp_path, f"logger={logger}", "max_steps=12", "optim.decay=constant"), *find(first))
     if logger == "wandb":
         logged = points(run)
-        assert "wandb has figures up to step 8 already" in output
+        assert "wandb already has metrics up to step 8" in output
         assert {r.run.run_id for r in all_records(run) if r.HasField("run")} == set(ids)
         assert len(list((run / "wandb").glob("offline-run-*"))) == 2
     else:
