@@ -87,6 +87,23 @@ def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
     return f"{key}=[{comma.join(items)}]"
 
 
+def with_braces(arguments: list[str], key: str) -> list[str]:
+    """Writes ``edit=Smiling=0.8,Young=-0.5`` as ``edit={Smiling:0.8,Young:-0.5}``, for one key."""
+    return [_with_braces(argument) if argument.startswith(f"{key}=") else argument for argument in arguments]
+
+
+def _with_braces(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    pairs = [[one.strip() for one in re.split("[=:]", pair)] for pair in value.split(",")]
+    if value[:1] in "{'\"" or any(len(pair) != 2 for pair in pairs):
+        return argument
+    pieces = (
+        re.sub(r"([^\w.+-])", r"\\\1", name) + f":{amount if NUMBER.fullmatch(amount) else quoted(amount)}"
+        for name, amount in pairs
+    )
+    return f"{key}={{{','.join(pieces)}}}"
+
+
 def quoted(item: str) -> str:
     """A text that Hydra takes as it is, whatever is in it."""
     # Only backslashes before a quote, and the quote itself, are escaped.

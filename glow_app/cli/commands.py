@@ -4,13 +4,10 @@ A command's implementation is imported after its options are checked, so a mista
 without waiting for torch.
 """
 
-import itertools
-import json
 import logging
 import shlex
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,14 +21,17 @@ from glow_app.cli.arguments import (
     as_typed,
     fill_in_data,
     given_keys,
+    with_braces,
     with_brackets,
     with_data_of_model,
     with_groups_of_run,
 )
-from glow_app.cli.resume import resumed, runs_like
+from glow_app.cli.inputs import require_data, require_device, require_files
+from glow_app.cli.resume import resumed
 from glow_app.cli.run import USER_ERROR, run
+from glow_app.cli.run_folders import remove_if_empty, run_and_checkpoint
 from glow_app.cli.sweep import conclude, interrupted, with_notice
-from glow_app.config.check import check
+from glow_app.config.check import SCHEMAS, check
 from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
@@ -92,7 +92,8 @@ def directions() -> None:
 
 def edit() -> None:
     """``glow-edit``: adds or removes attributes in pictures."""
-    run("edit", _edit, _model_arguments("images", "sweep", "amounts", "grid", "orthogonal_to", "levels"))
+    prepare = _model_arguments("images", "sweep", "amounts", "grid", "orthogonal_to", "levels")
+    run("edit", _edit, lambda arguments: prepare(with_braces(arguments, "edit")))
 
 
 def judge() -> None:
@@ -122,6 +123,7 @@ def plot2d() -> None:
 
 def _prepare(composed: DictConfig) -> None:
     config = check(composed, PrepareConfig)
+    require_data(config.data)
     from glow_app.commands.prepare import prepare
 
     prepare(config, Console())
@@ -134,15 +136,22 @@ def _train(composed: DictConfig) -> None:
         return
     fresh = composed.resume in (None, AUTO)
     config = check(composed if fresh else resumed(composed, folder_of(as_path(composed.resume))), TrainConfig)
+    require_data(config.data)
+    require_device("trainer.accelerator", config.trainer.accelerator)
     _require_one_process_in_a_sweep(composed)
-    run_folder, checkpoint = _run_and_checkpoint(composed, config, console)
+    run_folder, checkpoint = run_and_checkpoint(composed, config, console)
     from glow_app.training.run import fit
 
     # Lightning sets its loggers to INFO when it is imported; its messages are not needed here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    command = shlex.join(["glow-train", *map(as_typed, HydraConfig.get().overrides.task)])
-    fit(config, run_folder, checkpoint, console, command)
+    given = [as_typed(one) for one in HydraConfig.get().overrides.task]
+    if not fresh:  # a run has its own data set and model
+        given = [one for one in given if one.partition("=")[0] not in SCHEMAS]
+    try:
+        fit(config, run_folder, checkpoint, console, shlex.join(["glow-train", *given]))
+    finally:
+        remove_if_empty(run_folder)
 
 
 def _estimate(composed: DictConfig, console: Console) -> None:
@@ -166,6 +175,7 @@ def _evaluate(composed: DictConfig) -> None:
             raise UserError("compare takes two models and no checkpoint besides: compare=runs/a,runs/b")
         fill_in_data(composed, as_path(compared[0]), given_keys())
         config = check(composed, EvaluateConfig)
+    require_data(config.data)
     from glow_app.commands.evaluate import compare, evaluate
 
     (evaluate if compared is None else compare)(config, Console())
@@ -187,6 +197,7 @@ def _interpolate(composed: DictConfig) -> None:
 
 def _directions(composed: DictConfig) -> None:
     config = _with_model(composed, DirectionsConfig)
+    require_data(config.data)
     from glow_app.commands.directions import directions
 
     directions(config, Console())
@@ -201,6 +212,7 @@ def _edit(composed: DictConfig) -> None:
 
 def _judge(composed: DictConfig) -> None:
     config = _with_model(composed, JudgeConfig)
+    require_data(config.data)
     from glow_app.commands.judge import judge
 
     judge(config, Console())
@@ -223,6 +235,7 @@ def _export(composed: DictConfig) -> None:
 
 def _compare(composed: DictConfig) -> None:
     config = check(composed, CompareConfig)
+    require_files(config)
     from glow_app.commands.compare import compare
 
     compare(config, Console())
@@ -250,24 +263,10 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
     if not composed.checkpoint:
         raise UserError("checkpoint has no value: name the folder of a run, checkpoint=runs/...")
     fill_in_data(composed, as_path(composed.checkpoint), given_keys())
-    return check(composed, schema)
-
-
-def _run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
-    """The folder of the run, and the checkpoint to resume from: the same on all ranks."""
-    from glow_app.runtime import distributed
-
-    def decide() -> str:
-        if composed.resume is None:
-            found = _new_run_folder(config.name), None
-        elif composed.resume == AUTO:
-            found = _continue_or_start(config, composed, console)
-        else:
-            found = _find_run(as_path(composed.resume), console)
-        return json.dumps([None if path is None else str(path) for path in found])
-
-    folder, checkpoint = json.loads(distributed.broadcast_decision(decide))
-    return Path(folder), None if checkpoint is None else Path(checkpoint)
+    config = check(composed, schema)
+    require_device("device", config.device)
+    require_files(config)
+    return config
 
 
 def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
@@ -278,41 +277,3 @@ def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
             f"trainer.devices={composed.trainer.devices} in a sweep (-m): a run of a sweep does not start processes; "
             "choose trainer.devices=1, or hydra/launcher=submitit_slurm, whose tasks are the processes"
         )
-
-
-def _new_run_folder(name: str) -> Path:
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode is RunMode.MULTIRUN:
-        return Path(hydra_config.runtime.output_dir)
-    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
-
-
-def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
-    """The folder of the newest run like ``config`` with a checkpoint, and that checkpoint; else a folder to start in.
-
-    The latter is that of a run that never reached its first checkpoint, or a new one. A sweep's job considers only its
-    own folder.
-    """
-    from glow_app.runtime.console import say
-    from glow_app.training.checkpoints.format import newest_whole
-
-    new = _new_run_folder(config.name)
-    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
-    alike = runs_like(config, composed, [new] if sweeps else Path("runs", config.name).glob("*"))
-    for run_folder in alike:
-        if checkpoint := newest_whole(run_folder, console):
-            say(console, f"resume=auto resumes from {checkpoint}")
-            return run_folder, checkpoint
-    if alike:
-        say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
-        return alike[0], None
-    say(console, f"resume=auto starts {new}: there is no run like it")
-    return new, None
-
-
-def _find_run(resume: str, console: Console) -> tuple[Path, Path]:
-    from glow_app.training.checkpoints.format import find_run
-
-    return find_run(resume, console)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +9,17 @@ from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from glow_app.artifacts import shipped
 from glow_app.cli import help as pages
 from glow_app.cli.arguments import literal_paths
 from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
-from glow_app.config.check import did_you_mean
+from glow_app.cli.mistakes import one_line
 from glow_app.errors import UserError
 from glow_app.runtime.rank import rank_info
+from glow_app.training.checkpoints.run_folder import versions
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -67,6 +67,9 @@ def run(
             sys.exit(INTERRUPTED)
 
     folders = [conf_folder()]
+    if "--version" in sys.argv[1:]:
+        print(f"glow_app {versions()['glow_app']}")
+        sys.exit(0)
     try:
         check_flags(sys.argv[1:])
         check_foreign_files(sys.argv[1:])
@@ -91,45 +94,5 @@ def _report(error: Exception, command: str, folders: Sequence[Path]) -> int:
     if rank_info().rank > 0:
         # If all ranks find the same error, rank 0 prints it, and the others are ended while they wait.
         time.sleep(PATIENCE)
-    print(f"error: {_one_line(error, command, folders)}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(error, command, folders, sys.argv[1:])}", file=sys.stderr, flush=True)
     return USER_ERROR
-
-
-def _one_line(error: Exception, command: str, folders: Sequence[Path]) -> str:
-    text = str(error)
-    cause = error.__cause__
-    if unknown := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text}\n{cause}"):
-        return _unknown(unknown[2], command)
-    if unknown := re.search(r"Could not override '([^']+)'", text):
-        return _unknown(unknown[1], command)
-    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        choices = sorted(path.stem for folder in folders for path in (folder / missing[1]).glob("*.yaml"))
-        near = did_you_mean(missing[2], choices)
-        return f"{missing[1]}={missing[2]} is not one of {', '.join(choices)}{near}"
-    return " ".join(re.sub(r"See https://\S+ for details", "", text).split())
-
-
-def _unknown(key: str, command: str) -> str:
-    """The message for a key that Hydra does not know; it may be a key of another command or group."""
-    owners: dict[str, list[str]] = {}
-    for path in sorted(conf_folder().rglob("*.yaml")):
-        group = path.relative_to(conf_folder()).parent.as_posix()
-        content = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(content, dict)
-        if group == "experiment":
-            continue
-        if group != ".":
-            owners.setdefault(group, [])
-        for default in content.get("defaults", []) if group == "." else []:
-            for name in default if isinstance(default, dict) else []:
-                if "/" not in str(name):  # a group of options that the command has
-                    owners.setdefault(str(name), []).append(f"glow-{path.stem}")
-        for name in content:
-            if name not in ("defaults", "hydra"):
-                full, owner = (
-                    (name, f"glow-{path.stem}") if group == "." else (f"{group}.{name}", f"{group}={path.stem}")
-                )
-                owners.setdefault(str(full), []).append(owner)
-    if others := [owner for owner in owners.get(key, []) if owner != f"glow-{command}"]:
-        return f"unknown key {key}: it is a key of {', '.join(others)}"
-    return f"unknown key {key}{did_you_mean(key, list(owners))}"

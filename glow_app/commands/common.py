@@ -19,6 +19,7 @@ from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean
 from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
+from glow_app.data.identity import difference
 from glow_app.data.picture import open_picture, picture_files
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
@@ -132,6 +133,8 @@ def open_split_of(model: Model, data: DataConfig, split: str, console: Console) 
             f"{_shape(model.image_shape)}: choose data available in that shape"
         )
     require_classes(model, source)
+    if data.name == model.card.data["name"] and (text := difference(source, run_folder(model))):
+        say(console, f"note: {text}")
     return source
 
 

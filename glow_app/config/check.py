@@ -60,8 +60,10 @@ def check(composed: DictConfig, schema: type[T]) -> T:
         if "is not a ListConfig" in reason:
             raise UserError(f"{error.full_key} is a list: write {error.full_key}=one,two") from error
         if reason.endswith("to Dict[str, float]"):
-            raise UserError(f"{error.full_key} maps names to numbers: write {error.full_key}='{{name: 1}}'") from error
-        raise UserError(f"{error.full_key}: {reason}") from error
+            raise UserError(
+                f"{error.full_key} maps names to numbers: write {error.full_key}=name=1,other=-0.5"
+            ) from error
+        raise UserError(_no_number(str(error.full_key), reason) or f"{error.full_key}: {reason}") from error
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)
@@ -71,6 +73,18 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     if isinstance(typed, TrainConfig):
         _check_together(typed)
     return typed
+
+
+def _no_number(key: str, reason: str) -> str | None:
+    """OmegaConf's reason in plain words, if it is that a value is no number."""
+    found = re.match(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)", reason)
+    if found is None:
+        return None
+    value, kind = found.groups()
+    if kind == "Float":
+        return f"{key}={value} is not a number"
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", value)
+    return f"{key}={value} is not a whole number" + (f": write {key}={whole[1]}" if whole else "")
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -105,7 +105,5 @@ class TrainConfig:
     checkpoint_minutes: float = option("minutes between two checkpoints, regardless of steps", above=0)
     published: str | None = option("run of the paper to follow; departures are reported", choices=tuple(PUBLISHED))
     estimate: bool = option("measure 20 steps on made-up images, print how long the run would take, and stop")
-    resume: str | None = path_option(
-        "folder of a run, or a checkpoint, to resume; auto: the newest run like this one"
-    )
+    resume: str | None = path_option("folder of a run, or a checkpoint, to resume; auto: the newest run like this one")
     debug: bool = option("show tracebacks")

@@ -16,6 +16,7 @@ from glow_app.artifacts.weights import export
 from glow_app.build import forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
+from glow_app.data.identity import difference, remember
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
@@ -128,6 +129,11 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
     first = distributed.is_rank_zero()
     if first:
         save_configuration(config, run.folder, command)
+        sources = [source for source in (run.train, run.val, run.test) if source is not None]
+        if checkpoint is None:
+            remember(sources, run.folder)
+        for text in filter(None, (difference(source, run.folder) for source in sources)):
+            say(console, f"note: {text}")
     compile_flow(run.module.flow, config.trainer.compile)
     report.banner(config, run.module.flow, run.train, run.val, run.folder, resumed_step, where.world_size, console)
 

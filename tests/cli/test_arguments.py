@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from glow_app.cli.arguments import fill_in_data, with_brackets, with_data_of_model
+from glow_app.cli.arguments import fill_in_data, with_braces, with_brackets, with_data_of_model
 from glow_app.errors import UserError
 
 
@@ -26,6 +26,20 @@ from glow_app.errors import UserError
 )
 def test_lists_need_no_brackets(given: str, meant: str) -> None:
     assert with_brackets([given], ("images", "temperature")) == [meant]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("edit=Smiling=0.8,Young=-0.5", "edit={Smiling:0.8,Young:-0.5}"),
+        ("edit=Smiling: 1", "edit={Smiling:1}"),
+        ("edit=Big nose:1", "edit={Big\\ nose:1}"),
+        ("edit={Smiling: 1}", "edit={Smiling: 1}"),
+        ("edit=Smiling", "edit=Smiling"),
+    ],
+)
+def test_amounts_need_no_braces(given: str, meant: str) -> None:
+    assert with_braces([given, "edition=a=1"], "edit") == [meant, "edition=a=1"]
 
 
 def test_a_sweep_stays_a_sweep() -> None:

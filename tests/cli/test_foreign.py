@@ -7,7 +7,7 @@ import pytest
 from glow_app.cli import conf_folder
 from glow_app.cli import help as help_
 from glow_app.cli.foreign import check_flags, check_foreign_files
-from glow_app.cli.run import _unknown
+from glow_app.cli.mistakes import unknown_key
 from glow_app.errors import UserError
 
 LOGGING = "version: 1\nroot: {level: INFO, handlers: [x]}\nhandlers: {x: {(): os.system, command: echo}}\n"
@@ -86,9 +86,9 @@ def test_help_knows_the_files_that_are_brought_in(tmp_path: Path) -> None:
 
 
 def test_a_key_that_belongs_elsewhere_is_not_offered_again() -> None:
-    text = _unknown("data.root", "train")
-    assert text.startswith("unknown key data.root: it is a key of data=celeba, ")
+    text = unknown_key("data.root", "train")
+    assert text.startswith("unknown key data.root: it is a key of data=folder, data=celeba, ")
     assert "drawn_faces" not in text
-    assert _unknown("optim", "evaluate") == "unknown key optim: it is a key of glow-train"
-    assert _unknown("upload_mb", "sample") == "unknown key upload_mb: it is a key of glow-demo"
-    assert _unknown("max_step", "train") == "unknown key max_step: did you mean max_steps?"
+    assert unknown_key("optim", "evaluate") == "unknown key optim: it is a key of glow-train"
+    assert unknown_key("upload_mb", "sample") == "unknown key upload_mb: it is a key of glow-demo"
+    assert unknown_key("max_step", "train") == "unknown key max_step: did you mean max_steps?"

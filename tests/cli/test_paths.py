@@ -98,7 +98,18 @@ def test_all_commands_work_in_a_hostile_folder(tmp_path: Path) -> None:
     run = next((home / "runs" / "first").iterdir())
     os.rename(run, home / "run")
     os.rename(pictures, home / "moved")
-    assert "resumed   at step 2" in called("train", "resume=run", "data.root=moved", "max_steps=4")
+    resumed = called("train", "resume=run", "data.root=moved", "max_steps=4")
+    assert "resumed   at step 2" in resumed
+    assert "note: " not in resumed
+    (home / "moved" / f"{NASTY}0.png").rename(home / "one.png")
+    evaluated = called("evaluate", *used, "data.attributes=null", "split=train", "n_images=4", "check_images=2")
+    assert "are not those that the run began with (" in evaluated
+    (home / "one.png").rename(home / "moved" / f"{NASTY}0.png")
+    assert (
+        (home / "run" / "command.txt")
+        .read_text(errors="surrogateescape")
+        .endswith("\nglow-train resume=run data.root=moved max_steps=4\n")
+    )
     called("evaluate", *used, "split=train", "n_images=4", "check_images=2")
     called("sample", "checkpoint=run", "n=4", f"output={NASTY}")
     called("interpolate", *used, f"images=moved/{NASTY}1.png,moved/{NASTY}2.png", "steps=3")

@@ -1,0 +1,91 @@
+"""The folder of a training run: a new one, or that of the run which is resumed."""
+
+import itertools
+import json
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from glow_app.cli.resume import runs_like
+from glow_app.config.paths import as_path
+from glow_app.config.train import AUTO, TrainConfig
+from glow_app.runtime.atomic import CannotWrite
+
+
+def run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
+    """The folder of the run, and the checkpoint to resume from: the same on all ranks."""
+    from glow_app.runtime import distributed
+
+    def decide() -> str:
+        if composed.resume is None:
+            found = _new_run_folder(config.name), None
+        elif composed.resume == AUTO:
+            found = _continue_or_start(config, composed, console)
+        else:
+            found = _find_run(as_path(composed.resume), console)
+        return json.dumps([None if path is None else str(path) for path in found])
+
+    folder, checkpoint = json.loads(distributed.broadcast_decision(decide))
+    return Path(folder), None if checkpoint is None else Path(checkpoint)
+
+
+def _new_run_folder(name: str) -> Path:
+    """Creates the folder of a new run; jobs that start in the same second get different ones."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is RunMode.MULTIRUN:
+        return Path(hydra_config.runtime.output_dir)
+    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
+    for folder in itertools.chain([first], numbered):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise CannotWrite(f"cannot write {folder}: {first.parent} is not a folder; move it away") from None
+        except OSError as error:
+            raise CannotWrite(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+        else:
+            return folder
+    raise AssertionError
+
+
+def remove_if_empty(run_folder: Path) -> None:
+    """Leaves nothing of a run that ended before it wrote anything."""
+    with suppress(OSError):
+        for folder in (run_folder, run_folder.parent, run_folder.parent.parent):
+            folder.rmdir()
+
+
+def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
+    """The folder of the newest run like ``config`` with a checkpoint, and that checkpoint; else a folder to start in.
+
+    The latter is that of a run that never reached its first checkpoint, or a new one. A sweep's job considers only its
+    own folder.
+    """
+    from glow_app.runtime.console import say
+    from glow_app.training.checkpoints.format import newest_whole
+
+    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
+    folders = [_new_run_folder(config.name)] if sweeps else Path("runs", config.name).glob("*")
+    alike = runs_like(config, composed, folders)
+    for run_folder in alike:
+        if checkpoint := newest_whole(run_folder, console):
+            say(console, f"resume=auto resumes from {checkpoint}")
+            return run_folder, checkpoint
+    if alike:
+        say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
+        return alike[0], None
+    new = _new_run_folder(config.name)
+    say(console, f"resume=auto starts {new}: there is no run like it")
+    return new, None
+
+
+def _find_run(resume: str, console: Console) -> tuple[Path, Path]:
+    from glow_app.training.checkpoints.format import find_run
+
+    return find_run(resume, console)
