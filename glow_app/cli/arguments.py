@@ -1,4 +1,4 @@
-"""What a command line means before Hydra reads it: paths, lists without brackets, and what a model or run knows."""
+"""Rewrites a command line before Hydra reads it: paths, lists without brackets, and what a model or run knows."""
 
 import os
 import re

@@ -249,7 +249,7 @@ def _plot2d(composed: DictConfig) -> None:
 
 
 def _training_arguments(arguments: list[str]) -> list[str]:
-    """What the arguments of ``glow-train`` stand for."""
+    """Rewrites the arguments of ``glow-train`` for Hydra."""
     return with_notice(with_groups_of_run(with_brackets(arguments, ("temperatures",))))
 
 

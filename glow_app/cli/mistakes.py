@@ -28,10 +28,10 @@ SYNONYMS = {
     "dataroot": "root", "data_dir": "root", "data_path": "root", "path": "root", "dataset": "data.name",
     "num_workers": "workers", "n_workers": "workers", "amp": "precision", "fp16": "precision",
 }  # fmt: skip
-"""What other programs call an option -> the last part of its key here."""
+"""Names of options in other programs -> the last part of its key here."""
 
 GROUPS = {"dataset": "data", "arch": "model", "network": "model", "optimizer": "optim"}
-"""What other programs call a group of options."""
+"""Names of groups of options in other programs."""
 
 REMARKS = {
     "epochs": " An epoch is the number of training images / trainer.batch_size.",
@@ -67,7 +67,7 @@ def one_line(error: Exception, command: str, folders: Sequence[Path], arguments:
 
 
 def unknown_key(key: str, command: str) -> str:
-    """What to say of a key that a command does not have."""
+    """The message for a key that a command does not have."""
     own = _meanings(command)
     last = key.rpartition(".")[2]
     if last in GROUPS:
@@ -116,7 +116,7 @@ def _of_group(group: str) -> dict[str, list[str]]:
 
 
 def _unreadable(arguments: Sequence[str]) -> str | None:
-    """What to say of the first argument that Hydra cannot parse."""
+    """The message for the first argument that Hydra cannot parse."""
     for argument in arguments:
         try:
             OverridesParser.create().parse_overrides([argument])

@@ -1,4 +1,4 @@
-"""Which images a run began with: a run whose data have moved can tell whether they are still the same."""
+"""Describes the images that a run began with, so that a run whose data have moved can tell if they are the same."""
 
 import hashlib
 import json

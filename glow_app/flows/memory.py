@@ -1,4 +1,4 @@
-"""How a chain of steps runs in training: which activations are saved for backward, and which are recomputed.
+"""Runs a chain of steps in training: which activations are saved for backward, and which are recomputed.
 
 - ``plain``: autograd saves every activation. Fastest, and memory grows with the number of steps.
 - ``checkpoint``: only the flow's state between steps is saved (as small as the image); activations inside a step, a
