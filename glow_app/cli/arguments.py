@@ -63,7 +63,7 @@ def _split_paths(value: str) -> list[str]:
 
 
 def as_typed(argument: str) -> str:
-    """An argument as it was before :func:`literal_paths`, for a person to type again."""
+    """An argument as it was before :func:`literal_paths`, for the user to type again."""
     key, equals, value = argument.partition("=")
     if PATHS.get(key.lstrip("+")) is False and value[:1] == value[-1:] == "'":
         value = re.sub(r"(\\+)('|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])

@@ -14,7 +14,7 @@ DEPENDENT = re.compile(r"(That|Those|Of|What|Which|Whether|As|Where|How|Such|Lik
 """Beginnings that need the name of the function to be understood."""
 
 HOMEMADE = re.compile(r"\b(whoever|nobody|somebody|durabl[ey]|came back|goes on from|at rest|laid out|recorded step)\b")
-"""Words for which the field has others: the user, atomic, reconstructed, resumes, inference, memory format, captured."""
+"""Words for which the field has others: the user, atomic, reconstructed, resumes, inference, captured."""
 
 
 def docstrings(path: Path) -> Iterator[str]:
