@@ -46,7 +46,7 @@ def test_directions_are_those_of_one_process(run: Path, tmp_path: Path) -> None:
     for n, name in ((1, "one"), (2, "two")):
         launch(n, "directions", f"checkpoint={run}", f"output={tmp_path / name}", "batch_size=9")
     one, two = (load(tmp_path / name) for name in ("one", "two"))
-    assert two.account["images"] == 64
+    assert two.metadata["images"] == 64
     assert torch.allclose(one.vectors, two.vectors, atol=1e-4)
     assert not list((tmp_path / "two").glob("unfinished*"))
 

@@ -97,7 +97,7 @@ def test_the_reader_learns_from_other_images_than_it_is_asked_about(
     made = calibrated(methods, model, FACES, range(10, 110), 128, 0, lambda *at: progress.append(at))
     assert made is not None
     assert [one.method for one in made] == ["mean_difference", "balanced"]
-    assert set(made[0].account["reached"]) == {"mean_difference", "balanced"}
+    assert set(made[0].metadata["reached"]) == {"mean_difference", "balanced"}
     assert made[0].gains.shape == (len(FACES.attribute_names), 2)
     assert (min(learned), max(learned)) == (10, 89)
     assert set(asked) <= set(range(90, 110))

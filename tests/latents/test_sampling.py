@@ -201,8 +201,8 @@ def test_images_that_are_not_finite_are_never_written(tmp_path: Path, monkeypatc
     folder, npz = tmp_path / "png", tmp_path / "a.npz"
     for files in (PngFolder(folder, facts()), NpzFile(npz, facts(), source.labels)):
         draw(files, source)
-        assert files.account.state == (N, (4, 40))
-        assert json.loads(files.account.path.read_text())["not_finite"] == [4, 40]
+        assert files.metadata.state == (N, (4, 40))
+        assert json.loads(files.metadata.path.read_text())["not_finite"] == [4, 40]
     assert len(list(folder.glob("*.png"))) == N - 2
     assert not (folder / "000004.png").exists()
     kept = [number for number in range(2, 2 + N) if number not in (4, 40)]
@@ -325,7 +325,7 @@ def test_what_nobody_accounts_for_is_left_alone(tmp_path: Path) -> None:
     folder, npz = tmp_path / "png", tmp_path / "a.npz"
     for files in (PngFolder(folder, facts(n=4)), NpzFile(npz, facts(n=4), source.labels)):
         draw(files, source)
-        account = files.account.path
+        account = files.metadata.path
         account.write_text('{"format_version": 1}')
         with pytest.raises(UserError, match=rf"{account.name} is damaged .*: choose output="):
             type(files)(files.path, facts(n=4), *([source.labels] if files.path == npz else []))

@@ -25,7 +25,7 @@ def test_every_decision_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     decisions = iter(["first", "second"])
     heard = []
     for rank in (0, 1):
-        monkeypatch.setattr(distributed, "_agreements", itertools.count())
+        monkeypatch.setattr(distributed, "_decisions", itertools.count())
         monkeypatch.setattr(distributed, "rank_info", lambda rank=rank: RankInfo(rank, 2, rank, 2))
         heard.append([distributed.broadcast_decision(lambda: next(decisions)) for _ in range(2)])
     assert heard == [["first", "second"]] * 2
