@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app.data import image as decoding
 from glow_app.data.image import MAX_PIXELS, CorruptImage, decode_image, open_image
 from glow_app.errors import UserError
 
@@ -30,14 +31,37 @@ def colours(height: int = 8, width: int = 12) -> np.ndarray:
 def png_header(width: int, height: int) -> bytes:
     """A PNG that announces its size and holds almost nothing."""
 
+    return png((width, height, 8, 2), bytes(1000))
+
+
+def png(header: tuple[int, int, int, int], rows: bytes, key: bytes = b"") -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
+    start += chunk(b"tRNS", key) if key else b""
+    return start + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("PPM", {})])
+def sixteen_bits(values: np.ndarray, key: int) -> bytes:
+    """A PNG of uint16 (H, W, 1 or 3) in which the colour whose channels are all ``key`` is transparent."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png((width, height, 16, 0 if channels == 1 else 2), rows, struct.pack(">H", key) * channels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("BMP", {}),
+        ("PPM", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
 def test_lossless_formats_give_the_pixels_back(kind: str, options: dict[str, object]) -> None:
     pixels = decode_image(encode(Image.fromarray(colours()), kind, **options))
     assert pixels.dtype == torch.uint8
@@ -53,9 +77,27 @@ def test_jpeg_is_close_and_a_path_equals_its_bytes(tmp_path: Path) -> None:
     assert torch.equal(decode_image(path), decode_image(path.read_bytes()))
 
 
-def test_tiff_is_not_admitted() -> None:
+def test_avif_is_close() -> None:
+    flat = decode_image(encode(Image.new("RGB", (16, 16), (200, 100, 50)), "AVIF", quality=100))
+    assert (flat.float().mean(dim=(1, 2)) - torch.tensor([200.0, 100, 50])).abs().max() < 3
+
+
+@pytest.mark.parametrize("kind", ["ICO", "TGA", "JPEG2000", "PCX"])
+def test_formats_that_are_not_listed_are_not_read(kind: str) -> None:
     with pytest.raises(CorruptImage, match="known format"):
-        decode_image(encode(Image.new("RGB", (4, 4)), "TIFF"))
+        decode_image(encode(Image.new("RGB", (16, 16)), kind))
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_tiffs_whose_numbers_have_no_range_are_refused(mode: str) -> None:
+    with pytest.raises(CorruptImage, match="no defined range"):
+        decode_image(encode(Image.new("L", (4, 4)).convert(mode), "TIFF"))
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_says_to_convert_it(brand: bytes) -> None:
+    with pytest.raises(CorruptImage, match="HEIC, which is not read: convert it to JPEG"):
+        decode_image(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(200))
 
 
 def test_first_frame_of_a_moving_picture() -> None:
@@ -98,6 +140,15 @@ def test_sixteen_bits_keep_the_high_byte() -> None:
         assert decode_image(encoded)[2, 0].tolist() == [0, 0, 1, 128, 255]
 
 
+def test_a_colour_key_of_sixteen_bits_is_composited_on_white() -> None:
+    values = np.array([[5000, 5001, 0x8888]], dtype=np.uint16)
+    grey = sixteen_bits(values[..., None], 5000)
+    assert decode_image(grey)[1].tolist() == [[255, 5001 >> 8, 0x88]]
+    assert decode_image(grey, channels=1)[0].tolist() == [[255, 5001 >> 8, 0x88]]
+    colour = sixteen_bits(np.array([[[5000] * 3, [0x8888] * 3]], dtype=np.uint16), 5000)
+    assert decode_image(colour)[1].tolist() == [[255, 0x88]]
+
+
 def test_cmyk_becomes_rgb() -> None:
     cyan = encode(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), "JPEG", quality=95)
     red, green, blue = decode_image(cyan).float().mean(dim=(1, 2)).tolist()
@@ -125,6 +176,17 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     assert np.array_equal(decode_image(encoded).permute(1, 2, 0).numpy(), upright)
 
 
+def turned_by_a_quarter() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "AVIF"])
+def test_pictures_of_every_format_are_turned_once(kind: str) -> None:
+    assert decode_image(encode(Image.new("RGB", (16, 8)), kind, exif=turned_by_a_quarter())).shape == (3, 16, 8)
+
+
 def test_damaged_exif_is_no_reason_to_refuse_the_pixels() -> None:
     assert decode_image(encode(Image.fromarray(colours()), "PNG", exif=b"Exif\0\0MM\0*\0\0\0\xff\xff\xff")).shape == (
         3,
@@ -143,6 +205,38 @@ def test_a_bomb_is_refused_from_its_header_without_memory() -> None:
         decode_image(png_header(side + 1, side))
     with pytest.raises(CorruptImage, match="truncated"):
         decode_image(png_header(64, 64))
+
+
+def test_a_tile_larger_than_its_picture_is_no_way_around_the_limit() -> None:
+    for side, says in ((16, "truncated"), (2**16 - 16, f"more than {MAX_PIXELS:,} pixels")):
+        # Grey, 4 x 4, deflated, in one tile of that side.
+        tags = {256: 4, 257: 4, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 4}
+        rows = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+        with pytest.raises(CorruptImage, match=says):
+            decode_image(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + rows + bytes(4))
+
+
+def test_a_large_photograph_is_decoded_at_half_of_its_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = Image.fromarray(colours(60, 80)).resize((240, 180))
+    encoded = encode(photo, "JPEG", quality=95, exif=turned_by_a_quarter())
+    whole = decode_image(encoded)
+    assert whole.shape == (3, 240, 180)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 240 * 180 - 1)
+    half = decode_image(encoded)
+    assert half.shape == (3, 120, 90)
+    means = torch.nn.functional.avg_pool2d(whole[None].float(), 2)[0]
+    assert (half.float() - means).abs().mean() < 3
+    with pytest.raises(CorruptImage, match="240 x 180 is more than"):
+        decode_image(encode(photo, "PNG"))
+    monkeypatch.setattr(decoding, "MAX_JPEG_PIXELS", 240 * 180 - 1)
+    with pytest.raises(CorruptImage, match="240 x 180 is more than"):
+        decode_image(encoded)
+
+
+@pytest.mark.filterwarnings("error")
+def test_photographs_of_108_megapixels_are_opened_without_a_warning() -> None:
+    encoded = encode(Image.new("L", (12_000, 9_000), 99), "JPEG")
+    assert open_image(encoded, channels=1).size == (6_000, 4_500)
 
 
 DAMAGED = {
