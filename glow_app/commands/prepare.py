@@ -65,6 +65,8 @@ def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Consol
     for number, name in enumerate(first.class_names if first.classes is not None else ()):
         table.add_row(f"class {name}", *(f"{_count(part, number):,}" for part in parts))
     show(console, table)
+    if first.left_out:
+        say(console, f"left out  {first.left_out}")
     for part in parts:
         for reason in part.skipped[:SKIPPED_SHOWN]:
             say(console, f"left out of {part.split}: {reason}")

@@ -108,6 +108,7 @@ class PicturesConfig(FilesConfig):
 class FolderConfig(PicturesConfig):
     """Any folder of images, with or without train/, val/ and test/ inside."""
 
+    root: str = path_option("folder that holds the pictures, or a zip of them")
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
     attributes: str | None = path_option("CSV file of 0/1 attributes, first column the file name; null: none")
 
@@ -115,7 +116,12 @@ class FolderConfig(PicturesConfig):
         from glow_app.data.sets.folder import Folder
 
         return Folder(
-            self.root, split, self.size, _channels(self.channels), cast("OnCorrupt", self.on_corrupt), self.attributes
+            self.root,
+            split,
+            self.size,
+            _channels(self.channels),
+            cast("OnCorrupt", self.on_corrupt),
+            self.attributes,
         )
 
 

@@ -34,6 +34,7 @@ class ImageSource(ABC):
         attributes: uint8 (N, len(attribute_names)), 1 if the image has the attribute; None without attributes.
         classes: int64 (N,) class labels; None without classes.
         class_names: names of the classes, in the order of their labels.
+        left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ImageSource(ABC):
     attributes: Tensor | None = None
     classes: Tensor | None = None
     class_names: tuple[str, ...] = ()
+    left_out: str = ""
 
     @abstractmethod
     def __len__(self) -> int: ...

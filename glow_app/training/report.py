@@ -37,6 +37,7 @@ def banner(
     lines = [
         f"data      {train.name}: {len(train):,} training and {len(val or ()):,} validation {unit.things}, "
         f"{unit.shape_of(train.image_shape, n_bits)}",
+        *([f"left out  {train.left_out}"] if train.left_out else []),
         f"{unit.grains}    {train.preprocessing}",
         *intent(config, flow, n_processes),
         f"run       {run_folder}",

@@ -35,13 +35,19 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_the_card_says_what_is_there(tmp_path: Path, pictures: Path) -> None:
     (pictures / "train" / "03.png").write_bytes(b"")
+    (pictures / "train" / "04.png").unlink()
+    (pictures / "train" / "04.png").symlink_to("gone.png")
+    for name in ("train/a.heic", "val/b.heic"):
+        (pictures / name).write_bytes(b"")
     settings = ["data=folder", f"data.root={pictures}", "data.on_corrupt=skip"]
     result = run(tmp_path, *settings, f"data.attributes={pictures / 'table.csv'}", "verify=true")
     assert result.returncode == 0, result.stderr
     lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.split()}
-    assert lines["images"] == ["19", "5"]
-    assert lines["Red"] == ["26.3%", "40.0%"]
+    assert lines["images"] == ["18", "5"]
+    assert lines["Red"] == ["22.2%", "40.0%"]
     assert "left out of train: " in result.stdout
+    assert "04.png: a symbolic link to gone.png, which does not exist" in result.stdout
+    assert result.stdout.count("left out  2 files that are not read: .heic 2\n") == 1
     assert "03.png: the file is empty (0 bytes)" in result.stdout
     assert "test: " in result.stdout  # why there is none
     assert "verified" in result.stdout
@@ -49,7 +55,7 @@ def test_the_card_says_what_is_there(tmp_path: Path, pictures: Path) -> None:
     with Image.open(sheet) as picture:
         assert picture.size[0] > 8 * 96
     (card,) = tmp_path.glob("cache/folder-train-*/card.json")
-    assert json.loads(card.read_text())["n_images"] == 19
+    assert json.loads(card.read_text())["n_images"] == 18
 
 
 def test_a_damaged_cache_is_found(tmp_path: Path, pictures: Path) -> None:

@@ -23,7 +23,7 @@ from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.loggers import metrics
 from glow_app.training.module import GlowModule
 from tests.conftest import Whole
-from tests.data.layouts import write_cifar
+from tests.data.layouts import picture, write_cifar
 from tests.guards.command_lines import composed
 from tests.training.runs import SMALLEST, computed, configure, find, smallest, train
 
@@ -294,6 +294,24 @@ def test_all_of_the_training_images_without_validation(tmp_path: Path) -> None:
     assert not any("val/bits_per_dim" in row for row in metrics.read(run / "metrics.csv"))
     assert {path.name for path in run.glob("samples/*")} == {"step_00000004_T0.70.png", "step_00000005_T0.70.png"}
     assert "test/bits_per_dim" in load(run)[1].metrics
+
+
+def test_a_folder_says_what_it_leaves_out_once(tmp_path: Path) -> None:
+    for split, n in (("train", 40), ("val", 8), ("test", 8)):
+        (tmp_path / "faces" / split).mkdir(parents=True)
+        for k in range(n):
+            picture(k, 20, 30).save(tmp_path / "faces" / split / f"{k}.tif")
+    (tmp_path / "faces" / "train" / "5.tif").unlink()
+    (tmp_path / "faces" / "train" / "5.tif").symlink_to("nowhere.tif")
+    (tmp_path / "faces" / "val" / "x.heic").write_bytes(b"")
+    settings = [s for s in SMALLEST if s != "data.n_images=32"]
+    data = ["data=folder", f"data.root={tmp_path / 'faces'}", f"data.cache_folder={tmp_path / 'cache'}"]
+    run = tmp_path / "run"
+    output = train(configure(*settings, *data, "data.on_corrupt=skip", "max_steps=2"), run)
+    assert output.count("left out  1 file that is not read: .heic 1") == 1
+    assert "39 training and 8 validation images" in output
+    with pytest.raises(UserError, match=r"5\.tif: a symbolic link to nowhere\.tif, which does not exist"):
+        train(configure(*settings, *data, "max_steps=2"), run)
 
 
 def test_sample_grids_follow_their_own_steps_and_change_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from glow_app.data.image import SUFFIXES, looks_like_html
+from glow_app.data.image import NOT_READ, SUFFIXES, looks_like_html
 from glow_app.data.source import SPLITS
 from glow_app.errors import UserError
 
@@ -68,8 +69,8 @@ def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def list_images(root: Path) -> list[str]:
-    """Relative paths (with /) of all image files below ``root``, sorted; hidden files and folders are ignored.
+def list_files(root: Path) -> list[str]:
+    """Relative paths (with /) of all files below ``root``, sorted; hidden files and folders are ignored.
 
     Symbolic links to folders are followed, each real folder once.
     """
@@ -84,8 +85,26 @@ def list_images(root: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if prefix == "." else prefix + "/"
-        found += [prefix + name for name in files if is_image_name(name)]
+        found += [prefix + name for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def images_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
+    """Returns the names of images; adds to ``left_out`` the suffixes of pictures of formats that are not read."""
+    images: list[str] = []
+    for name in names:
+        if is_image_name(name):
+            images.append(name)
+        elif name.lower().endswith(NOT_READ):
+            left_out[name[name.rindex(".") :].lower()] += 1
+    return images
+
+
+def describe_left_out(left_out: Counter[str]) -> str:
+    """Says how many files are not read: ``58 files that are not read: .heic 50, .psd 8``; empty if there are none."""
+    kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in left_out.most_common())
+    n = left_out.total()
+    return f"{n:,} {'file that is' if n == 1 else 'files that are'} not read: {kinds}" if n else ""
 
 
 def is_image_name(name: str) -> bool:
@@ -96,6 +115,8 @@ def is_image_name(name: str) -> bool:
 def digest_files(root: Path, names: Iterable[str]) -> str:
     """SHA-256 of names, sizes and modification times: changes whenever one of the files is replaced.
 
+    A symbolic link that leads nowhere counts by its name: whoever reads it meets a ``CorruptImage``.
+
     Raises:
         UserError: one of them is missing.
     """
@@ -104,6 +125,9 @@ def digest_files(root: Path, names: Iterable[str]) -> str:
         try:
             status = os.stat(root / name)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and os.path.islink(root / name):
+                digest.update(f"{name}\0nowhere\n".encode("utf-8", "surrogateescape"))
+                continue
             raise UserError(f"{root / name}: cannot be read ({error.strerror}); was it moved or deleted?") from None
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

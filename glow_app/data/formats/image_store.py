@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ class ImageStore(ABC):
 
     Attributes:
         where: the folder or the zip.
-        names: bare file names of the images.
+        names: file names of the images.
     """
 
     where: Path
@@ -71,7 +72,7 @@ class FolderStore(ImageStore):
 
 
 class ZipStore(ImageStore):
-    """Image files of a zip, in any of its folders.
+    """Image files of a zip: ``members`` by name, or else all, in any of its folders, by their bare names.
 
     Members are read at their offsets, which are found once: no other process parses the zip's directory again.
 
@@ -81,7 +82,8 @@ class ZipStore(ImageStore):
 
     def __init__(self, path: Path, members: dict[str, zipfile.ZipInfo] | None = None) -> None:
         if members is None:
-            members = _members(path)
+            files = zip_files(path)
+            members = {name: files[path] for path in files if is_image_name(name := path.rpartition("/")[2])}
         self.where = path
         self.names = list(members)
         strange = [m for m in members.values() if m.flag_bits & _ENCRYPTED or m.compress_type not in _METHODS]
@@ -136,10 +138,16 @@ MAX_BYTES = 256 * 2**20
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
+_HIDDEN = re.compile(r"^__MACOSX/|(^|/)\.")
 _LOCAL_HEADER = 30
 
 
-def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+def zip_files(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Finds all files of a zip by their paths in it, sorted; hidden files and folders are ignored.
+
+    Raises:
+        UserError: the file is a web page, not a zip, or cut short.
+    """
     try:
         with open(path, "rb") as file:
             refuse_html(path, file.read(512))
@@ -152,5 +160,5 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
-    kept = sorted((m for m in members if not m.filename.startswith("__MACOSX/")), key=lambda m: m.filename)
-    return {name: member for member in kept if is_image_name(name := member.filename.rpartition("/")[2])}
+    visible = {m.filename: m for m in members if not m.is_dir() and not _HIDDEN.search(m.filename)}
+    return dict(sorted(visible.items()))

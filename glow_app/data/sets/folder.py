@@ -1,19 +1,25 @@
 """Any folder of images."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from glow_app.data.formats.files import (
     OnCorrupt,
-    digest_files,
+    describe_left_out,
     image_size_pair,
-    list_images,
+    images_among,
+    is_image_name,
+    list_files,
     require_choice,
     require_folder,
     require_split,
 )
+from glow_app.data.formats.image_store import FolderStore, ImageStore, ZipStore, zip_files
 from glow_app.data.formats.tables import read_csv
 from glow_app.data.image import Channels, open_image, to_tensor
 from glow_app.data.sets.splits import name_hash
@@ -28,7 +34,7 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "te
 
 
 class Folder(ImageSource):
-    """All images below a folder, in the order of their names.
+    """All images below a folder or in a zip, in the order of their names.
 
     Splits: if the folder has a subfolder ``train``, ``val`` (also ``valid``, ``validation``) or ``test``, each split is
     the content of its subfolder, and other images are not used; without ``val`` a tenth of ``train`` is held out.
@@ -38,7 +44,7 @@ class Folder(ImageSource):
     Preprocessing: crop to the central part with the right proportions, then antialiased bilinear resize.
 
     Args:
-        root: the folder.
+        root: the folder, or a zip of it, which is read without unpacking.
         split: ``train``, ``val`` or ``test``.
         image_size: one side, or (H, W).
         channels: 3 for colour, 1 for grey; images of the other kind are converted.
@@ -65,7 +71,6 @@ class Folder(ImageSource):
         require_choice("data.channels", channels, (1, 3))
         require_choice("data.on_corrupt", on_corrupt, ("error", "skip"))
         height, width = image_size_pair(image_size)
-        self.root = require_folder(root, "data=folder")
         self.split = split
         self.on_corrupt = on_corrupt
         self.channels: Channels = channels
@@ -73,10 +78,13 @@ class Folder(ImageSource):
         self.preprocessing = f"central part, antialiased bilinear to {height}x{width}" + (
             ", grey" if channels == 1 else ""
         )
-        members = split_members(self.root)
+        contents, left_out = _contents_of(Path(root)), Counter[str]()
+        members = _split_members(contents, left_out)
+        self.left_out = describe_left_out(left_out)
         self.files = members[split]
         if not self.files:
-            raise EmptySplit(_empty_split_message(self.root, split, members))
+            raise EmptySplit(_empty_split_message(contents.where, split, members))
+        self.images = contents.store(self.files)
         if attributes is not None:
             self.attribute_names, self.attributes = _attributes(Path(attributes), members, self.files)
 
@@ -84,7 +92,7 @@ class Folder(ImageSource):
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = open_image(self.root / self.files[index], self.channels)
+        image = open_image(self.images.read(index), self.channels, self.images.label(index))
         _, height, width = self.image_shape
         return to_tensor(resize_bilinear(centre_crop_aspect(image, height, width), height, width))
 
@@ -92,42 +100,90 @@ class Folder(ImageSource):
         return self.files[index]
 
     def content(self) -> dict[str, object]:
-        return {"files": digest_files(self.root, self.files)}
+        return {"files": self.images.digest()}
 
 
-def split_members(root: Path) -> dict[str, list[str]]:
-    """The images of each split, as paths relative to ``root``, sorted; see ``Folder`` for the rule.
+class _Contents(NamedTuple):
+    """The files of a folder or a zip.
+
+    Attributes:
+        where: the folder or the zip.
+        folders: the folders directly in it, sorted.
+        below: one of these folders, or "" -> relative paths of all files below it, sorted.
+        store: relative paths of images -> a store of these.
+    """
+
+    where: Path
+    folders: list[str]
+    below: Callable[[str], list[str]]
+    store: Callable[[Sequence[str]], ImageStore]
+
+
+def _contents_of(root: Path) -> _Contents:
+    if root.suffix.lower() == ".zip" and root.is_file():
+        return _contents_of_zip(root)
+    root = require_folder(root, "data=folder")
+
+    def below(folder: str) -> list[str]:
+        names = list_files(root / folder)
+        return [f"{folder}/{name}" for name in names] if folder else names
+
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return _Contents(root, folders, below, lambda names: FolderStore(root, names))
+
+
+def _contents_of_zip(root: Path) -> _Contents:
+    """A zip of a folder holds its name too: that is taken off, so that the folder and its zip are the same data."""
+    files = zip_files(root)
+    tops = {name.partition("/")[0] if "/" in name else "" for name in files if is_image_name(name)}
+    if len(tops) == 1 and (top := tops.pop()) and top.lower() not in chain(*SPLIT_FOLDERS.values()):
+        files = {name.removeprefix(f"{top}/"): file for name, file in files.items() if name.startswith(f"{top}/")}
+
+    def below(folder: str) -> list[str]:
+        return [name for name in files if not folder or name.startswith(f"{folder}/")]
+
+    folders = sorted({name.partition("/")[0] for name in files if "/" in name})
+    return _Contents(root, folders, below, lambda names: ZipStore(root, {name: files[name] for name in names}))
+
+
+def _split_members(contents: _Contents, left_out: Counter[str]) -> dict[str, list[str]]:
+    """The images of each split, sorted; see ``Folder`` for the rule.
+
+    Args:
+        contents: what is there.
+        left_out: counts the pictures of formats that are not read.
 
     Raises:
         UserError: there is no image at all.
     """
-    present = _split_folders(root)
+    present = _split_folders(contents)
     if any(present.values()):
         members = {
-            split: [f"{folder}/{name}" for name in list_images(root / folder)] if folder else []
-            for split, folder in present.items()
+            split: images_among(contents.below(folder), left_out) if folder else [] for split, folder in present.items()
         }
         if present["val"] is None:
             members["val"] = [name for name in members["train"] if name_hash(name) >= 90]
             members["train"] = [name for name in members["train"] if name_hash(name) < 90]
     else:
         members = {split: [] for split in SPLIT_FOLDERS}
-        for name in list_images(root):
+        for name in images_among(contents.below(""), left_out):
             members["train" if (share := name_hash(name)) < 80 else "val" if share < 90 else "test"].append(name)
     if not any(members.values()):
+        instead = f"; it holds {there}, convert them to JPEG or PNG" if (there := describe_left_out(left_out)) else ""
         raise UserError(
-            f"data=folder: no images in {root} (PNG, JPEG, WebP, ..., hidden files not counted); check data.root"
+            f"data=folder: no images in {contents.where} (PNG, JPEG, WebP, ..., hidden files not counted)"
+            f"{instead or '; check data.root'}"
         )
     return members
 
 
-def _split_folders(root: Path) -> dict[str, str | None]:
+def _split_folders(contents: _Contents) -> dict[str, str | None]:
     """Subfolder of each split, ignoring case; None if there is none.
 
     Raises:
         UserError: two subfolders match one split, or one looks like a split under another name.
     """
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    root, folders = contents.where, contents.folders
     present: dict[str, str | None] = {}
     for split, names in SPLIT_FOLDERS.items():
         fits = [folder for folder in folders if folder.lower() in names]

@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,79 @@ def test_a_corrupt_file_is_named_and_the_others_are_not_lost(tmp_path: Path) -> 
     with pytest.raises(CorruptImage, match=r"b\.jpg: a web page.*data\.on_corrupt=skip"):
         source[1]
     assert source[0].shape == source[2].shape == (3, 8, 8)
+
+
+def test_every_suffix_of_a_format_that_is_read_is_listed(tmp_path: Path) -> None:
+    kinds = {"jfif": "JPEG", "jpe": "JPEG", "tif": "TIFF", "tiff": "TIFF", "avif": "AVIF", "pbm": "PPM", "pnm": "PPM"}
+    (tmp_path / "train").mkdir()
+    for suffix, kind in kinds.items():
+        picture(0, 20, 20).save(tmp_path / "train" / f"a.{suffix}", kind)
+    source = Folder(tmp_path, "train", 8, on_corrupt="error")
+    assert sorted(source.files + Folder(tmp_path, "val", 8).files) == sorted(f"train/a.{suffix}" for suffix in kinds)
+    assert source.left_out == ""
+    assert source[0].shape == (3, 8, 8)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a.png", "val/b.png"])
+    for name in ("x.HEIC", "deep/y.heic", "z.psd", "._a.heic", "notes.txt", "table.csv", "noseparatorheic"):
+        (tmp_path / "train" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "train" / name).write_bytes(b"")
+    (tmp_path / "elsewhere.heic").write_bytes(b"")
+    for split in ("train", "val"):
+        assert Folder(tmp_path, split, 8).left_out == "3 files that are not read: .heic 2, .psd 1"
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "a.heic").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no images in .*; it holds 1 file that is not read: .heic 1, convert"):
+        Folder(tmp_path / "only", "train", 8)
+
+
+def test_a_link_that_leads_nowhere_is_a_corrupt_image(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a.png", "val/v.png"])
+    (tmp_path / "train" / "b.png").symlink_to("gone.png")
+    source = Folder(tmp_path, "train", 8)
+    with pytest.raises(CorruptImage, match=r"b\.png: a symbolic link to gone\.png, which does not exist"):
+        source[1]
+    before = source.fingerprint()
+    write_images(tmp_path, ["train/gone.png"])
+    (tmp_path / "train" / "gone.png").rename(tmp_path / "gone.png")
+    (tmp_path / "train" / "b.png").unlink()
+    (tmp_path / "train" / "b.png").symlink_to("../gone.png")
+    assert Folder(tmp_path, "train", 8).fingerprint() != before
+
+
+@pytest.mark.parametrize("names", [["train/a.png", "deep/val/b.png", "val/c.png"], [f"{k}.png" for k in range(30)]])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_zip_is_the_folder_that_it_holds(tmp_path: Path, names: list[str], wrapped: bool) -> None:
+    root = tmp_path / "faces"
+    write_images(root, [*names, ".hidden.png", "deep/.git/d.png"])
+    (root / "x.psd").write_bytes(b"")
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(root.rglob("*"), reverse=True):
+            archive.write(path, path.relative_to(tmp_path if wrapped else root))
+        archive.writestr("__MACOSX/faces/._a.png", b"")
+        archive.writestr("READ.ME", b"")
+    table = tmp_path / "t.csv"
+    table.write_text("file,Odd\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate(names) if "deep" not in name))
+    for split in ("train", "val"):
+        plain, zipped = (Folder(where, split, 8, attributes=table) for where in (root, packed))
+        assert zipped.files == plain.files != []
+        assert torch.equal(zipped.fetch(range(len(zipped))), plain.fetch(range(len(plain))))
+        assert torch.equal(torch.as_tensor(zipped.attributes), torch.as_tensor(plain.attributes))
+    assert zipped.fingerprint() != plain.fingerprint()
+    assert torch.equal(pickle.loads(pickle.dumps(zipped))[0], zipped[0])
+
+
+def test_zips_that_hold_nothing_to_train_on(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.zip"
+    packed.write_bytes(b"<html>refused</html>")
+    with pytest.raises(UserError, match=r"packed\.zip is a web page"):
+        Folder(packed, "train", 8)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a/x.heic", b"")
+    with pytest.raises(UserError, match=r"no images in .*packed\.zip .*\.heic 1"):
+        Folder(packed, "train", 8)
 
 
 def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
