@@ -109,6 +109,11 @@ class FolderConfig(PicturesConfig):
     """Any folder of images, with or without train/, val/ and test/ inside."""
 
     root: str = path_option("folder that holds the pictures, or a zip of them")
+    fit: str = option(
+        "pictures of other proportions. crop: the central part; pad: the whole picture, between black bars; stretch: "
+        "the whole picture, distorted",
+        choices=("crop", "pad", "stretch"),
+    )
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
     attributes: str | None = path_option("CSV file of 0/1 attributes, first column the file name; null: none")
 
@@ -122,6 +127,7 @@ class FolderConfig(PicturesConfig):
             _channels(self.channels),
             cast("OnCorrupt", self.on_corrupt),
             self.attributes,
+            self.fit,
         )
 
 

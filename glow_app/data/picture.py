@@ -19,8 +19,9 @@ def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], 
     """Reads one image file as uint8 pixels of a model's image shape (C, H, W).
 
     Original images of a data set are preprocessed as by its reader: CelebA's 178 x 218 images are cropped, CelebA-HQ's
-    larger squares averaged, MNIST's digits padded. Other images are cropped to the largest central part with the
-    right proportions and resized, antialiased. Files are decoded by :func:`glow_app.data.image.open_image`.
+    larger squares averaged, MNIST's digits padded. Other images are fitted by :func:`glow_app.data.transforms.fit` as
+    ``data.fit`` says, or else cropped to the largest central part with the right proportions. Files are decoded by
+    :func:`glow_app.data.image.open_image`.
 
     Args:
         source: a path, or the encoded bytes.
@@ -47,7 +48,7 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[
         return transforms.box_mean(to_tensor(image), image.width // width)
     if name in ("mnist", "fashion_mnist") and image.size == (28, 28):
         return transforms.zero_pad(to_tensor(image), height)
-    return to_tensor(transforms.resize_bilinear(transforms.centre_crop_aspect(image, height, width), height, width))
+    return to_tensor(transforms.fit(image, height, width, data.get("fit", "crop")))
 
 
 def _is_multiple(image: Image.Image, side: int) -> bool:

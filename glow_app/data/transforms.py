@@ -50,6 +50,23 @@ def resize_bilinear(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
+def fit(image: Image.Image, height: int, width: int, how: str) -> Image.Image:
+    """Makes a picture of any size one of ``height`` x ``width``, resized by :func:`resize_bilinear`.
+
+    ``crop`` keeps the largest central part with the right proportions; ``pad`` the whole picture, in its own
+    proportions, between black bars of equal width; ``stretch`` the whole picture, each side scaled for itself.
+    """
+    if how == "crop":
+        image = centre_crop_aspect(image, height, width)
+    if how != "pad":
+        return resize_bilinear(image, height, width)
+    scale = min(height / image.height, width / image.width)
+    rows, columns = (max(1, min(height, round(image.height * scale))), max(1, min(width, round(image.width * scale))))
+    padded = Image.new(image.mode, (width, height))
+    padded.paste(resize_bilinear(image, rows, columns), ((width - columns) // 2, (height - rows) // 2))
+    return padded
+
+
 def celeba_aligned(image: Image.Image, height: int, width: int, crop: int | None) -> Image.Image:
     """Crops aligned CelebA to the central ``crop`` x ``crop`` (None: no crop) and resizes it, antialiased bilinear.
 

@@ -213,3 +213,25 @@ def test_augmentations_agree_between_devices() -> None:
     y, x, mask = torch.rand(64) * 0.2 - 0.1, torch.rand(64) * 0.2 - 0.1, torch.rand(64) < 0.5
     there = transforms.flip(transforms.shift(images.cuda(), y.cuda(), x.cuda()), mask.cuda())
     assert torch.equal(there.cpu(), transforms.flip(transforms.shift(images, y, x), mask))
+
+
+def test_fits() -> None:
+    image = picture(32, 64)
+    assert np.array_equal(transforms.fit(image, 16, 16, "stretch"), transforms.resize_bilinear(image, 16, 16))
+    square = transforms.centre_crop_aspect(image, 16, 16)
+    assert np.array_equal(transforms.fit(image, 16, 16, "crop"), transforms.resize_bilinear(square, 16, 16))
+    padded = np.asarray(transforms.fit(image, 16, 16, "pad"))
+    assert np.array_equal(padded[4:12], transforms.resize_bilinear(image, 8, 16))
+    assert not padded[:4].any()
+    assert not padded[12:].any()
+    upright = np.asarray(transforms.fit(image.transpose(Image.Transpose.ROTATE_90), 16, 16, "pad"))
+    assert np.array_equal(upright.any(axis=(0, 2)), [4 <= column < 12 for column in range(16)])
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (1000, 1), (1, 1), (31, 77)])
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+def test_a_picture_of_any_size_fits(size: tuple[int, int], how: str) -> None:
+    white = Image.new("L", size, 255)
+    fitted = transforms.fit(white, 16, 24, how)
+    assert fitted.size == (24, 16)
+    assert np.asarray(fitted).max() == 255

@@ -13,6 +13,7 @@ from pytorch_lightning.accelerators import CUDAAccelerator
 
 from glow_app.artifacts.weights import load
 from glow_app.config.check import check
+from glow_app.data.picture import open_picture
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import measure_likelihood
@@ -305,11 +306,15 @@ def test_a_folder_says_what_it_leaves_out_once(tmp_path: Path) -> None:
     (tmp_path / "faces" / "train" / "5.tif").symlink_to("nowhere.tif")
     (tmp_path / "faces" / "val" / "x.heic").write_bytes(b"")
     settings = [s for s in SMALLEST if s != "data.n_images=32"]
-    data = ["data=folder", f"data.root={tmp_path / 'faces'}", f"data.cache_folder={tmp_path / 'cache'}"]
+    data = ["data=folder", f"data.root={tmp_path / 'faces'}", "data.fit=pad", f"data.cache_folder={tmp_path / 'cache'}"]
     run = tmp_path / "run"
     output = train(configure(*settings, *data, "data.on_corrupt=skip", "max_steps=2"), run)
     assert output.count("left out  1 file that is not read: .heic 1") == 1
     assert "39 training and 8 validation images" in output
+    card = load(run)[1]
+    assert card.preprocessing == "whole picture between black bars, antialiased bilinear to 16x16"
+    pixels = open_picture(tmp_path / "faces" / "test" / "0.tif", (3, 16, 16), card.data)
+    assert not pixels[:, :2].any()
     with pytest.raises(UserError, match=r"5\.tif: a symbolic link to nowhere\.tif, which does not exist"):
         train(configure(*settings, *data, "max_steps=2"), run)
 

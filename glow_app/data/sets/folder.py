@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from glow_app.data import transforms
 from glow_app.data.formats.files import (
     OnCorrupt,
     describe_left_out,
@@ -24,11 +25,17 @@ from glow_app.data.formats.tables import read_csv
 from glow_app.data.image import Channels, open_image, to_tensor
 from glow_app.data.sets.splits import name_hash
 from glow_app.data.source import EmptySplit, ImageSource
-from glow_app.data.transforms import centre_crop_aspect, resize_bilinear
 from glow_app.errors import UserError
 
 LIKE_A_SPLIT = ("training", "testing", "dev", "eval", "evaluation", "validate", "tests")
 """Folder names that are probably meant as a split, and would otherwise be mixed with the rest."""
+
+FITS = {
+    "crop": "central part",
+    "pad": "whole picture between black bars",
+    "stretch": "whole picture stretched",
+}
+"""``data.fit`` -> what the data card says."""
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -41,7 +48,7 @@ class Folder(ImageSource):
     Otherwise a hash of each file's relative name decides: 80 % train, 10 % val, 10 % test. A file's split is the same
     on every machine, and does not change when files are added.
 
-    Preprocessing: crop to the central part with the right proportions, then antialiased bilinear resize.
+    Preprocessing: :func:`glow_app.data.transforms.fit`.
 
     Args:
         root: the folder, or a zip of it, which is read without unpacking.
@@ -51,6 +58,7 @@ class Folder(ImageSource):
         on_corrupt: how the caller reacts to a ``CorruptImage``, which ``source[i]`` always raises; see that class.
         attributes: a comma-separated file: first column the file name (relative to the root or to the split's folder,
             or the bare name if it is unique), other columns attributes of value 0/1 or -1/1.
+        fit: how a picture of other proportions becomes one of ``image_size``: ``crop``, ``pad`` or ``stretch``.
 
     Raises:
         UserError: no such folder, no image in it or in this split, or an attribute table that does not match.
@@ -66,16 +74,19 @@ class Folder(ImageSource):
         channels: Channels = 3,
         on_corrupt: OnCorrupt = "error",
         attributes: str | Path | None = None,
+        fit: str = "crop",
     ) -> None:
         require_split(split)
         require_choice("data.channels", channels, (1, 3))
         require_choice("data.on_corrupt", on_corrupt, ("error", "skip"))
         height, width = image_size_pair(image_size)
+        require_choice("data.fit", fit, FITS)
         self.split = split
         self.on_corrupt = on_corrupt
         self.channels: Channels = channels
         self.image_shape = (channels, height, width)
-        self.preprocessing = f"central part, antialiased bilinear to {height}x{width}" + (
+        self.fit = fit
+        self.preprocessing = f"{FITS[fit]}, antialiased bilinear to {height}x{width}" + (
             ", grey" if channels == 1 else ""
         )
         contents, left_out = _contents_of(Path(root)), Counter[str]()
@@ -94,7 +105,7 @@ class Folder(ImageSource):
     def __getitem__(self, index: int) -> Tensor:
         image = open_image(self.images.read(index), self.channels, self.images.label(index))
         _, height, width = self.image_shape
-        return to_tensor(resize_bilinear(centre_crop_aspect(image, height, width), height, width))
+        return to_tensor(transforms.fit(image, height, width, self.fit))
 
     def item_name(self, index: int) -> str:
         return self.files[index]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from glow_app.data.image import CorruptImage
+from glow_app.data.picture import open_picture
 from glow_app.data.sets.folder import Folder
 from glow_app.errors import UserError
 from tests.data.layouts import picture, real_data
@@ -202,6 +203,24 @@ def test_zips_that_hold_nothing_to_train_on(tmp_path: Path) -> None:
         archive.writestr("a/x.heic", b"")
     with pytest.raises(UserError, match=r"no images in .*packed\.zip .*\.heic 1"):
         Folder(packed, "train", 8)
+
+
+def test_each_fit_is_named_and_a_picture_that_somebody_brings_is_treated_alike(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        picture(3, 30, 50).save(tmp_path / split / "a.png")
+    sources = {fit: Folder(tmp_path, "train", (16, 24), fit=fit) for fit in ("crop", "pad", "stretch")}
+    assert [source.preprocessing for source in sources.values()] == [
+        "central part, antialiased bilinear to 16x24",
+        "whole picture between black bars, antialiased bilinear to 16x24",
+        "whole picture stretched, antialiased bilinear to 16x24",
+    ]
+    for fit, source in sources.items():
+        brought = open_picture(tmp_path / "train" / "a.png", (3, 16, 24), {"name": "folder", "fit": fit})
+        assert torch.equal(brought, source[0])
+    assert len({tuple(source[0].flatten().tolist()) for source in sources.values()}) == 3
+    with pytest.raises(UserError, match=r"data\.fit=padd: did you mean pad\?"):
+        Folder(tmp_path, "train", 8, fit="padd")
 
 
 def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
