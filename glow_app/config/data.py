@@ -210,6 +210,17 @@ class Cifar10Config(FilesConfig):
 
 
 @dataclass
+class Cifar100Config(Cifar10Config):
+    """CIFAR-100 with its fine classes, its pickles or its binary version."""
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.cifar import Cifar100
+
+        self._require_side(32)
+        return Cifar100(self.root, split, self.validation)
+
+
+@dataclass
 class ImageNetConfig(PicturesConfig):
     """ImageNet at 32x32 or 64x64, older or newer distribution."""
 
@@ -273,6 +284,7 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "celeba_hq": CelebAHQConfig,
     "lsun": LsunConfig,
     "cifar10": Cifar10Config,
+    "cifar100": Cifar100Config,
     "imagenet32": ImageNetConfig,
     "imagenet64": ImageNetConfig,
     "mnist": MnistConfig,

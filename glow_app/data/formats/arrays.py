@@ -79,18 +79,20 @@ def load_npz(path: Path, what: str, keys: Sequence[str]) -> dict[str, np.ndarray
         ) from None
 
 
-def rows_and_labels(batch: dict[str, Any], path: Path, what: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns uint8 (N, row) pixels and int64 (N,) labels of a batch with keys ``data`` and ``labels``.
+def rows_and_labels(
+    batch: dict[str, Any], path: Path, what: str, row: int, label: str = "labels"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns uint8 (N, row) pixels and int64 (N,) labels of a batch with keys ``data`` and ``label``.
 
     Raises:
         UserError: a key is missing, or a shape or dtype is wrong.
     """
-    missing = [key for key in ("data", "labels") if key not in batch]
+    missing = [key for key in ("data", label) if key not in batch]
     if missing:
         there = ", ".join(batch) or "nothing"
         raise UserError(f"{what}: {path} has no '{missing[0]}', only {there}; is it of another data set?")
     try:
-        data, labels = np.asarray(batch["data"]), np.asarray(batch["labels"])
+        data, labels = np.asarray(batch["data"]), np.asarray(batch[label])
     except (ValueError, TypeError) as error:
         raise UserError(f"{what}: {path} holds no rows of numbers ({error}); download it again") from None
     if data.ndim > 1 and len(data):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from glow_app.data.formats.arrays import load_pickle
-from glow_app.data.sets.cifar import CLASSES, Cifar10
+from glow_app.data.sets.cifar import CLASSES, Cifar10, Cifar100
 from glow_app.data.source import EmptySplit
 from glow_app.errors import UserError
 from tests.data.layouts import real_data, write_cifar
@@ -171,6 +172,37 @@ def test_a_pickle_cannot_reach_numpys_own_constructors(tmp_path: Path) -> None:
 
 def _pickled(data: object) -> bytes:
     return pickle.dumps({b"data": data, b"labels": [0, 1, 2, 3]})
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_cifar_100_has_its_fine_classes(tmp_path: Path, binary: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (110, 3072), dtype=np.uint8)
+    fine, coarse = [k % 100 for k in range(110)], [k % 20 for k in range(110)]
+    root = tmp_path / "data"
+    folder = root / ("cifar-100-binary" if binary else "cifar-100-python")
+    folder.mkdir(parents=True)
+    for name, rows in (("train", range(104)), ("test", range(104, 110))):
+        if binary:
+            records = [bytes([coarse[k], fine[k]]) + pixels[k].tobytes() for k in rows]
+            (folder / f"{name}.bin").write_bytes(b"".join(records))
+            continue
+        labels = {b"fine_labels": [fine[k] for k in rows], b"coarse_labels": [coarse[k] for k in rows]}
+        (folder / name).write_bytes(pickle.dumps({b"data": pixels[list(rows)], **labels}, protocol=2))
+    train, val, test = (Cifar100(root, split, validation=6) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (98, 6, 6)
+    whole = torch.cat([source.fetch(range(len(source))) for source in (train, val, test)])
+    assert torch.equal(whole, torch.from_numpy(pixels.reshape(-1, 3, 32, 32)))
+    assert torch.as_tensor(val.classes).tolist() == [98, 99, 0, 1, 2, 3]
+    assert (len(test.class_names), test.class_names[8], test.class_names[99]) == (100, "bicycle", "worm")
+    assert list(test.class_names) == sorted(test.class_names)
+    assert train.fingerprint()["source"] == "cifar100"
+    with pytest.raises(UserError, match=r"data=cifar10: neither"):
+        Cifar10(root, "train")
+    with pytest.raises(UserError, match=rf"data=cifar100: .* is the wrong level; set data\.root={root}"):
+        Cifar100(tmp_path, "train")
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"data=cifar100: neither .* get cifar-100-python\.tar\.gz"):
+        Cifar100(root, "train")
 
 
 @pytest.mark.parametrize("protocol", range(6))
