@@ -180,7 +180,7 @@ class CelebAHQConfig(PicturesConfig):
 
 @dataclass
 class LsunConfig(PicturesConfig):
-    """One category of LSUN, from its LMDB directories."""
+    """One category of LSUN, from its LMDBs."""
 
     category: str = option("bedroom, church_outdoor, tower, ...")
     crop: str = option("random: as in the likelihood tables; centre: as in the pictures", choices=("random", "centre"))

@@ -74,10 +74,11 @@ def zip_folder(folder: Path, target: Path, method: int = zipfile.ZIP_DEFLATED) -
     return target
 
 
-def write_lmdb(folder: Path, values: dict[bytes, bytes]) -> Path:
-    """An LMDB directory as LSUN's: key -> encoded image."""
-    folder.mkdir(parents=True)
-    with lmdb.open(str(folder), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
+def write_lmdb(folder: Path, values: dict[bytes, bytes], subdir: bool = True) -> Path:
+    """An LMDB directory as LSUN's: key -> encoded image. Without ``subdir`` an LMDB in one file."""
+    (folder if subdir else folder.parent).mkdir(parents=True, exist_ok=not subdir)
+    opened = lmdb.open(str(folder), map_size=1 << 26, subdir=subdir)
+    with opened as environment, environment.begin(write=True) as transaction:
         for key, value in values.items():
             transaction.put(key, value)
     return folder

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -18,25 +19,45 @@ _environments: dict[str, tuple[int, lmdb.Environment]] = {}
 _environments_lock = threading.Lock()
 
 
+_LENGTH = b"length"
+_SIZE_AND_NUMBER = re.compile(rb"(\d+)-\d+")
+_MAGIC = (0xBEEFC0DE).to_bytes(4, "little")  # at byte 16 of the database
+_MAGIC_AT = 16
+
+
+def is_lmdb(path: Path) -> bool:
+    """Returns whether ``path`` is an LMDB: a folder with ``data.mdb``, or a database in a single file."""
+    if not path.is_file():
+        return (path / "data.mdb").is_file()
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAGIC_AT + 4)[_MAGIC_AT:] in (_MAGIC, _MAGIC[::-1])
+    except OSError:
+        return False
+
+
 class LmdbStore:
     """The values of an LMDB by number, in the order of their keys. It is pickled without its environment.
+
+    StyleGAN's LMDBs have a key ``length`` beside the images', which are named ``256-00000``: it is passed over.
 
     A file that was cut short, and damage that LMDB detects, raise an error. A damaged length in an otherwise intact
     file can end the process (SIGBUS): LMDB does not check it before reading.
 
     Args:
-        folder: folder of ``data.mdb``.
+        folder: folder of ``data.mdb``, or the database itself if it is a single file (``subdir=False``).
         what: beginning of error messages.
         key_cache: folder for the file of enumerated keys (120 MB for LSUN's 3 million bedrooms), which is named after
             the database's name, size and time; None enumerates them each time.
 
     Raises:
-        UserError: not an LMDB, cut short, empty, or the key cache cannot be written.
+        UserError: not an LMDB, cut short, empty, with each image at several sizes, or the key cache cannot be written.
     """
 
     def __init__(self, folder: Path, what: str, key_cache: Path | None = None) -> None:
         self.folder = folder
         self.what = what
+        self._file = folder if folder.is_file() else folder / "data.mdb"
         self._check()
         self._key_file = None if key_cache is None else key_cache / f"lmdb_keys_{self.digest()[:16]}.npy"
         self._keys: np.ndarray | None = None
@@ -54,8 +75,8 @@ class LmdbStore:
     def keys(self) -> np.ndarray:
         """All keys in the database's order, bytes (N,); memory-mapped if there is a key cache."""
         if self._keys is None:
-            n_entries = self._environment().stat()["entries"]
-            self._keys = _cached_keys(self._key_file, n_entries) if self._key_file is not None else None
+            n_keys = self._environment().stat()["entries"] - self._has_length()
+            self._keys = _cached_keys(self._key_file, n_keys) if self._key_file is not None else None
             if self._keys is None:
                 self._keys = self._enumerate()
                 if self._key_file is not None:
@@ -88,21 +109,38 @@ class LmdbStore:
 
     def digest(self) -> str:
         """Digest that changes with the database file."""
-        status = (self.folder / "data.mdb").stat()
+        status = self._file.stat()
         return hashlib.sha256(f"{self.folder.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
     def _enumerate(self) -> np.ndarray:
         try:
             with self._environment().begin() as transaction:
-                return np.array(
-                    [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)], dtype="S"
-                )
+                keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
         except lmdb.Error as error:
-            raise UserError(f"{self.what}: {self.folder} is damaged ({error}); download it again") from None
+            raise self._damaged(error) from None
+        if self._has_length():
+            keys.remove(_LENGTH)
+            sizes = {match.group(1).decode() for key in keys if (match := _SIZE_AND_NUMBER.fullmatch(key))}
+            if len(sizes) > 1:
+                raise UserError(
+                    f"{self.what}: {self.folder} holds every image at several sizes ({', '.join(sorted(sizes))}); "
+                    "make an LMDB of one size"
+                )
+        return np.array(keys, dtype="S")
+
+    def _has_length(self) -> bool:
+        try:
+            with self._environment().begin() as transaction:
+                return bytes(transaction.get(_LENGTH) or b"").isdigit()
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: lmdb.Error) -> UserError:
+        return UserError(f"{self.what}: {self.folder} is damaged ({error}); download it again")
 
     def _check(self) -> None:
         """Refuses a file that is not an LMDB, or that was cut short, before memory beyond its end is read."""
-        path = self.folder / "data.mdb"
+        path = self._file
         try:
             with open(path, "rb") as file:
                 refuse_html(path, file.read(512))
@@ -128,7 +166,9 @@ class LmdbStore:
                 environment.close()
                 environment = None
             if environment is None:
-                environment = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+                environment = lmdb.open(
+                    path, subdir=os.path.isdir(path), readonly=True, lock=False, readahead=False, meminit=False
+                )
                 _environments[path] = (os.getpid(), environment)
             return environment
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from glow_app.data.formats.files import OnCorrupt, find_level, require_choice, require_folder, require_split
-from glow_app.data.formats.lmdb_store import LmdbStore
+from glow_app.data.formats.lmdb_store import LmdbStore, is_lmdb
 from glow_app.data.image import Channels, CorruptImage, decode_image, open_image
 from glow_app.data.sets.splits import held_out
 from glow_app.data.source import EmptySplit, ImageSource, RandomCropSource
@@ -76,9 +76,10 @@ class _LsunPart(ImageSource):
 class Lsun(_LsunPart, RandomCropSource):
     """One split of one LSUN category, from the released LMDB directories, with the random crops of the published table.
 
-    Layout: ``root`` holds ``<category>_train_lmdb`` and ``<category>_val_lmdb``, unzipped. ``test`` is the released
+    Layout: ``root`` holds ``<category>_train_lmdb`` and ``<category>_val_lmdb``, unzipped; directories, or LMDBs in one
+    file. ``test`` is the released
     val part (300 images), ``val`` the end of the train part, ``train`` the rest; keys are hashes, so that their
-    order does not depend on content. If ``root`` is itself an LMDB directory, ``train``, ``val`` and ``test`` are its
+    order does not depend on content. If ``root`` is itself an LMDB, ``train``, ``val`` and ``test`` are its
     first 80 %, next 10 % and last 10 %, at least one image each.
 
     Preprocessing: short side to 3/2 of ``image_size``, then a random crop, in training and in evaluation.
@@ -149,10 +150,6 @@ class LsunSquares(_LsunPart):
         return centre_square_boxed(image, self.image_shape[1])
 
 
-def _is_lmdb(folder: Path) -> bool:
-    return (folder / "data.mdb").is_file()
-
-
 def _names(category: str, part: str) -> tuple[str, ...]:
     return (f"{category}_{part}_lmdb", category) if part == "train" else (f"{category}_{part}_lmdb",)
 
@@ -162,15 +159,16 @@ def _locate(root: Path, category: str, split: str) -> tuple[Path, bool]:
     what = f"data=lsun data.category={category}"
     if root.suffix == ".zip" and root.is_file():
         raise UserError(f"{what}: {root} is still zipped; unzip it (unzip {root.name}) and set data.root={root.parent}")
-    require_folder(root, what)
-    if _is_lmdb(root):
+    if not (root.is_file() and is_lmdb(root)):
+        require_folder(root, what)
+    if is_lmdb(root):
         match = _LMDB_NAME.fullmatch(root.name)
         if match is not None and match.group(1) != category:
             raise UserError(f"{what}: {root} is of another category; set data.category={match.group(1)}")
         return root, True
     part = "val" if split == "test" else "train"
     for name in _names(category, part):
-        if (root / name).is_dir():
+        if (root / name).exists():
             return root / name, False
     for name in _names(category, part):
         if (root / f"{name}.zip").is_file():
@@ -180,10 +178,10 @@ def _locate(root: Path, category: str, split: str) -> tuple[Path, bool]:
 
 def _explain_missing(root: Path, category: str, part: str) -> str:
     wanted = _names(category, part)[0]
-    near = find_level(root, lambda folder: (folder / wanted).is_dir())
+    near = find_level(root, lambda folder: (folder / wanted).exists())
     if near is not None:
         return f"{root} is the wrong level; set data.root={near}"
-    folders = sorted(path.name for path in root.iterdir() if _is_lmdb(path))
+    folders = sorted(path.name for path in root.iterdir() if is_lmdb(path))
     categories = {match.group(1) for name in folders if (match := _LMDB_NAME.fullmatch(name))}
     if category in categories:
         other = next(name for name in folders if name.startswith(f"{category}_"))

@@ -87,6 +87,47 @@ def test_one_lmdb_directory_is_split_in_itself(tmp_path: Path) -> None:
         Lsun(two, "bedroom", "val")
 
 
+def test_lmdbs_in_one_file(tmp_path: Path) -> None:
+    folders, files = tmp_path / "folders", tmp_path / "files"
+    for part, n in (("train", 12), ("val", 3)):
+        write_lmdb(folders / f"bedroom_{part}_lmdb", values(n))
+        write_lmdb(files / f"bedroom_{part}_lmdb", values(n), subdir=False)
+    for split in ("train", "val", "test"):
+        plain, single = (Lsun(root, "bedroom", split, validation=4) for root in (folders, files))
+        assert torch.equal(single.fetch(range(len(single))), plain.fetch(range(len(plain))))
+        assert torch.equal(pickle.loads(pickle.dumps(single))[0], plain[0])
+    file = files / "bedroom_train_lmdb"
+    assert [len(Lsun(file, "bedroom", split)) for split in ("train", "val", "test")] == [10, 1, 1]
+    with pytest.raises(UserError, match=r"of another category; set data\.category=bedroom"):
+        Lsun(file, "tower", "train")
+    with pytest.raises(UserError, match=r"there are bedroom_train_lmdb, bedroom_val_lmdb"):
+        Lsun(files, "tower", "train")
+    whole = file.read_bytes()
+    cut = tmp_path / "cut" / file.name
+    cut.parent.mkdir()
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"bedroom_train_lmdb was cut short"):
+        Lsun(cut.parent, "bedroom", "train")
+    cut.write_bytes(b"x" * 20_000)
+    with pytest.raises(UserError, match=r"bedroom_train_lmdb is a file, not a folder"):
+        Lsun(cut, "bedroom", "train")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_key_length_of_stylegan_is_no_image(tmp_path: Path, cached: bool) -> None:
+    images = {f"64-{k:05d}".encode(): image for k, image in enumerate(values(6).values())}
+    write_lmdb(tmp_path / "bedroom_train_lmdb", images | {b"length": b"6"})
+    for _ in range(2):
+        source = Lsun(tmp_path, "bedroom", "train", validation=1, key_cache=tmp_path / "keys" if cached else None)
+        assert [source.item_name(k) for k in range(len(source))] == [f"64-{k:05d}" for k in range(5)]
+    write_lmdb(tmp_path / "tower_train_lmdb", images | {b"length": images[b"64-00000"]})
+    assert len(Lsun(tmp_path, "tower", "train", validation=1)) == 6  # an image has that key
+    several = images | {f"128-{k:05d}".encode(): image for k, image in enumerate(images.values())}
+    write_lmdb(tmp_path / "kitchen_train_lmdb", several | {b"length": b"6"})
+    with pytest.raises(UserError, match=r"kitchen_train_lmdb holds every image at several sizes \(128, 64\)"):
+        Lsun(tmp_path, "kitchen", "train", validation=1)
+
+
 def test_object_categories_are_called_by_the_bare_name(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "cat", values(4))
     assert len(Lsun(tmp_path, "cat", "train", validation=1)) == 3
