@@ -115,7 +115,7 @@ def is_image_name(name: str) -> bool:
 def digest_files(root: Path, names: Iterable[str]) -> str:
     """SHA-256 of names, sizes and modification times: changes whenever one of the files is replaced.
 
-    A symbolic link that leads nowhere counts by its name: whoever reads it meets a ``CorruptImage``.
+    A symbolic link that leads nowhere counts by its name alone; reading it raises a ``CorruptImage``.
 
     Raises:
         UserError: one of them is missing.
