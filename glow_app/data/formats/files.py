@@ -3,8 +3,10 @@
 import difflib
 import hashlib
 import os
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,11 @@ from glow_app.data.source import SPLITS
 from glow_app.errors import UserError
 
 OnCorrupt = Literal["error", "skip"]
+
+SEARCH_SECONDS = 0.5
+"""Longest search for the right folder, when ``data.root`` is not it."""
+
+_MOST_ENTRIES, _MOST_FOLDERS = 10_000, 64
 
 
 def require_folder(root: str | Path, what: str) -> Path:
@@ -37,7 +44,7 @@ def require_folder(root: str | Path, what: str) -> Path:
         )
     near: list[str] = []
     if path.parent.is_dir():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()], n=1)
+        near = difflib.get_close_matches(path.name, [p.name for p in subfolders(path.parent)], n=1)
     hint = f"did you mean {path.parent / near[0]}?" if near else "set data.root to the folder that holds the data"
     raise UserError(f"{what}: folder {path} does not exist; {hint}")
 
@@ -143,22 +150,32 @@ def refuse_html(path: Path, content: bytes) -> None:
 
 
 def find_level(root: Path, is_there: Callable[[Path], bool]) -> Path | None:
-    """Finds a folder for which ``is_there`` holds, up to two levels below ``root`` or three above, for messages."""
-    below = [root]
-    for _ in range(2):
-        below = [child for folder in below for child in _subfolders(folder)]
-        for folder in below:
+    """Finds a folder for which ``is_there`` holds, up to two levels below ``root``, for messages.
+
+    It looks nowhere else, and gives up after ``SEARCH_SECONDS``: ``root`` may be a whole disk.
+    """
+    end = time.monotonic() + SEARCH_SECONDS
+    waiting = deque((folder, 1) for folder in subfolders(root))
+    while waiting and time.monotonic() < end:
+        folder, depth = waiting.popleft()
+        try:
             if is_there(folder):
                 return folder
-    return next((folder for folder in root.absolute().parents[:3] if is_there(folder)), None)
+        except OSError:
+            continue  # not ours to read
+        if depth < 2:
+            waiting.extend((below, depth + 1) for below in subfolders(folder))
+    return None
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
+    """Folders directly in ``folder``, sorted, hidden ones left out; none if it cannot be read, at most 64 of a crowd."""
     try:
         # An image folder can hold a million files: scandir finds its subfolders without a stat call per file.
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))[
-                :64
+            first = islice(entries, _MOST_ENTRIES)
+            return sorted(Path(entry.path) for entry in first if not entry.name.startswith(".") and entry.is_dir())[
+                :_MOST_FOLDERS
             ]
     except OSError:
         return []
