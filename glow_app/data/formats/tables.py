@@ -1,5 +1,6 @@
 """Tables of image annotations: CelebA's text files and comma-separated files."""
 
+import codecs
 import csv
 import difflib
 import io
@@ -133,16 +134,25 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: missing, unreadable, empty, or a web page.
     """
-    return _read(path).decode("utf-8-sig", "surrogateescape")  # names of files need not be text
+    return _read(path).decode("utf-8", "surrogateescape")  # names of files need not be text
 
 
 def _read(path: Path) -> bytes:
+    """Reads a text file as UTF-8 without a byte-order mark; a UTF-16 file (Windows' "Unicode") has one."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"annotation file {path} does not exist; put it there or correct its name") from None
     except OSError as error:
         raise UserError(f"annotation file {path}: cannot be read ({error.strerror})") from None
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeError:
+            raise UserError(
+                f"{path} begins as UTF-16 text and is none: save it as UTF-8, or download it again"
+            ) from None
     refuse_html(path, content)
     if not content.strip():
         raise UserError(f"{path} is empty: download it again")
