@@ -26,6 +26,10 @@ from glow_app.data.transforms import celeba_aligned
 from glow_app.errors import UserError
 
 IMAGES, ZIP = "img_align_celeba", "img_align_celeba.zip"
+ALIGNED = (IMAGES, ZIP, "img_align_celeba_png", "img_align_celeba_png.zip")
+"""Where the aligned images may be. The JPEG files, which the published tables are about, come before the lossless."""
+
+WILD = "img_celeba"
 PARTITION, ATTRIBUTES, IDENTITIES = "list_eval_partition", "list_attr_celeba", "identity_CelebA"
 WHERE_FROM = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -38,8 +42,9 @@ class CelebA(ImageSource):
     """One split of CelebA, from torchvision's folder layout or from ``img_align_celeba.zip`` without unpacking it.
 
     Layout: in ``root`` or ``root/celeba`` (torchvision), flat or in ``Anno``, ``Eval``, ``Img`` as downloaded:
-    the folder ``img_align_celeba`` or else ``img_align_celeba.zip``; ``list_eval_partition.txt``; optionally
-    ``list_attr_celeba.txt`` and ``identity_CelebA.txt``. The tables may also be ``.csv``.
+    the folder ``img_align_celeba`` or else ``img_align_celeba.zip``, or else the same with ``_png``, the lossless
+    release; ``list_eval_partition.txt``; optionally ``list_attr_celeba.txt`` and ``identity_CelebA.txt``. The tables
+    may also be ``.csv``. Images may have another suffix than in the tables.
 
     Args:
         root: the folder, or the path of the zip with the text files beside it.
@@ -127,14 +132,14 @@ class CelebA(ImageSource):
             identities = table.values[matching_rows(table, partition.names, not subset), 0].astype(np.int64)
         chosen = _rows_of_split(partition, identities, self.split, divisor, base)
         store = _open_store(base)
-        stored = set(store.names)
+        stored = _stored_names(store, partition.names)
         rows = [row for row in chosen if partition.names[row] in stored]
         if not subset:
-            _refuse_gaps(partition, chosen, store, self.split)
+            _refuse_gaps(partition, chosen, store, stored, self.split)
         if not rows:
             raise UserError(f"data=celeba: none of the {len(chosen):,} images of {self.split} is in {store.where}")
         self.missing = len(chosen) - len(rows)
-        self.files = [partition.names[row] for row in rows]
+        self.files = [stored[partition.names[row]] for row in rows]
         self.images = store.select(self.files)
         self.identities = None if identities is None else torch.from_numpy(identities[rows])
         if (path := find_table(base, ATTRIBUTES)) is not None:
@@ -145,7 +150,7 @@ class CelebA(ImageSource):
 
 def is_celeba(folder: Path) -> bool:
     """Returns whether the folder holds CelebA's partition file or its images (folder or zip)."""
-    return folder.is_dir() and (find_table(folder, PARTITION) is not None or _find(folder, IMAGES, ZIP) is not None)
+    return folder.is_dir() and (find_table(folder, PARTITION) is not None or _find(folder, *ALIGNED) is not None)
 
 
 def find_table(base: Path, stem: str) -> Path | None:
@@ -186,7 +191,7 @@ def _locate(root: Path) -> Path:
     """Finds the folder that holds CelebA: ``root``, ``root/celeba``, or the folder of a zip.
 
     Raises:
-        UserError: it is not there; a folder nearby that holds it is suggested.
+        UserError: it is not there; a folder below that holds it is suggested.
     """
     if root.suffix == ".zip" and root.is_file():
         root = root.parent
@@ -197,9 +202,10 @@ def _locate(root: Path) -> Path:
     near = find_level(root, is_celeba)
     if near is not None:
         raise UserError(f"data=celeba: {root} is the wrong level; set data.root={near}")
+    _refuse_wild(root)
     raise UserError(
         f"data=celeba: neither {IMAGES}/ nor {ZIP} nor {PARTITION}.txt in {root} or in celeba/ there; "
-        f"{_download_advice(root)}"
+        f"set data.root to the folder that holds them, or {_download_advice(root)}"
     )
 
 
@@ -220,14 +226,34 @@ def _download(root: Path) -> None:
 
 
 def _open_store(base: Path) -> ImageStore:
-    folder, archive = _find(base, IMAGES), _find(base, ZIP)
-    if folder is None and archive is None:
-        raise UserError(f"data=celeba: neither {IMAGES}/ nor {ZIP} in {base}; put one of them there, from {WHERE_FROM}")
-    if folder is None:
-        assert archive is not None
-        return ZipStore(archive)
+    path = next((found for name in ALIGNED if (found := _find(base, name)) is not None), None)
+    if path is None:
+        _refuse_wild(base)
+        packed = _find(base, f"{IMAGES}_png.7z.001")
+        advice = f"put one of them there, from {WHERE_FROM}" if packed is None else f"unpack {packed} there (7z x)"
+        raise UserError(f"data=celeba: neither {IMAGES}/ nor {ZIP} in {base}; {advice}")
+    if path.suffix == ".zip":
+        return ZipStore(path)
     # Some mirrors pack the folder once more into a folder of its own name.
-    return FolderStore(folder / IMAGES if (folder / IMAGES).is_dir() else folder)
+    return FolderStore(path / path.name if (path / path.name).is_dir() else path)
+
+
+def _refuse_wild(base: Path) -> None:
+    """Raises a UserError if there are only CelebA's images as they were found, of any size and not aligned."""
+    wild = base if base.name == WILD else _find(base, WILD)
+    if wild is not None:
+        raise UserError(
+            f"data=celeba: {wild} holds the images in the wild, and this reads the aligned ones, {IMAGES}/; put those "
+            f"there, or train on the images in the wild with data=folder data.root={wild}"
+        )
+
+
+def _stored_names(store: ImageStore, listed: list[str]) -> dict[str, str]:
+    """Listed name -> name in the store, of all images that are there: the same name, or one with another suffix."""
+    there = set(store.names)
+    by_stem = {name.rsplit(".", 1)[0]: name for name in store.names}
+    found = {name: name if name in there else by_stem.get(name.rsplit(".", 1)[0]) for name in listed}
+    return {name: stored for name, stored in found.items() if stored is not None}
 
 
 def _rows_of_split(
@@ -253,16 +279,15 @@ def _rows_of_split(
     return np.flatnonzero(chosen).tolist()
 
 
-def _refuse_gaps(partition: Table, chosen: list[int], store: ImageStore, split: str) -> None:
+def _refuse_gaps(partition: Table, chosen: list[int], store: ImageStore, stored: dict[str, str], split: str) -> None:
     """Raises a UserError if images of the split are missing, or images have no row in the partition."""
-    stored, listed = set(store.names), set(partition.names)
     absent = [partition.names[row] for row in chosen if partition.names[row] not in stored]
     if absent:
         raise UserError(
             f"data=celeba: {len(absent):,} of {len(chosen):,} images of {split} are not in {store.where}, the first is "
             f"{absent[0]}; unpack or download the rest, or set data.subset=true to use only those found"
         )
-    strays = [name for name in store.names if name not in listed]
+    strays = sorted(set(store.names) - set(stored.values()))
     if strays:
         raise UserError(
             f"data=celeba: {len(strays):,} images in {store.where} have no row in {partition.path}, the first is "

@@ -206,8 +206,9 @@ def test_images_smaller_than_the_crop_are_not_skipped_as_corrupt(tmp_path: Path)
 
 def test_the_wrong_level_names_the_right_one(root: Path) -> None:
     assert CelebA(root.parent, "train").files == CelebA(root, "train").files
-    with pytest.raises(UserError, match=rf"img_align_celeba is the wrong level; set data\.root={root}$"):
+    with pytest.raises(UserError, match=r"set data\.root to the folder that holds them, or put ") as caught:
         CelebA(root / "img_align_celeba", "train")
+    assert f"data.root={root}" not in str(caught.value), "nothing outside of data.root is looked at"
     outer = root.parent / "outer"
     outer.mkdir()
     shutil.move(root, outer / "faces")
@@ -220,6 +221,72 @@ def test_the_wrong_level_names_the_right_one(root: Path) -> None:
         CelebA(root.parent / "nowhere", "train")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("folder", ["img_align_celeba", "img_align_celeba_png"])
+def test_lossless_images_beside_tables_that_say_jpg(root: Path, folder: str, packed: bool) -> None:
+    expected = CelebA(root, "train")
+    pixels = torch.stack([expected[i] for i in range(3)])
+    images = root / folder
+    images.mkdir(exist_ok=True)
+    for path in sorted((root / "img_align_celeba").glob("*.jpg")):
+        Image.open(path).save(images / path.with_suffix(".png").name)
+        path.unlink()
+    if folder != "img_align_celeba":
+        (root / "img_align_celeba").rmdir()
+    if packed:
+        zip_folder(images, root / f"{folder}.zip", zipfile.ZIP_STORED)
+        shutil.rmtree(images)
+    lossless = CelebA(root, "train")
+    assert lossless.files == ["000001.png", "000002.png", "000003.png"]
+    assert torch.equal(torch.stack([lossless[i] for i in range(3)]), pixels)
+    assert torch.equal(torch.as_tensor(lossless.attributes), torch.as_tensor(expected.attributes))
+
+
+def test_the_published_jpeg_files_come_before_the_lossless(root: Path) -> None:
+    (root / "img_align_celeba_png").mkdir()
+    assert CelebA(root, "train").files[0] == "000001.jpg"
+    Image.new("RGB", (178, 218)).save(root / "img_align_celeba" / "000001.png")
+    with pytest.raises(UserError, match=r"1 images in .* have no row in .*000001\.png"):
+        CelebA(root, "train")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_tables_as_windows_saves_them(tmp_path: Path, encoding: str, ends: str) -> None:
+    root = write_celeba(tmp_path, ends=ends)
+    expected = CelebA(root, "train")
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    for path in root.glob("*.txt"):
+        path.write_bytes((mark + path.read_bytes().decode()).encode(encoding))
+    source = CelebA(root, "train")
+    assert (source.files, source.attribute_names) == (expected.files, expected.attribute_names)
+    assert torch.equal(torch.as_tensor(source.attributes), torch.as_tensor(expected.attributes))
+    assert torch.equal(torch.as_tensor(source.identities), torch.as_tensor(expected.identities))
+    (root / "list_eval_partition.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(UserError, match="begins as UTF-16 text and is none"):
+        CelebA(root, "train")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_images_in_the_wild_belong_to_another_data_set(root: Path, inside: bool) -> None:
+    wild = (root / "img_align_celeba").rename(root / "img_celeba")
+    with pytest.raises(UserError, match=rf"in the wild.* data=folder data\.root={wild}$"):
+        CelebA(wild if inside else root, "train")
+
+
+def test_a_root_far_too_high_is_answered_soon(tmp_path: Path) -> None:
+    for k in range(40):
+        for j in range(10):
+            (tmp_path / "high" / f"{k}" / f"{j}").mkdir(parents=True)
+    write_celeba(tmp_path / "celeba")
+    for root in (Path("/"), Path.home(), tmp_path / "high"):
+        begin = time.monotonic()
+        with pytest.raises(UserError) as caught:
+            CelebA(root, "train")
+        assert time.monotonic() - begin < 1
+        assert str(tmp_path / "celeba") not in str(caught.value)
+
+
 def test_parts_that_are_not_there(root: Path) -> None:
     shutil.move(root / "list_eval_partition.txt", root.parent / "p.txt")
     with pytest.raises(UserError, match=r"no list_eval_partition\.txt in"):
@@ -227,6 +294,9 @@ def test_parts_that_are_not_there(root: Path) -> None:
     shutil.move(root.parent / "p.txt", root / "list_eval_partition.txt")
     shutil.rmtree(root / "img_align_celeba")
     with pytest.raises(UserError, match=r"neither img_align_celeba/ nor img_align_celeba\.zip in"):
+        CelebA(root, "train")
+    (root / "img_align_celeba_png.7z.001").touch()
+    with pytest.raises(UserError, match=r"unpack .*img_align_celeba_png\.7z\.001 there"):
         CelebA(root, "train")
 
 
