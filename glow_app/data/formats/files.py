@@ -169,7 +169,7 @@ def find_level(root: Path, is_there: Callable[[Path], bool]) -> Path | None:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders directly in ``folder``, sorted, hidden ones left out; none if it cannot be read, at most 64 of a crowd."""
+    """Folders directly in ``folder``, sorted, without hidden ones: at most 64, none if it cannot be read."""
     try:
         # An image folder can hold a million files: scandir finds its subfolders without a stat call per file.
         with os.scandir(folder) as entries:

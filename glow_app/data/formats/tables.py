@@ -151,7 +151,7 @@ def _read(path: Path) -> bytes:
             content = content.decode("utf-16").encode()
         except UnicodeError:
             raise UserError(
-                f"{path} begins as UTF-16 text and is none: save it as UTF-8, or download it again"
+                f"{path} begins as UTF-16 text and is none: save it as UTF-8, or get it again"
             ) from None
     refuse_html(path, content)
     if not content.strip():

@@ -4,6 +4,7 @@ Published preprocessing: repeated 2 x 2 means from 1024 to 256, one floor at the
 training, 3,000 for the reported results.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from glow_app.data.formats.files import (
     require_choice,
     require_folder,
     require_split,
+    subfolders,
 )
 from glow_app.data.formats.image_store import FolderStore
 from glow_app.data.formats.tables import Table, read_table, read_text
@@ -137,24 +139,46 @@ class CelebAHQ(ImageSource):
 
 
 def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(is_image_name(path.name) for path in folder.iterdir())
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image_name(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def _has_splits(folder: Path) -> bool:
+    """Returns whether the folder is divided into train/ and val/ or test/, as StarGAN v2's copy of CelebA-HQ is."""
+    parts = [part for part in subfolders(folder) if part.name in ("train", "val", "test")]
+    return len(parts) > 1 and any(_has_images(below) for part in parts for below in (part, *subfolders(part)))
 
 
 def _image_folder(root: Path) -> Path:
     """Returns ``root`` or its one subfolder with images."""
     if _has_images(root):
         return root
-    folders = [path for path in sorted(root.iterdir()) if not path.name.startswith(".") and _has_images(path)]
+    if _has_splits(root):
+        raise _divided(root)
+    folders = [path for path in subfolders(root) if _has_images(path)]
     if len(folders) == 1:
         return folders[0]
     if folders:
         names = ", ".join(path.name for path in folders)
         raise UserError(
-            f"data=celeba_hq: several folders with images in {root} ({names}); set data.root to one of them"
+            f"data=celeba_hq: several folders with images in {root} ({names}); set data.root to the one with all of "
+            "CelebA-HQ, or use data=folder, which takes them together"
         )
-    near = find_level(root, _has_images)
+    near = find_level(root, lambda below: _has_images(below) or _has_splits(below))
+    if near is not None and _has_splits(near):
+        raise _divided(near)
     hint = f"set data.root={near}" if near is not None else "put the 30,000 images there as PNG or JPEG files"
     raise UserError(f"data=celeba_hq: no images in {root}; {hint}")
+
+
+def _divided(folder: Path) -> UserError:
+    return UserError(
+        f"data=celeba_hq: {folder} is divided into train/, val/ or test/; use data=folder data.root={folder}, which "
+        "keeps that division and takes all folders inside"
+    )
 
 
 def _beside(root: Path, images: Path, name: str) -> Path | None:

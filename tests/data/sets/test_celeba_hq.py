@@ -101,6 +101,10 @@ def test_attributes_and_partition_of_celeba_through_the_mapping(tmp_path: Path) 
         "train": ["00002.png", "00005.png"],
     }
     assert torch.as_tensor(parts["test"].attributes).flatten().tolist() == [1, 0]
+    for path in tmp_path.glob("*.txt"):
+        path.write_text(path.read_text(), encoding="utf-16", newline="\r\n")
+    marked = CelebAHQ(tmp_path, "test", 16, partition="celeba")
+    assert (marked.files, torch.as_tensor(marked.attributes).flatten().tolist()) == (parts["test"].files, [1, 0])
     (tmp_path / "CelebA-HQ-to-CelebA-mapping.txt").write_text("idx orig_idx orig_file\n1 2\n")
     with pytest.raises(UserError, match="lines of idx, orig_idx and orig_file"):
         CelebAHQ(tmp_path, "train", 16)
@@ -115,6 +119,13 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     write(tmp_path / "a" / "data512x512", n=3)
     with pytest.raises(UserError, match=r"several folders with images .*data256x256, data512x512"):
         CelebAHQ(tmp_path / "a", "train")
+    for part in ("train/female", "train/male", "val/female", "val/male"):
+        write(tmp_path / "stargan" / "celeba_hq" / part, n=2)
+    for root in (tmp_path / "stargan", tmp_path / "stargan" / "celeba_hq"):
+        with pytest.raises(UserError, match=rf"use data=folder data\.root={tmp_path}/stargan/celeba_hq, which keeps"):
+            CelebAHQ(root, "train")
+    with pytest.raises(UserError, match=r"\(female, male\).*or use data=folder, which takes them together"):
+        CelebAHQ(tmp_path / "stargan" / "celeba_hq" / "train", "train")
     write(tmp_path / "named", n=2, name="{}_face.png")
     with pytest.raises(UserError, match=r"0_face\.png has no number"):
         CelebAHQ(tmp_path / "named", "train")
