@@ -21,7 +21,7 @@ from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.identity import difference
 from glow_app.data.picture import open_picture, picture_files
-from glow_app.data.source import ImageSource, fingerprint_digest
+from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.likelihood import seen
 from glow_app.model import Model, load
@@ -136,6 +136,23 @@ def open_split_of(model: Model, data: DataConfig, split: str, console: Console) 
     if data.name == model.card.data["name"] and (text := difference(source, run_folder(model))):
         say(console, f"note: {text}")
     return source
+
+
+def open_labelled_split_of(model: Model, data: DataConfig, split: str, console: Console) -> ImageSource:
+    """Opens a split as :func:`open_split_of` does, without images whose attributes are unknown; says how many they are.
+
+    Raises:
+        UserError: as there, or the attributes of all images are unknown.
+    """
+    source = open_split_of(model, data, split, console)
+    if source.labelled is None:
+        return source
+    labelled = Labelled(source)
+    what = f"the table of attributes has no row for {len(source) - len(labelled):,} of the {len(source):,} images"
+    if not len(labelled):
+        raise UserError(f"data={source.name} {split}: {what}; add rows, or choose another split")
+    say(console, f"{source.name} {split}: {what}, which are left out here")
+    return labelled
 
 
 def require_classes(model: Model, source: ImageSource) -> None:

@@ -17,8 +17,8 @@ from glow_app.commands.common import (
     directions_folder,
     images_between,
     metadata_of,
+    open_labelled_split_of,
     open_model,
-    open_split_of,
     output_folder,
 )
 from glow_app.config.commands import DirectionsConfig
@@ -50,7 +50,7 @@ def directions(config: DirectionsConfig, console: Console) -> None:
         if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_model(config)
-        source = open_split_of(model, config.data, config.split, console)
+        source = open_labelled_split_of(model, config.data, config.split, console)
         indices = images_between(source, "first", config.first, config.n_images)
         _require(config, model, source)
         folder = output_folder(config, model, "directions")
@@ -117,7 +117,8 @@ def _gather(
     moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
     share = distributed.shard(indices)
     path = _unfinished(folder)
-    key = hashlib.sha256(json.dumps([metadata, len(indices)], sort_keys=True).encode()).hexdigest()
+    facts = json.dumps([metadata, len(indices)], sort_keys=True).encode()
+    key = hashlib.sha256(facts + attributes.numpy().tobytes()).hexdigest()
     _restore(moments, path, key)
     before = moments.count
     if before:

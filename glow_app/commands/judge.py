@@ -6,7 +6,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from glow_app.commands.common import directions_folder, images_between, open_model, open_split_of, output_folder
+from glow_app.commands.common import (
+    directions_folder,
+    images_between,
+    open_labelled_split_of,
+    open_model,
+    output_folder,
+)
 from glow_app.commands.reports import judge as report
 from glow_app.commands.reports.judge import Judgement
 from glow_app.config.check import check_choice
@@ -40,7 +46,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     for one in methods:
         one.require(model.digest)
     judge_source, edit_source = (
-        open_split_of(model, config.data, split, console) for split in (config.judge_split, config.edit_split)
+        open_labelled_split_of(model, config.data, split, console) for split in (config.judge_split, config.edit_split)
     )
     names = _attributes(config, methods[0], edit_source)
     learned = images_between(judge_source, "judge_first", config.judge_first, config.judge_images)

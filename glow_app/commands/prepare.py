@@ -60,6 +60,8 @@ def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Consol
         table.add_row("not there", *(f"{n:,}" for n in missing))
     table.add_row("left out", *(f"{len(part.skipped):,}" for part in parts))
     table.add_row("MB on disk", *(f"{(part.folder / 'pixels.bin').stat().st_size / 1e6:,.1f}" for part in parts))
+    if any(part.labelled is not None for part in parts):
+        table.add_row("without attributes", *(f"{_unlabelled(part):,}" for part in parts))
     for column, name in enumerate(first.attribute_names if first.attributes is not None else ()):
         table.add_row(name, *(f"{_rate(part, column):.1%}" for part in parts))
     for number, name in enumerate(first.class_names if first.classes is not None else ()):
@@ -80,7 +82,14 @@ def _show_card(parts: list[CachedSource], config: PrepareConfig, console: Consol
 
 
 def _rate(part: CachedSource, attribute: int) -> float:
-    return float("nan") if part.attributes is None else part.attributes[:, attribute].float().mean().item()
+    if part.attributes is None:
+        return float("nan")
+    column = part.attributes[:, attribute].float()
+    return (column if part.labelled is None else column[part.labelled]).mean().item()
+
+
+def _unlabelled(part: CachedSource) -> int:
+    return 0 if part.labelled is None else int((~part.labelled).sum())
 
 
 def _count(part: CachedSource, number: int) -> int:

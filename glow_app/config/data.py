@@ -115,7 +115,7 @@ class FolderConfig(PicturesConfig):
         choices=("crop", "pad", "stretch"),
     )
     channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
-    attributes: str | None = path_option("CSV file of 0/1 attributes, first column the file name; null: none")
+    attributes: str | None = path_option("table of 0/1 attributes (CSV), first column the file name; null: none")
 
     def open(self, split: str) -> "ImageSource":
         from glow_app.data.sets.folder import Folder

@@ -56,6 +56,7 @@ class CachedSource(ImageSource):
         if (folder / "pixels.bin").stat().st_size != card["bytes"]:
             raise UserError(f"the pixel cache {folder} is cut short; delete this folder and prepare the data again")
         self.attributes = take(source.attributes, self._decoded.tolist()) if self.skipped else source.attributes
+        self.labelled = take(source.labelled, self._decoded.tolist()) if self.skipped else source.labelled
         self.classes = take(source.classes, self._decoded.tolist()) if self.skipped else source.classes
         self._pixels: np.memmap | None = None
 

@@ -32,6 +32,7 @@ class ImageSource(ABC):
         preprocessing: one line that describes the preprocessing, for reports and data cards.
         attribute_names: names of the binary attributes, in the order of the columns of ``attributes``.
         attributes: uint8 (N, len(attribute_names)), 1 if the image has the attribute; None without attributes.
+        labelled: bool (N,): whether an image's attributes are known, else its row is 0; None: those of all are.
         classes: int64 (N,) class labels; None without classes.
         class_names: names of the classes, in the order of their labels.
         left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
@@ -43,6 +44,7 @@ class ImageSource(ABC):
     preprocessing: str
     attribute_names: tuple[str, ...] = ()
     attributes: Tensor | None = None
+    labelled: Tensor | None = None
     classes: Tensor | None = None
     class_names: tuple[str, ...] = ()
     left_out: str = ""
@@ -82,6 +84,40 @@ class ImageSource(ABC):
 def fingerprint_digest(source: ImageSource) -> str:
     """SHA-256 of a source's fingerprint: sources with equal digests return equal pixels."""
     return hashlib.sha256(json.dumps(source.fingerprint(), sort_keys=True).encode()).hexdigest()
+
+
+class Labelled(ImageSource):
+    """The images of a source whose attributes are known, in the same order.
+
+    Args:
+        source: a source with attributes; a table may have no row for some of its images.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        assert source.attributes is not None, "labels are attributes"
+        self.source = source
+        self.name, self.split, self.preprocessing = source.name, source.split, source.preprocessing
+        self.image_shape = source.image_shape
+        self.attribute_names, self.class_names = source.attribute_names, source.class_names
+        known = torch.arange(len(source)) if source.labelled is None else source.labelled.nonzero().flatten()
+        self.attributes = source.attributes[known]
+        self.classes = None if source.classes is None else source.classes[known]
+        self._known = known.tolist()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.source[self._known[index]]
+
+    def fetch(self, indices: Sequence[int]) -> Tensor:
+        return self.source.fetch([self._known[index] for index in indices])
+
+    def item_name(self, index: int) -> str:
+        return self.source.item_name(self._known[index])
+
+    def content(self) -> dict[str, object]:
+        return {**self.source.content(), "labelled": hashlib.sha256(str(self._known).encode()).hexdigest()}
 
 
 class RandomCropSource(ImageSource):

@@ -1,4 +1,4 @@
-"""Tables of image annotations: CelebA's text files and comma-separated files."""
+"""Tables of image annotations: CelebA's text files, and tables from spreadsheets and statistics programs."""
 
 import codecs
 import csv
@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from glow_app.data.formats.files import refuse_html
 from glow_app.errors import UserError
 
 _BLOCK = 1 << 18
+_SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def read_table(path: Path, header: bool) -> Table:
                 f"{path}: should begin with the number of rows and a line of attribute names; download it again"
             )
         announced, columns = int(first), tuple(second.decode("utf-8", "replace").split())
+        _require_names(path, columns)
     names, values = _parse_rows(path, content, len(columns) or None, first_line=3 if header else 1)
     if announced is not None and announced != len(names):
         raise UserError(f"{path}: announces {announced} rows and has {len(names)}: cut short? download it again")
@@ -102,30 +105,86 @@ def read_table(path: Path, header: bool) -> Table:
 
 
 def read_csv(path: Path) -> Table:
-    """Reads comma-separated values: a header line, the file name in the first column, integers in the others.
+    """Reads a table as Excel, pandas and R write it.
+
+    Cells are separated by commas, semicolons or tabs. A header line names the columns. The file name is in the first
+    column, or follows a column of row numbers without a name; the other columns hold integers, also written as 1.0, or
+    True and False.
 
     Raises:
-        UserError: missing, a web page, no header, a value that is not an integer, or a line of another length.
+        UserError: missing, a web page, no header, two columns of one name, a line of another length, or another value.
     """
-    text = read_text(path)
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text)) if line]
-    except csv.Error as error:
-        raise UserError(f"{path} is no comma-separated table ({error}); correct it") from None
-    if len(lines) < 2 or len(lines[0]) < 2:
-        raise UserError(f"{path}: needs a header line (file name, then attribute names) and one line per image")
-    header = [cell.strip() for cell in lines[0]]
-    if all(_is_integer(cell) for cell in header[1:]):
+    header, lines = _lines(path)
+    while header[0] == "" or header[0].startswith("Unnamed:"):
+        # Row numbers, unless these are the file names, and values begin in the next column.
+        if len(header) < 3 or all(_integer(cells[1]) in (-1, 0, 1) for _, cells in lines):
+            break
+        header, lines = header[1:], [(number, cells[1:]) for number, cells in lines]
+    if all(_integer(name) is not None for name in header[1:]):
         raise UserError(f"{path}: the first line must name the columns (file,Smiling,...); it holds values")
-    values = np.empty((len(lines) - 1, len(header) - 1), dtype=np.int64)
-    for number, line in enumerate(lines[1:], start=2):
-        cells = [cell.strip() for cell in line[1:]]
-        if len(cells) != len(header) - 1 or not all(_is_integer(cell) for cell in cells):
+    _require_names(path, header[1:])
+    values = np.empty((len(lines), len(header) - 1), dtype=np.int64)
+    for row, (number, cells) in enumerate(lines):
+        integers = [_integer(cell) for cell in cells[1:]]
+        if None in integers:
+            column = integers.index(None) + 1
+            wrong = f"{cells[column][:40]!r} is no 1 or 0" if cells[column] else "has no value"
             raise UserError(
-                f"{path}: line {number} ({line[0]}) should hold a file name and {len(header) - 1} integers; correct it"
+                f"{path}: line {number} ({cells[0][:80]}), column {header[column]}: {wrong}; correct it, or remove the "
+                "line or the column"
             )
-        values[number - 2] = [int(cell) for cell in cells]
-    return Table(path, [line[0].strip() for line in lines[1:]], tuple(header[1:]), values)
+        values[row] = integers
+    return Table(path, [cells[0] for _, cells in lines], tuple(header[1:]), values)
+
+
+def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Cells of the header, and number and cells of each other line that is not empty, as many as the header's.
+
+    Raises:
+        UserError: there are no two columns or no lines, or a line has another length than the header.
+    """
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    first = text.lstrip("\n").partition("\n")[0]
+    splits = [_split(path, text, separator) for separator in _SEPARATORS if separator in first]
+    if not splits:
+        raise UserError(f"{path}: needs a header line (file name, then attribute names) and one line per image")
+    # A name in the header may hold another separator: that one does not divide all lines into as many cells.
+    lines = max(splits, key=lambda lines: (len({len(cells) for _, cells in lines}) == 1, len(lines[0][1])))
+    header = lines[0][1]
+    while header and not header[-1]:
+        header.pop()
+    if all(len(cells) > len(header) and cells[0].isdecimal() and _integer(cells[1]) is None for _, cells in lines[1:]):
+        header = ["", *header]  # R's write.table has a column of row numbers, and no header of that
+    n = len(header)
+    if len(lines) < 2 or n < 2:
+        raise UserError(f"{path}: needs a header line (file name, then attribute names) and one line per image")
+    # Excel ends lines with empty cells where another line is longer.
+    cut = [(number, cells if any(cells[n:]) else cells[:n]) for number, cells in lines[1:]]
+    for number, cells in cut:
+        if len(cells) != n:
+            raise UserError(
+                f"{path}: line {number} ({cells[0][:80]}) has {len(cells)} cells and the header {n}; correct it"
+            )
+    return header, cut
+
+
+def _split(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
+    except csv.Error as error:
+        raise UserError(f"{path} is no table of separated values ({error}); correct it") from None
+    return [(number, cells) for number, cells in lines if any(cells)]
+
+
+def _require_names(path: Path, columns: Sequence[str]) -> None:
+    """Raises a UserError if a column has no name, or two have the same; attributes are found ignoring case."""
+    lowered = [name.lower() for name in columns]
+    for column, name in enumerate(lowered):
+        if not name:
+            raise UserError(f"{path}: a column after {columns[column - 1] if column else 'the first'} has no name")
+        if name in lowered[:column]:
+            raise UserError(f"{path}: two columns have the name {columns[column]}; rename or remove one")
 
 
 def read_text(path: Path) -> str:
@@ -150,9 +209,7 @@ def _read(path: Path) -> bytes:
         try:
             content = content.decode("utf-16").encode()
         except UnicodeError:
-            raise UserError(
-                f"{path} begins as UTF-16 text and is none: save it as UTF-8, or get it again"
-            ) from None
+            raise UserError(f"{path} begins as UTF-16 text and is none: save it as UTF-8, or get it again") from None
     refuse_html(path, content)
     if not content.strip():
         raise UserError(f"{path} is empty: download it again")
@@ -228,5 +285,10 @@ def _integers(raw: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np
     return np.where(negative, -values, values), int(rows[0]) if len(rows) else None
 
 
-def _is_integer(cell: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]{1,9}", cell) is not None
+@lru_cache(maxsize=1 << 16)
+def _integer(cell: str) -> int | None:
+    """Value of a cell: an integer, also written as 1.0, or True or False; None for anything else."""
+    if cell.lower() in ("true", "false"):
+        return int(cell.lower() == "true")
+    match = re.fullmatch(r"([+-]?[0-9]{1,9})([.,]0*)?", cell)
+    return int(match.group(1)) if match else None

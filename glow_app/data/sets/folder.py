@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from glow_app.data import transforms
@@ -22,7 +23,7 @@ from glow_app.data.formats.files import (
 )
 from glow_app.data.formats.image_store import FolderStore, ImageStore, ZipStore, zip_files
 from glow_app.data.formats.tables import read_csv
-from glow_app.data.image import Channels, open_image, to_tensor
+from glow_app.data.image import SUFFIXES, Channels, open_image, to_tensor
 from glow_app.data.sets.splits import name_hash
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
@@ -56,8 +57,9 @@ class Folder(ImageSource):
         image_size: one side, or (H, W).
         channels: 3 for colour, 1 for grey; images of the other kind are converted.
         on_corrupt: how the caller reacts to a ``CorruptImage``, which ``source[i]`` always raises; see that class.
-        attributes: a comma-separated file: first column the file name (relative to the root or to the split's folder,
-            or the bare name if it is unique), other columns attributes of value 0/1 or -1/1.
+        attributes: a table, see :func:`~glow_app.data.formats.tables.read_csv`: the file name (relative to the root or
+            to the split's folder, or the bare name if it is unique; with or without its suffix), and attributes of
+            value 0/1, -1/1 or False/True. Images without a row have no known attributes, see ``labelled``.
         fit: how a picture of other proportions becomes one of ``image_size``: ``crop``, ``pad`` or ``stretch``.
 
     Raises:
@@ -97,7 +99,7 @@ class Folder(ImageSource):
             raise EmptySplit(_empty_split_message(contents.where, split, members))
         self.images = contents.store(self.files)
         if attributes is not None:
-            self.attribute_names, self.attributes = _attributes(Path(attributes), members, self.files)
+            self._set_attributes(Path(attributes), members)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -112,6 +114,16 @@ class Folder(ImageSource):
 
     def content(self) -> dict[str, object]:
         return {"files": self.images.digest()}
+
+    def _set_attributes(self, path: Path, members: dict[str, list[str]]) -> None:
+        """Takes the attributes from a table, which is checked against the images of all splits."""
+        table = read_csv(path)
+        row_of = match_rows(path, table.names, sorted(name for names in members.values() for name in names))
+        known = torch.tensor([name in row_of for name in self.files])
+        self.attribute_names = table.columns
+        self.attributes = torch.zeros(len(self.files), len(table.columns), dtype=torch.uint8)
+        self.attributes[known] = table.as_binary()[[row_of[name] for name in self.files if name in row_of]]
+        self.labelled = None if known.all() else known
 
 
 class _Contents(NamedTuple):
@@ -217,44 +229,44 @@ def _empty_split_message(root: Path, split: str, members: dict[str, list[str]]) 
     )
 
 
-def _attributes(path: Path, members: dict[str, list[str]], files: list[str]) -> tuple[tuple[str, ...], Tensor]:
-    """Returns names and uint8 (len(files), names) of the table, which is checked against the images of all splits."""
-    table = read_csv(path)
-    everything = sorted(name for names in members.values() for name in names)
-    row_of = match_rows(path, table.names, everything)
-    return table.columns, table.as_binary()[[row_of[name] for name in files]]
-
-
 def match_rows(path: Path, row_names: Iterable[str], files: Iterable[str]) -> dict[str, int]:
-    """Row of every file, by its relative path, a unique end of the path, or its unique bare name.
+    """Row of every file that has one, by its relative path, a unique end of the path, or its unique bare name.
+
+    A name may lack the file's suffix, or have that of another format: files are converted after a table is made.
 
     Raises:
-        UserError: images without a row, rows without an image, or a name that matches several.
+        UserError: rows without an image, two rows of one image, or a name that matches several.
     """
     by_name: dict[str, list[str]] = {}
-    n_files = 0
+    by_stem: dict[str, list[str]] = {}
     for file in files:
-        n_files += 1
         parts = file.split("/")
         for start in range(len(parts)):
-            by_name.setdefault("/".join(parts[start:]), []).append(file)
+            name = "/".join(parts[start:])
+            by_name.setdefault(name, []).append(file)
+            by_stem.setdefault(_without_suffix(name), []).append(file)
     row_of: dict[str, int] = {}
     strays: list[str] = []
-    for row, name in enumerate(row_names):
-        fits = by_name.get(name.removeprefix("./").replace("\\", "/"), [])
+    for row, written in enumerate(row_names):
+        name = written.replace("\\", "/").removeprefix("./")
+        fits = by_name.get(name) or by_stem.get(_without_suffix(name), [])
         if not fits:
-            strays.append(name)
+            strays.append(written)
         elif len(fits) > 1:
-            raise UserError(f"{path}: {name} fits {fits[0]} and {fits[1]}; write the path relative to the folder")
+            raise UserError(
+                f"{path}: {written} fits {fits[0]} and {fits[1]}; write the path relative to the folder, and its suffix"
+            )
         elif fits[0] in row_of:
-            raise UserError(f"{path}: {name} has two rows; keep one")
+            raise UserError(f"{path}: {fits[0]} has two rows, one is {written}; keep one")
         else:
             row_of[fits[0]] = row
-    if len(row_of) < n_files:
-        missing = next(file for names in by_name.values() for file in names if file not in row_of)
-        raise UserError(f"{path}: {n_files - len(row_of)} images have no row, the first is {missing}; add their rows")
     if strays:
         raise UserError(
             f"{path}: {len(strays)} rows have no image, the first is {strays[0]}; remove them or add the images"
         )
     return row_of
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in SUFFIXES else name

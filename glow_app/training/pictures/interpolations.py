@@ -71,7 +71,8 @@ class InterpolationGrids(AfterUpdate):
         self.batch_size = batch_size
         self.weights = weights
         self.console = console
-        self.chosen = torch.linspace(0, len(train) - 1, min(N_ENCODED, len(train))).long().tolist()
+        known = torch.arange(len(train)) if train.labelled is None else train.labelled.nonzero().flatten()
+        self.chosen = known[torch.linspace(0, len(known) - 1, min(N_ENCODED, len(known))).long()].tolist()
         self.attribute = shown_attribute(train, self.chosen)
 
     @torch.no_grad()

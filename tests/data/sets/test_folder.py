@@ -1,5 +1,6 @@
 """Any folder of images: listing, splits, pixels, attributes, and what goes wrong."""
 
+import csv
 import itertools
 import os
 import pickle
@@ -15,6 +16,7 @@ from PIL import Image
 from glow_app.data.image import CorruptImage
 from glow_app.data.picture import open_picture
 from glow_app.data.sets.folder import Folder
+from glow_app.data.source import Labelled, fingerprint_digest
 from glow_app.errors import UserError
 from tests.data.layouts import picture, real_data
 
@@ -247,13 +249,19 @@ def test_attributes_by_any_name_of_the_file_that_is_unique(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("file,Smiling\ntrain/a.png,1\n", "2 images have no row, the first is "),
         ("file,S\ntrain/a.png,1\nb.png,0\nval/a.png,0\nz.png,1\n", "1 rows have no image, the first is z.png"),
         ("file,S\na.png,1\nb.png,0\n", "a.png fits train/a.png and val/a.png"),
         ("file,S\nb.png,1\ndeep/b.png,0\n", "two rows"),
         ("file,S\nb.png,2\ntrain/a.png,1\nval/a.png,0\n", "b.png, column S: 2"),
         ("file,S\nb.png,yes\n", "line 2"),
         ("file,S\nb.png,1,1\n", "line 2"),
+        ("file,S\nb.png,\n", r"line 2 \(b.png\), column S: has no value"),
+        ("file,S\n\nb.png,1\na.png,0.5\n", r"line 4 \(a.png\), column S: '0.5' is no 1 or 0"),
+        ("file;S;T\nb.png;1;0\na.png;1\n", r"line 3 \(a.png\) has 2 cells and the header 3"),
+        ("file,Smiling,smiling\nb.png,1,1\n", "two columns have the name smiling"),
+        ("file,S,,T\nb.png,1,1,1\n", "a column after S has no name"),
+        ("file,S\na,1\n", "a fits train/a.png and val/a.png"),
+        (",file,S\n0,b.png,1\n1,train/a.png,2\n", "train/a.png, column S: 2"),
         ("b.png,1\nc.png,1\n", "first line must name the columns"),
         ("<!doctype html><html>", "is a web page"),
         ("", "is empty"),
@@ -265,6 +273,63 @@ def test_attribute_tables_that_do_not_fit(tmp_path: Path, text: str, says: str) 
         Folder(tmp_path, "train", 8, attributes=attributes(tmp_path / "t.csv", text))
     assert "t.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+LABELS = [("train/a.png", 1, 0), ("train/deep/b.png", 0, 1), ("val/a.png", 1, 1)]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("value", ["{}", "{}.0", "{!r}", "{:d},0"])
+@pytest.mark.parametrize("index", ["none", "", "Unnamed: 0", "left out"])
+def test_tables_as_spreadsheets_and_statistics_programs_write_them(
+    tmp_path: Path, separator: str, encoding: str, value: str, index: str
+) -> None:
+    write_images(tmp_path, [name for name, *_ in LABELS])
+    header = ["file", "Smiling, broad", "Young"]
+    rows = [[name, *(value.format(bool(v) if "r" in value else v) for v in values)] for name, *values in LABELS]
+    if index != "none":
+        rows = [[str(k), *row] for k, row in enumerate(rows)]
+        header = header if index == "left out" else [index, *header]
+    with open(tmp_path / "t.csv", "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([header, *rows])
+    source = Folder(tmp_path, "train", 8, attributes=tmp_path / "t.csv")
+    assert source.attribute_names == ("Smiling, broad", "Young")
+    assert torch.as_tensor(source.attributes).tolist() == [[1, 0], [0, 1]]
+    assert source.labelled is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",S,T\ntrain/a.png,1,0\ntrain/deep/b.png,0,1\nval/a.png,1,1\n",  # file names as the index of pandas
+        "file;S;T;\ntrain/a.png;1;0;\nb.png;0;1;\n;;;\nval/a.png;1;1;\n",  # empty cells and lines of Excel
+        "file,S,T\rtrain/a.png,1,0\rb.png,0,1\rval/a.png,1,1\r",
+        "file,S,T\ntrain/a,TRUE,FALSE\nb,FALSE,TRUE\nval/a,TRUE,TRUE\n",
+        "file,S,T\n.\\train\\a.jpg,1,-1\nb.JPG,-1,1\nval/a.webp,1,1\n",
+    ],
+)
+def test_tables_with_a_habit(tmp_path: Path, text: str) -> None:
+    write_images(tmp_path, [name for name, *_ in LABELS])
+    source = Folder(tmp_path, "train", 8, attributes=attributes(tmp_path / "t.csv", text))
+    assert source.attribute_names == ("S", "T")
+    assert torch.as_tensor(source.attributes).tolist() == [[1, 0], [0, 1]]
+
+
+def test_pictures_without_a_row_are_kept_and_known_as_such(tmp_path: Path) -> None:
+    write_images(tmp_path, [name for name, *_ in LABELS])
+    table = attributes(tmp_path / "t.csv", "file,S\nb.png,1\n")
+    source = Folder(tmp_path, "train", 8, attributes=table)
+    assert torch.as_tensor(source.labelled).tolist() == [False, True]
+    assert torch.as_tensor(source.attributes).tolist() == [[0], [1]]
+    assert torch.as_tensor(Folder(tmp_path, "val", 8, attributes=table).labelled).tolist() == [False]
+    known = Labelled(source)
+    assert (len(known), known.item_name(0)) == (1, "train/deep/b.png")
+    assert torch.equal(known[0], source[1])
+    assert torch.equal(known.fetch([0]), source[1][None])
+    assert torch.as_tensor(known.attributes).tolist() == [[1]]
+    assert fingerprint_digest(known) != fingerprint_digest(source)
+    assert len(Labelled(Folder(tmp_path, "train", 8, attributes=attributes(table, "file,S\nb,1\ntrain/a,0\n")))) == 2
 
 
 def test_a_missing_attribute_table(tmp_path: Path) -> None:
