@@ -24,7 +24,14 @@ def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:
     Raises:
         UserError: see :meth:`glow_app.config.data.DataConfig.open` and :func:`glow_app.data.cache.cached`.
     """
-    return open_cached(data, split, default_workers(), console) if data.cache else data.open(split)
+    return open_cached(data, split, default_workers(), console) if data.cache else _open(data, split, console)
+
+
+def _open(data: DataConfig, split: str, console: Console) -> ImageSource:
+    source = data.open(split)
+    if source.warning is not None:
+        say(console, f"warning: {source.warning}")
+    return source
 
 
 def open_cached(data: DataConfig, split: str, workers: int, console: Console) -> CachedSource:
@@ -33,8 +40,16 @@ def open_cached(data: DataConfig, split: str, workers: int, console: Console) ->
     Raises:
         UserError: see :meth:`glow_app.config.data.DataConfig.open` and :func:`glow_app.data.cache.cached`.
     """
-    source = data.open(split)
-    with counting(console, f"preparing {data.name} {split}") as progress:
+    return through_cache(_open(data, split, console), data, workers, console)
+
+
+def through_cache(source: ImageSource, data: DataConfig, workers: int, console: Console) -> CachedSource:
+    """Returns a source with its pixels in the cache of ``data``, which is built first if necessary.
+
+    Raises:
+        UserError: see :func:`glow_app.data.cache.cached`.
+    """
+    with counting(console, f"preparing {source.name} {source.split}") as progress:
         try:
             return cached(source, data.cache_path, workers, progress)
         except KeyboardInterrupt:

@@ -36,6 +36,7 @@ class ImageSource(ABC):
         classes: int64 (N,) class labels; None without classes.
         class_names: names of the classes, in the order of their labels.
         left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
+        warning: a line for whoever trains on these images, or None.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ImageSource(ABC):
     classes: Tensor | None = None
     class_names: tuple[str, ...] = ()
     left_out: str = ""
+    warning: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -126,14 +126,15 @@ def read_csv(path: Path) -> Table:
     values = np.empty((len(lines), len(header) - 1), dtype=np.int64)
     for row, (number, cells) in enumerate(lines):
         integers = [_integer(cell) for cell in cells[1:]]
-        if None in integers:
+        known = [value for value in integers if value is not None]
+        if len(known) < len(integers):
             column = integers.index(None) + 1
             wrong = f"{cells[column][:40]!r} is no 1 or 0" if cells[column] else "has no value"
             raise UserError(
                 f"{path}: line {number} ({cells[0][:80]}), column {header[column]}: {wrong}; correct it, or remove the "
                 "line or the column"
             )
-        values[row] = integers
+        values[row] = known
     return Table(path, [cells[0] for _, cells in lines], tuple(header[1:]), values)
 
 

@@ -24,6 +24,7 @@ from glow_app.data.formats.files import (
 from glow_app.data.formats.image_store import FolderStore, ImageStore, ZipStore, zip_files
 from glow_app.data.formats.tables import read_csv
 from glow_app.data.image import SUFFIXES, Channels, open_image, to_tensor
+from glow_app.data.sets.celeba import IDENTITIES, find_table
 from glow_app.data.sets.splits import name_hash
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
@@ -100,6 +101,8 @@ class Folder(ImageSource):
         self.images = contents.store(self.files)
         if attributes is not None:
             self._set_attributes(Path(attributes), members)
+        if split == "train":
+            self.warning = _warning(self.root)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -226,6 +229,20 @@ def _empty_split_message(root: Path, split: str, members: dict[str, list[str]]) 
     return (
         f"data=folder: the split {split} of {root} is empty ({counts}); "
         f"add images, or choose the split by hand with subfolders train/, val/, test/"
+    )
+
+
+def _warning(root: Path) -> str | None:
+    """A warning if these are CelebA's images, by the table of their identities, and names decide about the splits."""
+    root = root.absolute()
+    # As downloaded, the images are in Img/img_align_celeba, and the table is in Anno, beside Img.
+    places = (root, root.parent, root.parent.parent) if root.parent.name == "Img" else (root, root.parent)
+    table = next((path for place in places if (path := find_table(place, IDENTITIES)) is not None), None)
+    if table is None or _split_folders(root)["val"] is not None:
+        return None
+    return (
+        f"data=folder divides {root} by the names of files, and {table} knows several of one person, who will be in "
+        "train and in test: use data=celeba, or divide them by hand into train/, val/ and test/"
     )
 
 

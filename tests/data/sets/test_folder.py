@@ -1,6 +1,7 @@
 """Any folder of images: listing, splits, pixels, attributes, and what goes wrong."""
 
 import csv
+import io
 import itertools
 import os
 import pickle
@@ -12,7 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from glow_app.build import open_split
+from glow_app.config.data import DATA_SCHEMAS
 from glow_app.data.image import CorruptImage
 from glow_app.data.picture import open_picture
 from glow_app.data.sets.folder import Folder
@@ -330,6 +334,34 @@ def test_pictures_without_a_row_are_kept_and_known_as_such(tmp_path: Path) -> No
     assert torch.as_tensor(known.attributes).tolist() == [[1]]
     assert fingerprint_digest(known) != fingerprint_digest(source)
     assert len(Labelled(Folder(tmp_path, "train", 8, attributes=attributes(table, "file,S\nb,1\ntrain/a,0\n")))) == 2
+
+
+@pytest.mark.parametrize(
+    ("root", "table"),
+    [
+        ("faces", "faces/identity_CelebA.txt"),
+        ("faces", "identity_CelebA.csv"),
+        ("Img/img_align_celeba", "Anno/identity_CelebA.txt"),
+    ],
+)
+def test_persons_of_celeba_that_would_be_in_train_and_in_test(tmp_path: Path, root: str, table: str) -> None:
+    write_images(tmp_path / root, [f"{k:06d}.jpg" for k in range(30)])
+    config = DATA_SCHEMAS["folder"](
+        name="folder", image_size=8, n_bits=8, flip=True, shift=0.0, cache=False, cache_folder=None, workers=0,
+        root=str(tmp_path / root), on_corrupt="error", channels=3, attributes=None,
+    )  # fmt: skip
+    output = io.StringIO()
+    open_split(config, "train", Console(file=output))
+    assert output.getvalue() == ""
+    (tmp_path / table).parent.mkdir(exist_ok=True)
+    (tmp_path / table).write_text("000001.jpg 1\n")
+    for split in ("train", "val", "test"):
+        open_split(config, split, Console(file=output, width=1000))
+    assert output.getvalue().count("warning: ") == len(output.getvalue().splitlines()) == 1
+    assert Path(table).name in output.getvalue()
+    assert "use data=celeba" in output.getvalue()
+    write_images(tmp_path / root, ["train/1.png", "val/1.png", "test/1.png"])
+    assert Folder(tmp_path / root, "train", 8).warning is None, "divided by hand"
 
 
 def test_a_missing_attribute_table(tmp_path: Path) -> None:
