@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +14,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from glow_app.build import through_cache
 from glow_app.commands.common import (
     directions_folder,
+    file_name,
     images_between,
     metadata_of,
     open_labelled_split_of,
@@ -22,14 +25,16 @@ from glow_app.commands.common import (
     output_folder,
 )
 from glow_app.config.commands import DirectionsConfig
+from glow_app.data.cache import default_workers
 from glow_app.data.formats.tables import attribute_column
+from glow_app.data.sets.two_folders import TwoFolders
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.calibration import REACHED, calibrated
 from glow_app.evaluation.judge import BATCH
 from glow_app.evaluation.likelihood import batches
 from glow_app.latents.direction_methods import from_moments
-from glow_app.latents.directions import Directions, require_levels, save
+from glow_app.latents.directions import METADATA, Directions, load, require_levels, save
 from glow_app.latents.moments import Moments
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -50,11 +55,14 @@ def directions(config: DirectionsConfig, console: Console) -> None:
         if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_model(config)
-        source = open_labelled_split_of(model, config.data, config.split, console)
+        source = _source(model, config, console)
         indices = images_between(source, "first", config.first, config.n_images)
         _require(config, model, source)
-        folder = output_folder(config, model, "directions")
+        folder = _folder(config, model)
         metadata = metadata_of(model, source, config) | {"first": config.first}
+        if config.positive is not None:
+            folders = {key: os.path.abspath(getattr(config, key)) for key in ("positive", "negative")}
+            metadata["data"] = {"name": source.name, **folders}
         start = time.perf_counter()
         moments = _gather(model, source, indices, config, metadata, folder, console)
         images_per_second = len(indices) / (time.perf_counter() - start)
@@ -75,6 +83,38 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
             where = "" if directions_folder(None, model) == folder else f" directions={folder}"
             say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
+
+
+def _source(model: Model, config: DirectionsConfig, console: Console) -> ImageSource:
+    """Opens the labelled images: of the data set, or of the two folders.
+
+    Raises:
+        UserError: see :func:`open_labelled_split_of` and :class:`TwoFolders`; or only a part of the options is given.
+    """
+    given = (config.positive, config.negative, config.name)
+    if given == (None, None, None):
+        return open_labelled_split_of(model, config.data, config.split, console)
+    if not (config.positive and config.negative and config.name):
+        raise UserError(
+            "positive, negative and name belong together: two folders of pictures, with and without an attribute, and "
+            "its name, as in positive=with negative=without name=Glasses"
+        )
+    if model.flow.n_classes:
+        raise UserError("this model is class-conditional, and pictures of folders have no class: choose data that has")
+    source = TwoFolders(config.positive, config.negative, config.name, model.image_shape, model.card.data)
+    return through_cache(source, config.data, default_workers(), console) if config.data.cache else source
+
+
+def _folder(config: DirectionsConfig, model: Model) -> Path:
+    """Creates and returns the output folder. Those of two folders do not replace a model's other directions."""
+    there = directions_folder(None, model)
+    if config.name is None or not (there / METADATA).is_file():
+        return output_folder(config, model, "directions")
+    try:
+        again = load(there).names == (config.name,)
+    except UserError:
+        again = False
+    return output_folder(config, model, "directions" if again else f"directions_{file_name(config.name)}")
 
 
 def _require(config: DirectionsConfig, model: Model, source: ImageSource) -> None:
@@ -198,15 +238,14 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
     for row, name in enumerate(plain.names):
         cosines, of_balanced = (one.units @ one.units[row] for one in (plain, balanced))
         other = int(cosines.abs().masked_fill(torch.arange(len(cosines)) == row, -1).argmax())
+        likeness = (plain.names[other], f"{cosines[other]:+.2f}", f"{of_balanced[other]:+.2f}")
         table.add_row(
             name,
             f"{counts[name]['with']:,}",
             f"{counts[name]['without']:,}",
             f"{plain.vectors[row].norm():.2f}",
             _gains(plain, row),
-            plain.names[other],
-            f"{cosines[other]:+.2f}",
-            f"{of_balanced[other]:+.2f}",
+            *(likeness if len(plain.names) > 1 else ()),
         )
     show(console, table)
     say(console, f"*: no gain moves the images {REACHED:.0%} of the way from one class to the other")

@@ -1,6 +1,7 @@
 """``glow-judge``: measures edits with a classifier trained for that."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from glow_app.config.check import check_choice
 from glow_app.config.commands import METHODS, JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
 from glow_app.data.formats.tables import attribute_column
+from glow_app.data.sets.two_folders import TwoFolders
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.evaluation import judge as judges
@@ -51,13 +53,13 @@ def judge(config: JudgeConfig, console: Console) -> None:
     names = _attributes(config, methods[0], edit_source)
     learned = images_between(judge_source, "judge_first", config.judge_first, config.judge_images)
     edited = images_between(edit_source, "edit_first", config.edit_first, config.n_images)
-    require_disjoint(
-        [
-            _part("the judge's images", "judge_split, judge_first or judge_images", config, judge_source, learned),
-            _part("the edited images", "edit_split, edit_first or n_images", config, edit_source, edited),
-            _part_of_directions(methods[0]),
-        ]
-    )
+    parts = [
+        _part("the judge's images", "judge_split, judge_first or judge_images", config, judge_source, learned),
+        _part("the edited images", "edit_split, edit_first or n_images", config, edit_source, edited),
+    ]
+    folders = _two_folders(methods[0])
+    require_disjoint(parts if folders else [*parts, _part_of_directions(methods[0])])
+    _require_apart(folders, config)
     if len(learned) < judges.BATCH:
         raise UserError(
             f"the judge would learn from {len(learned)} images of {judge_source.name} {judge_source.split}: it needs "
@@ -110,6 +112,26 @@ def _attributes(config: JudgeConfig, directions: Directions, source: ImageSource
 def _part(what: str, options: str, config: JudgeConfig, source: ImageSource, images: range) -> Part:
     data = dataclasses.asdict(config.data)
     return Part(what, options, data, source.split, images.start, len(images), fingerprint_digest(source))
+
+
+def _two_folders(directions: Directions) -> list[Path]:
+    """The folders of pictures that directions were made from; none if they were made from a data set."""
+    data = directions.metadata.get("data", {})
+    return [Path(data["positive"]), Path(data["negative"])] if data.get("name") == TwoFolders.name else []
+
+
+def _require_apart(folders: list[Path], config: JudgeConfig) -> None:
+    """Raises a UserError if pictures of the directions can be among those of the data set."""
+    root = getattr(config.data, "root", None)
+    if root is None:
+        return
+    for folder in folders:
+        one, other = folder.resolve(), Path(root).resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise UserError(
+                f"these directions were made from the pictures in {folder}, and data.root={root} may share some: "
+                "choose other data, or make directions with data.attributes, a table, in place of two folders"
+            )
 
 
 def _part_of_directions(directions: Directions) -> Part:

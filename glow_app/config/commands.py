@@ -94,6 +94,9 @@ class DirectionsConfig(UseConfig):
     )
     orthogonal_to: list[str] = option("attributes whose directions are projected out of all others")
     levels: list[int] | None = option("levels that a direction may change, 1 being the finest; null: all")
+    positive: str | None = path_option("folder of pictures with the attribute name, in place of a data set; null: none")
+    negative: str | None = path_option("folder of pictures without it")
+    name: str | None = option("name of the attribute that positive and negative show")
 
 
 @dataclass
