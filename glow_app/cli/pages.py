@@ -133,7 +133,6 @@ PAGES = {
         "Amount 1 is the distance between images without and with the attribute.",
         (
             ("glow-directions checkpoint=runs/...", "all training images"),
-            ("glow-directions checkpoint=runs/... n_images=10000", "the first 10,000"),
             (
                 "glow-directions checkpoint=runs/... orthogonal_to=Male,Young",
                 "directions that leave these two unchanged",
