@@ -39,6 +39,16 @@ class Unit:
         """``bits`` per dimension in this unit, as text without its name; ``sign="+"`` for differences."""
         return f"{bits * self.per_bit:{sign}.{digits}f}"
 
+    def with_error(self, bits: float, error: float, digits: int = 4, sign: str = "") -> str:
+        """``bits ± error`` per dimension in this unit, as text without its name; see :func:`with_error`."""
+        return with_error(bits * self.per_bit, error * self.per_bit, digits, sign)
+
+
+def with_error(value: float, error: float, digits: int = 4, sign: str = "") -> str:
+    """``value ± error`` as text; without an error that is not finite, as that of one image is not."""
+    text = f"{value:{sign}.{digits}f}"
+    return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
+
 
 PIXELS_UNIT = Unit(
     things="images",

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 
 from glow_app.commands.common import open_any_model, open_split_of, output_folder, require_classes
@@ -12,13 +11,12 @@ from glow_app.commands.reports.evaluate import Evaluation
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource
-from glow_app.data.stream import InOrder
+from glow_app.data.stream import evenly_spaced
 from glow_app.errors import UserError
-from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
+from glow_app.evaluation.codecs import CodecSizes, measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
-from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
@@ -77,7 +75,7 @@ def measure(
         _on_training_images(model, config, console),
         reconstruction,
         conditioning(model.flow),
-        {} if isinstance(source, Points) else _codecs(source, checked, model.n_bits, config.seed),
+        None if isinstance(source, Points) else _codecs(source, indices, model.n_bits, config.seed, console),
         entropies(source, POINTS_UNIT.per_bit * likelihood.per_image) if isinstance(source, Points) else None,
     )
 
@@ -90,18 +88,19 @@ def _on_training_images(model: Model, config: EvaluateConfig, console: Console) 
     except EmptySplit as reason:
         say(console, f"no train-test gap: {reason}")
         return None
-    # Evenly spaced, as the split may be sorted by class.
-    indices = torch.linspace(0, len(train) - 1, min(config.gap_images, len(train))).long().tolist()
+    indices = evenly_spaced(range(len(train)), config.gap_images)
     with counting(console, "bits/dim of training images") as progress:
         how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
         return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
-def _codecs(source: ImageSource, indices: Sequence[int], n_bits: Bits, seed: int) -> dict[str, float]:
+def _codecs(
+    source: ImageSource, indices: Sequence[int], n_bits: Bits, seed: int, console: Console
+) -> CodecSizes | None:
     if not distributed.is_rank_zero():
-        return {}
-    images = seen(InOrder(source, seed).__getitems__(list(indices)).images, n_bits)
-    return {codec: codec_bits_per_dim(images, codec) for codec in CODECS}
+        return None
+    with counting(console, "lossless codecs") as progress:
+        return measure_codecs(source, indices, n_bits, seed, progress)
 
 
 def compare(config: EvaluateConfig, console: Console) -> None:

@@ -39,7 +39,7 @@ class EvaluateConfig(UseConfig):
     split: str = option("split of the data set", choices=("train", "val", "test"))
     n_images: int = option("images, from the first on; 0: all", at_least=0)
     importance_samples: int = option("draws of the noise for the tighter bound; 1: no such bound", at_least=1)
-    check_images: int = option("images to reconstruct and to encode with the lossless codecs; 0: all", at_least=0)
+    check_images: int = option("images to reconstruct, from the first on; 0: all", at_least=0)
     gap_images: int = option("training images for the train-test gap, evenly spaced; 0: no gap", at_least=0)
     worst: int = option("images with the most bits to show in a picture; 0: no picture", at_least=0)
 

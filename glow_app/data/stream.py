@@ -81,6 +81,12 @@ def _batch(source: ImageSource, seed: int, indices: list[int], positions: list[i
     return Batch(images, at, None if source.classes is None else source.classes[indices])
 
 
+def evenly_spaced(indices: Sequence[int], n: int) -> list[int]:
+    """Up to ``n`` of the indices, evenly spaced, as the images of a split may be sorted by class."""
+    chosen = torch.linspace(0, len(indices) - 1, min(n, len(indices))).long().tolist()
+    return [indices[number] for number in chosen]
+
+
 class StreamBatches(Sampler[list[int]]):
     """Positions of the stream, in batches, for one of several processes.
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import tempfile
 from html import escape
 from pathlib import Path
@@ -14,6 +15,7 @@ from glow_app.artifacts.card import Card
 from glow_app.demo.studio import Studio
 from glow_app.figures import grid, to_picture
 from glow_app.figures.animation import save_gif
+from glow_app.units import with_error
 
 FRAME_MS = 70
 
@@ -101,8 +103,8 @@ def head(card: Card, n_parameters: int) -> str:
     for split, words in (("test", "test"), ("val", "validation")):
         bits = card.metrics.get(f"{split}/bits_per_dim")
         if bits is not None:
-            error = card.metrics.get(f"{split}/standard_error")
-            parts.append(f"<b>{bits:.3f}{'' if error is None else f' ± {error:.3f}'}</b> bits/dim ({words})")
+            error = card.metrics.get(f"{split}/standard_error", math.nan)
+            parts.append(f"<b>{with_error(bits, error, 3)}</b> bits/dim ({words})")
             break
     smooth = '<label><input type="checkbox" id="smooth"> smooth pixels</label>'
     return f'<h1>Glow</h1><p class="facts">{" <i>·</i> ".join(parts)}{smooth}</p>'

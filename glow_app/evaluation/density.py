@@ -14,6 +14,7 @@ from glow_app.evaluation.likelihood import standard_error
 from glow_app.flows import Flow
 from glow_app.flows.bijection import Chain
 from glow_app.flows.glow import FlowStep
+from glow_app.units import with_error
 
 TOGETHER = 1 << 15
 """Points per batch."""
@@ -157,7 +158,7 @@ class Entropies:
         """Formats the numbers in one line."""
         return (
             f"entropy of the data: {self.data:.4f} nats; the flow: {self.flow:.4f} nats; "
-            f"it could be better by {self.difference:.4f} ± {self.error:.4f}"
+            f"it could be better by {with_error(self.difference, self.error)}"
         )
 
 

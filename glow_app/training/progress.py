@@ -87,9 +87,9 @@ class ProgressReport(pl.Callback):
         if trainer.is_global_zero and "val/bits_per_dim" in metrics:
             unit = _unit(pl_module)
             speed = f"   {self.images_per_second:,.0f} {unit.things}/s" if self.images_per_second else ""
-            reached, error = (unit.figure(metrics[f"val/{key}"].item()) for key in ("bits_per_dim", "standard_error"))
+            reached, error = (metrics[f"val/{key}"].item() for key in ("bits_per_dim", "standard_error"))
             self.console.print(
-                f"step {trainer.global_step:>7,}   validation {reached} ± {error} {unit.name}   "
+                f"step {trainer.global_step:>7,}   validation {unit.with_error(reached, error)} {unit.name}   "
                 f"reconstructed {unit.exactly} {metrics['val/reconstructed']:.0%}{speed}",
                 highlight=False,
                 soft_wrap=True,

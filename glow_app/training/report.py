@@ -8,17 +8,13 @@ from glow_app.config.published import PUBLISHED, departures
 from glow_app.config.train import TrainConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
-from glow_app.data.stream import InOrder
-from glow_app.evaluation.codecs import CODECS, codec_bits_per_dim
+from glow_app.evaluation.codecs import measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
-from glow_app.runtime.console import say
+from glow_app.runtime.console import counting, say
 from glow_app.training.clock import Clock
 from glow_app.units import unit_of
-
-CODEC_IMAGES = 1000
-"""Number of images for the lossless codecs, which are slow."""
 
 
 def banner(
@@ -72,15 +68,14 @@ def intent(config: TrainConfig, flow: Flow, n_processes: int) -> list[str]:
 def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console: Console) -> None:
     """Prints the test result, beside that of lossless codecs on the same pixels or the entropy of the points."""
     unit, n = unit_of(config.data.n_bits), len(reached.per_image)
-    figure = f"{unit.figure(reached.mean, 3)} ± {unit.figure(reached.standard_error, 3)} {unit.name}"
+    figure = f"{unit.with_error(reached.mean, reached.standard_error, 3)} {unit.name}"
     say(console, f"\ntest: {figure} on {n:,} {unit.things} of {config.data.name} ({test.preprocessing})")
     if isinstance(test, Points):
         say(console, entropies(test, unit.per_bit * reached.per_image).text())
     elif config.data.n_bits == 8:
-        images = InOrder(test, config.seed).__getitems__(list(range(min(n, CODEC_IMAGES)))).images
-        sizes = "   ".join(f"{codec} {codec_bits_per_dim(images, codec):.3f}" for codec in CODECS)
-        which = "the same pixels" if n <= CODEC_IMAGES else f"the first {CODEC_IMAGES:,} of them"
-        say(console, f"lossless codecs on {which}: {sizes}")
+        with counting(console, "lossless codecs") as progress:
+            codecs = measure_codecs(test, range(n), config.data.n_bits, config.seed, progress)
+        say(console, f"lossless codecs on {codecs.which}: {codecs.sizes}")
 
 
 def where(

@@ -281,7 +281,8 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
         reached = measure_likelihood(
             flow, test, indices, config.data.n_bits, config.seed, batch_size, progress=progress
         )
-    report.result(reached, test, config, run.console)
+    if distributed.is_rank_zero():
+        report.result(reached, test, config, run.console)
     return {TESTED: reached.mean, "test/standard_error": reached.standard_error}
 
 

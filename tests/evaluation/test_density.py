@@ -9,6 +9,7 @@ from torch import Tensor
 from glow_app.data.sets.points import Points
 from glow_app.evaluation import density_figures
 from glow_app.evaluation.density import (
+    Entropies,
     Square,
     as_images,
     decoded,
@@ -113,3 +114,8 @@ def test_a_film_has_a_frame_for_each_stage_and_some_between() -> None:
     assert frames.shape == (9, 3, 345, 320)
     assert frames.dtype == torch.uint8
     assert (frames[0] != frames[-1]).any()
+
+
+def test_of_one_point_no_error_is_told() -> None:
+    assert Entropies(2.0, 2.5, 0.5, float("nan")).text().endswith("better by 0.5000")
+    assert Entropies(2.0, 2.5, 0.5, 0.25).text().endswith("better by 0.5000 ± 0.2500")

@@ -1,6 +1,7 @@
 """The report of ``glow-compare``, printed and written."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from glow_app.commands.reports.evaluate import write_json
 from glow_app.comparison.variants import Difference, Variant, short, telling, unlike
 from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say, show
+from glow_app.units import with_error
 
 TABLE, METADATA = "variants.md", "variants.json"
 
@@ -136,7 +138,7 @@ def _differences(found: Sequence[Variant], pairs: Sequence[Difference]) -> Cells
     for one in pairs:
         if (one.first, one.second) in shown:
             verdict = "beyond the spread" if one.beyond_the_spread else "within the spread"
-            rows.append([one.first, one.second, f"{one.mean:+.4f} ± {one.standard_error:.4f}", verdict])
+            rows.append([one.first, one.second, with_error(one.mean, one.standard_error, sign="+"), verdict])
     return rows
 
 
@@ -172,8 +174,7 @@ def _summary(values: list[float]) -> dict[str, Any] | None:
 def _mean(values: list[float]) -> str:
     if not values:
         return ""
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{spread}"
+    return with_error(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan)
 
 
 def _value(value: Any) -> str:

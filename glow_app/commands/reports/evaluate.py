@@ -19,6 +19,7 @@ from glow_app.commands.common import metadata_of
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
+from glow_app.evaluation.codecs import CODECS, CodecSizes
 from glow_app.evaluation.density import Entropies
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction
 from glow_app.evaluation.likelihood import Likelihood, standard_error
@@ -42,7 +43,7 @@ class Evaluation:
         train: likelihood of training images, if asked for and available.
         reconstruction: reconstruction of the first images.
         convolutions: one entry per 1x1 convolution.
-        codecs: bits per dimension of lossless codecs on the first images; empty for points.
+        codecs: sizes of losslessly encoded images; None for points.
         entropies: entropy of points by the true density and by the flow's; None for images.
     """
 
@@ -52,7 +53,7 @@ class Evaluation:
     train: Likelihood | None
     reconstruction: Reconstruction
     convolutions: list[Conditioning]
-    codecs: dict[str, float]
+    codecs: CodecSizes | None
     entropies: Entropies | None
 
 
@@ -80,11 +81,10 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         gap = reached.likelihood.mean - reached.train.mean
         error = math.hypot(reached.likelihood.standard_error, reached.train.standard_error)
         n_train = len(reached.train.per_image)
-        figure = f"{unit.figure(gap, sign='+')} ± {unit.figure(error)}"
+        figure = unit.with_error(gap, error, sign="+")
         say(console, f"gap        {figure}   {config.split} minus {n_train:,} training {unit.things}")
-    if reached.codecs:
-        codecs = "   ".join(f"{codec} {bits:.3f}" for codec, bits in reached.codecs.items())
-        say(console, f"yardsticks {codecs}   lossless codecs, {_which(checked, n)}")
+    if reached.codecs is not None:
+        say(console, f"yardsticks {reached.codecs.sizes}   lossless codecs, {reached.codecs.which}")
     if reached.entropies is not None:
         say(console, f"yardstick  {reached.entropies.text()}")
     inverse = reached.reconstruction
@@ -105,12 +105,7 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
 
 
 def _figure(likelihood: Likelihood, unit: Unit) -> str:
-    error = likelihood.standard_error
-    return unit.figure(likelihood.mean) + (f" ± {unit.figure(error)}" if math.isfinite(error) else "")
-
-
-def _which(checked: int, n: int) -> str:
-    return "the same pixels" if checked == n else f"the first {checked:,} of these"
+    return unit.with_error(likelihood.mean, likelihood.standard_error)
 
 
 def _decomposition(likelihood: Likelihood) -> Table:
@@ -145,7 +140,9 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         "importance_samples": config.importance_samples,
         "importance_bound": None if reached.bound is None else _summary(reached.bound),
         "train": None if reached.train is None else _summary(reached.train),
-        "codecs": reached.codecs,
+        "codecs": {} if reached.codecs is None else reached.codecs.bits_per_dim,
+        "codec_images": 0 if reached.codecs is None else reached.codecs.images,
+        "codec_settings": {} if reached.codecs is None else CODECS,
         "entropies": None if reached.entropies is None else dataclasses.asdict(reached.entropies),
         "reconstruction": {
             "images": len(reconstruction.exact),
@@ -234,8 +231,9 @@ def comparison(
     for name, likelihood in zip(config.compare, reached, strict=True):
         say(console, f"{_figure(likelihood, unit)} {unit.name}   {name}")
     low, high = mean - 1.96 * error, mean + 1.96 * error
-    at, least, most = (unit.figure(value, sign="+") for value in (mean, low, high))
-    say(console, f"{at} ± {unit.figure(error)}   second minus first, paired (95%: {least} to {most})")
+    least, most = (unit.figure(value, sign="+") for value in (low, high))
+    interval = f" (95%: {least} to {most})" if math.isfinite(low) else ""
+    say(console, f"{unit.with_error(mean, error, sign='+')}   second minus first, paired{interval}")
     better = "the first is better" if mean > 0 else "the second is better"
     verdict = "no significant difference" if low <= 0 <= high else better
     if not math.isfinite(low):

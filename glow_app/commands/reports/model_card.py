@@ -1,11 +1,13 @@
 """The ``README.md`` of an exported model, in the layout of the Hugging Face hub."""
 
+import math
 from dataclasses import dataclass
 
 from glow_app.artifacts.card import Card
 from glow_app.latents.directions import Directions
 from glow_app.latents.strength import strengths
 from glow_app.model import Model
+from glow_app.units import with_error
 
 SPLITS = (("test", "test"), ("val", "validation"))
 
@@ -101,8 +103,9 @@ def _facts(model: Model) -> str:
     for split, words in SPLITS:
         bits, error, n = (card.metrics.get(f"{split}/{key}") for key in ("bits_per_dim", "standard_error", "images"))
         if bits is not None:
-            error, images = "" if error is None else f" ± {error:.4f}", "" if n is None else f" ({n:,.0f} images)"
-            rows.append((f"bits/dim, {words}", f"{bits:.4f}{error}{images}"))
+            images = "" if n is None else f" ({n:,.0f} images)"
+            figure = with_error(bits, math.nan if error is None else error)
+            rows.append((f"bits/dim, {words}", f"{figure}{images}"))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""])
 
 
