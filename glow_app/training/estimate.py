@@ -23,7 +23,7 @@ from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import out_of_memory
 from glow_app.training.module import GlowModule
 from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
-from glow_app.training.trainer import Layout, captures_steps, layout
+from glow_app.training.trainer import Layout, captures_steps, layout, layout_elsewhere
 
 STEPS = 20
 """Number of measured steps."""
@@ -35,31 +35,35 @@ CLASSES = 10
 """Number of classes assumed for a conditional model, whose data are not read."""
 
 
-def estimate(config: TrainConfig, console: Console) -> float:
+def estimate(config: TrainConfig, console: Console) -> float | None:
     """Trains for 23 steps on made-up images, measures 20, prints the result, and writes no files.
 
     The cost of a step does not depend on what the images show, and loading from the cache is far faster than training.
     So the images are noise of the right shape, and the data need not be there. Each process measures one device with
-    its part of the batch, and rank 0 prints.
+    its part of the batch, and rank 0 prints. A machine without the GPU that is asked for, as the login node of a
+    cluster, measures nothing: it prints what can be counted.
 
     Args:
         config: all options.
         console: where to write.
 
     Returns:
-        images per second.
+        images per second; None if nothing was measured.
 
     Raises:
-        UserError: there is no such device, or it has too little memory.
+        UserError: there are fewer devices, or they have too little memory.
     """
-    where = layout(config.trainer)
     if not distributed.is_rank_zero():
         console = Console(quiet=True)
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        _count(config, console)
+        return None
+    where = layout(config.trainer)
     forbid_tf32()
     torch.manual_seed(config.seed)
     on_gpu = config.trainer.accelerator == "gpu"
     device = torch.device("cuda", distributed.local_rank()) if on_gpu else torch.device("cpu")
-    shape = (getattr(config.data, "channels", 3), *config.data.size)
+    shape = _image_shape(config)
     flow = config.model.build(shape, CLASSES)
     for line in report.intent(config, flow, where.world_size):
         say(console, line)
@@ -84,6 +88,31 @@ def estimate(config: TrainConfig, console: Console) -> float:
         time_taken = _duration(total / per_second)
         say(console, f"time      {time_taken} for {total:,} images; validation and samples come on top")
     return per_second
+
+
+def _count(config: TrainConfig, console: Console) -> None:
+    """Prints what is known without a measurement."""
+    where = layout_elsewhere(config.trainer)
+    with torch.device("meta"):
+        flow = config.model.build(_image_shape(config), CLASSES)
+    for line in report.intent(config, flow, where.world_size):
+        say(console, line)
+    gb = bytes_per_parameter(config) * sum(parameter.numel() for parameter in flow.parameters()) / 1e9
+    say(
+        console,
+        f"memory    {gb:.2f} GB on each GPU for parameters, gradients and the optimizer; activations come on top",
+    )
+    say(console, "measured  nothing, as this machine has no GPU: repeat it on one that has, for speed, time and memory")
+
+
+def bytes_per_parameter(config: TrainConfig) -> int:
+    """Bytes of a parameter, its gradient, the optimizer's two moments and, if there is one, its average: float32."""
+    return 4 * (4 + (config.optim.ema_decay > 0))
+
+
+def _image_shape(config: TrainConfig) -> tuple[int, int, int]:
+    height, width = config.data.size
+    return getattr(config.data, "channels", 3), height, width
 
 
 def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, progress: Progress) -> float:

@@ -50,11 +50,7 @@ def layout(trainer: TrainerConfig) -> Layout:
     Raises:
         UserError: the machine has too few devices, or the batch or the options do not suit their number.
     """
-    here = rank_info()
-    if here.world_size > 1:
-        found = Layout(here.local_world_size, here.world_size // here.local_world_size)
-    else:
-        found = Layout(trainer.devices or (torch.cuda.device_count() if trainer.accelerator == "gpu" else 1), 1)
+    found = _processes(trainer, torch.cuda.device_count() if trainer.accelerator == "gpu" else 1)
     if trainer.cuda_graph and found.world_size > 1:
         raise UserError(
             f"trainer.cuda_graph=true is for one process, not {found.world_size}; set it to false, or trainer.devices=1"
@@ -68,13 +64,35 @@ def layout(trainer: TrainerConfig) -> Layout:
             f"{found.devices} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}: "
             "give a smaller trainer.devices (or nproc-per-node, or tasks per node)"
         )
-    if trainer.batch_size % found.world_size:
-        nearest = max(1, round(trainer.batch_size / found.world_size)) * found.world_size
+    _require_whole_batches(trainer, found)
+    return found
+
+
+def layout_elsewhere(trainer: TrainerConfig) -> Layout:
+    """The processes on a machine that has the GPUs which this one lacks; one if ``trainer.devices`` is null.
+
+    Raises:
+        UserError: the batch does not suit their number.
+    """
+    found = _processes(trainer, 1)
+    _require_whole_batches(trainer, found)
+    return found
+
+
+def _processes(trainer: TrainerConfig, n_devices: int) -> Layout:
+    here = rank_info()
+    if here.world_size > 1:
+        return Layout(here.local_world_size, here.world_size // here.local_world_size)
+    return Layout(trainer.devices or n_devices, 1)
+
+
+def _require_whole_batches(trainer: TrainerConfig, where: Layout) -> None:
+    if trainer.batch_size % where.world_size:
+        nearest = max(1, round(trainer.batch_size / where.world_size)) * where.world_size
         raise UserError(
-            f"trainer.batch_size={trainer.batch_size} cannot be divided among {found.world_size} processes: "
+            f"trainer.batch_size={trainer.batch_size} cannot be divided among {where.world_size} processes: "
             f"choose {nearest}"
         )
-    return found
 
 
 def captures_steps(config: TrainConfig, where: Layout) -> bool:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from glow_app.errors import UserError
 from glow_app.training import estimate as module
-from glow_app.training.estimate import estimate
+from glow_app.training.estimate import bytes_per_parameter, estimate
+from glow_app.training.optim import make_optimizer
 from tests.forked import call
 from tests.training.runs import smallest
 
@@ -71,7 +72,7 @@ def test_an_estimate_of_a_resumed_run_is_refused(tmp_path: Path) -> None:
 )
 def test_options_are_estimated(tmp_path: Path, options: list[str]) -> None:
     console = Console(file=io.StringIO(), width=200)
-    assert estimate(smallest(tmp_path, *options), console) > 0
+    assert (estimate(smallest(tmp_path, *options), console) or 0) > 0
 
 
 def test_a_memory_that_does_not_suffice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +82,33 @@ def test_a_memory_that_does_not_suffice_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "_measure", fail)
     with pytest.raises(UserError, match=r"out of memory; try a smaller trainer\.batch_size"):
         estimate(smallest(tmp_path), Console(quiet=True))
+
+
+@pytest.mark.parametrize("trainer", ["gpu", "ddp"])
+def test_a_machine_without_the_gpu_says_what_it_can(
+    tmp_path: Path, trainer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    result = call(tmp_path, "train", "experiment=paper_cifar10", "estimate=true", f"trainer={trainer}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "44.62M parameters" in result.stdout
+    assert "memory    0.71 GB on each GPU" in result.stdout
+    assert "measured  nothing, as this machine has no GPU" in result.stdout
+    uneven = call(tmp_path, "train", "estimate=true", "trainer=gpu", "trainer.devices=3")
+    assert uneven.returncode == 2
+    assert "trainer.batch_size=32 cannot be divided among 3 processes" in uneven.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("decay", ["0", "0.99"])
+def test_the_bytes_of_a_parameter_are_counted(tmp_path: Path, decay: str) -> None:
+    config = smallest(tmp_path, f"optim.ema_decay={decay}")
+    weights = [torch.nn.Parameter(torch.ones(100, 100))]
+    optimizer = make_optimizer(weights, config.optim, False)
+    weights[0].sum().backward()
+    optimizer.step()
+    assert weights[0].grad is not None
+    moments = [value for value in optimizer.state[weights[0]].values() if value.numel() > 1]
+    averages = weights if decay != "0" else []
+    tensors = [*weights, weights[0].grad, *moments, *averages]
+    assert bytes_per_parameter(config) * 100**2 == sum(tensor.nbytes for tensor in tensors)
