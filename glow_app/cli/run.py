@@ -1,6 +1,5 @@
 """Shared by all commands: composes the configuration, runs, and reports an error in one line."""
 
-import io
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from glow_app.cli.arguments import literal_paths
 from glow_app.cli.foreign import check_flags, check_foreign_files, foreign_folders
 from glow_app.cli.mistakes import one_line
 from glow_app.errors import UserError
+from glow_app.runtime.console import encode_everything
 from glow_app.runtime.rank import rank_info
 from glow_app.training.checkpoints.run_folder import versions
 
@@ -46,9 +46,7 @@ def run(
         prepare: function that rewrites the command line's arguments before Hydra reads them.
         conclude: function called after the task, or after the last one of a sweep.
     """
-    for stream in (sys.stdout, sys.stderr):  # names of files that are no text are shown escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    encode_everything()
     # Otherwise Hydra prints exceptions itself, its own way, and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     debug = any(argument.lower() == "debug=true" for argument in sys.argv[1:])

@@ -60,10 +60,9 @@ def check(composed: DictConfig, schema: type[T]) -> T:
         if "is not a ListConfig" in reason:
             raise UserError(f"{error.full_key} is a list: write {error.full_key}=one,two") from error
         if reason.endswith("to Dict[str, float]"):
-            raise UserError(
-                f"{error.full_key} maps names to numbers: write {error.full_key}=name=1,other=-0.5"
-            ) from error
-        raise UserError(_no_number(str(error.full_key), reason) or f"{error.full_key}: {reason}") from error
+            raise UserError(f"{error.full_key} gives each name a number: write {error.full_key}=name=1") from error
+        text = _no_number(str(error.full_key), reason) or f"{error.full_key}: {reason}"
+        raise UserError(f"{text}{_meaning(known, str(error.full_key))}") from error
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     assert isinstance(typed, schema)
@@ -85,6 +84,14 @@ def _no_number(key: str, reason: str) -> str | None:
         return f"{key}={value} is not a number"
     whole = re.fullmatch(r"([+-]?\d+)\.0*", value)
     return f"{key}={value} is not a whole number" + (f": write {key}={whole[1]}" if whole else "")
+
+
+def _meaning(known: DictConfig, key: str) -> str:
+    """The meaning of an option in brackets, or an empty text if it has none."""
+    *group, name = key.split(".")
+    schema = OmegaConf.get_type(known, ".".join(group)) if group else OmegaConf.get_type(known)
+    fields = dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ()
+    return next((f" ({field.metadata['meaning']})" for field in fields if field.name == name), "")
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

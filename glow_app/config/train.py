@@ -36,7 +36,8 @@ class TrainerConfig:
 
     accelerator: str = option("device", choices=("cpu", "gpu"))
     devices: int | None = option(
-        "processes, each with a device of its own; null: one per GPU. torchrun and srun set their own number",
+        "processes, each with a GPU of its own: CUDA_VISIBLE_DEVICES=0,1 says which; null: one per GPU. torchrun and "
+        "srun set their own number",
         at_least=1,
     )
     precision: str = option("precision of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
@@ -103,6 +104,9 @@ class TrainConfig:
     temperatures: list[float] = option("temperatures of the sample grids")
     checkpoint_every: int = option("steps between two checkpoints", at_least=1)
     checkpoint_minutes: float = option("minutes between two checkpoints, regardless of steps", above=0)
+    log_every: float = option(
+        "seconds between two lines on the progress, where the output is not a terminal and shows no bar", above=0
+    )
     published: str | None = option("run of the paper to follow; departures are reported", choices=tuple(PUBLISHED))
     estimate: bool = option("measure 20 steps on made-up images, print how long the run would take, and stop")
     resume: str | None = path_option("folder of a run, or a checkpoint, to resume; auto: the newest run like this one")

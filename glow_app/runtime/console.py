@@ -1,5 +1,9 @@
 """The output of every command: plain lines, tables, and a bar for a job of known length."""
 
+import codecs
+import io
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +15,32 @@ from rich.table import Table
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
+
+LOG_EVERY = 60.0
+"""Seconds between two lines about a job, if the output is not a terminal and shows no bar."""
+
+IN_ASCII = {
+    "±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "─": "-", "━": "-", "→": "->", "…": "...",
+    "‘": "'", "’": "'", "“": '"', "”": '"',
+}  # fmt: skip
+"""What is printed for characters that the encoding of the output does not have; others are escaped."""
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lost), error.end
+
+
+codecs.register_error("glow_app.in_ascii", _in_ascii)
+
+
+def encode_everything() -> None:
+    """Lets stdout and stderr print any text: in ASCII where their encoding lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="glow_app.in_ascii")
 
 
 def say(console: Console, line: str) -> None:
@@ -25,8 +55,12 @@ def show(console: Console, table: Table) -> None:
 
 
 @contextmanager
-def counting(console: Console, what: str) -> Iterator[Progress]:
-    """Shows a progress bar for a job of known length; yields a function (done, in all)."""
+def counting(console: Console, what: str, log_every: float = LOG_EVERY) -> Iterator[Progress]:
+    """Shows a progress bar for a job of known length; yields a function (done, in all).
+
+    If the output is not a terminal, it prints a line every ``log_every`` seconds instead.
+    """
+    logged = time.monotonic()
     with ProgressBar(
         TextColumn(f"[bold]{what}"),
         BarColumn(bar_width=28),
@@ -39,6 +73,10 @@ def counting(console: Console, what: str) -> Iterator[Progress]:
         task = progress.add_task("", total=None)
 
         def report(done: int, total: int) -> None:
+            nonlocal logged
+            if not console.is_terminal and time.monotonic() - logged >= log_every:
+                logged = time.monotonic()
+                say(console, f"{what}: {done:,} of {total:,}")
             progress.update(task, completed=min(done, total), total=total)
 
         yield report

@@ -245,7 +245,7 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
         LearningRate(),
         *_pictures(run),
         checkpoints,
-        ProgressReport(run.console, run.clock),
+        ProgressReport(run.console, run.clock, config.log_every),
     ]
 
 
@@ -274,7 +274,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
     config, flow = run.config, run.module.flow.eval()
     flow.set_conditioner_dtype(None)
     eager = torch.compiler.set_stance("force_eager")
-    with eager, run.final_weights(), counting(run.console, "test") as progress:
+    with eager, run.final_weights(), counting(run.console, "test", config.log_every) as progress:
         flow.to(device)  # Lightning moves the model to the CPU when it has finished
         batch_size = 2 * config.trainer.batch_size // distributed.world_size()
         indices = range(min(config.test_images or len(test), len(test)))

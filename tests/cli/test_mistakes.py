@@ -72,6 +72,13 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: str, message: st
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("value", ["-1", "auto", "[0,1]"])
+def test_who_chooses_gpus_is_told_how(tmp_path: Path, value: str) -> None:
+    result = run(tmp_path, f"trainer.devices={value}")
+    assert "CUDA_VISIBLE_DEVICES=0,1 says which" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_run_of_a_sweep_starts_no_processes(tmp_path: Path) -> None:
     result = run(tmp_path, "-m", "trainer.devices=2", "seed=0")
     assert result.returncode == 2
