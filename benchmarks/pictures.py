@@ -78,7 +78,7 @@ def demo(model: Model) -> Picture:
 
     blocks = page.build(Studio(model, glow_app.load_directions(NAME), test_images(model), seed=0), 12)
     try:
-        picture = demo_picture.screenshot(page.launch(blocks, None, 10, browser=False))
+        picture = demo_picture.screenshot(page.launch(blocks, None, 10))
         return picture.quantize(256, kmeans=2)  # small enough for a repository
     finally:
         blocks.close(verbose=False)

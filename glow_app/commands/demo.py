@@ -5,6 +5,9 @@ import signal
 import sys
 import tempfile
 import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
@@ -29,22 +32,53 @@ def demo(config: DemoConfig, console: Console) -> None:
     # Set before gradio is imported: it sends no statistics, and stores uploads in a folder that is removed at the end.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     signal.signal(signal.SIGTERM, _end)  # by default, it would end the process before the folder is removed
-    with tempfile.TemporaryDirectory(prefix="glow_demo_") as folder:
+    with _temporary_folder() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
-            from glow_app.demo import page
+            with _without_proxy():
+                from glow_app.demo import page
         except ModuleNotFoundError as error:
             raise UserError(f"glow-demo needs {error.name}: install it with pip install 'glow_app[demo]'") from error
         studio = open_studio(config, console)
         blocks = page.build(studio, config.pictures)
-        say(console, f"look at {page.launch(blocks, config.port, config.upload_mb, config.browser)}")
+        with _without_proxy():
+            address = page.launch(blocks, config.port, config.upload_mb)
+        say(console, f"look at {address}")
         say(console, "only this machine can see it; Ctrl-C ends it")
+        if config.browser:
+            webbrowser.open(address)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             pass
         finally:
             blocks.close(verbose=False)
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="glow_demo_")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"no temporary folder can be written ({reason}): set TMPDIR to one that can") from error
+
+
+@contextmanager
+def _without_proxy() -> Iterator[None]:
+    """Inside, no proxy is asked: gradio asks its own page, on this machine, and makes clients when it is imported.
+
+    Outside, a model is still downloaded by way of the proxy, and the browser keeps it.
+    """
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    os.environ.update(dict.fromkeys(before, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -58,7 +58,12 @@ class DataConfig:
         """The folder of the cache of decoded pixels."""
         if self.cache_folder is not None:
             return Path(self.cache_folder)
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        try:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        except RuntimeError as error:
+            raise UserError(
+                "there is no home folder for the cache of decoded pixels: set data.cache_folder=..., or HOME"
+            ) from error
         return Path(base) / "glow_app"
 
     def open(self, split: str) -> "ImageSource":

@@ -45,7 +45,7 @@ def build(studio: Studio, n_pictures: int) -> gr.Blocks:
     return _Page(studio, n_pictures).blocks
 
 
-def launch(blocks: gr.Blocks, port: int | None, upload_mb: int, browser: bool) -> str:
+def launch(blocks: gr.Blocks, port: int | None, upload_mb: int) -> str:
     """Serves the page to this machine only, in a thread; returns its address.
 
     Raises:
@@ -56,7 +56,7 @@ def launch(blocks: gr.Blocks, port: int | None, upload_mb: int, browser: bool) -
             server_name="127.0.0.1",
             server_port=port,
             share=False,
-            inbrowser=browser,
+            inbrowser=False,
             prevent_thread_lock=True,
             quiet=True,
             max_file_size=f"{upload_mb}mb",

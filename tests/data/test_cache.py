@@ -13,6 +13,7 @@ from glow_app.data.cache import CachedCrops, cache_path, cached, verify
 from glow_app.data.image import CorruptImage
 from glow_app.errors import UserError
 from tests.data.arrays import ArraySource, VaryingSource
+from tests.training.runs import configure
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +187,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the pixel cache in .*file.*data\.cache_folder"):
         cached(ArraySource(10), tmp_path / "file" / "cache", 0, quiet)
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started for any user."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_242_424)
+    with pytest.raises(UserError, match=r"set data\.cache_folder=\.\.\., or HOME"):
+        _ = configure().data.cache_path
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert configure().data.cache_path == Path("/elsewhere/glow_app")

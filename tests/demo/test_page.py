@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -115,6 +116,41 @@ def test_a_port_that_is_taken(address: str, run: Path, tmp_path: Path) -> None:
     assert result.stderr.startswith(f"error: port={taken} is taken")
     assert result.stderr.count("\n") == 1
     assert "no attribute sliders: glow-directions checkpoint=" in result.stdout
+
+
+OVERTAKEN = """
+import os, runpy, socket, sys, types
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+from gradio import http_server
+
+others = []
+
+class Overtaken(socket.socket):
+    def close(self):
+        where = self.getsockname()
+        super().close()
+        if not others:
+            others.append(socket.create_server(where))
+
+http_server.socket = types.SimpleNamespace(**vars(socket) | {"socket": Overtaken})
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""The command, whose first port is found free and taken by another before it can be listened to."""
+
+
+@pytest.mark.slow
+def test_of_two_that_find_the_same_port_free_one_takes_the_next(run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OVERTAKEN, str(SCRIPT), f"checkpoint={run}", "browser=false"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next((line for line in process.stdout if line.startswith("look at ")), "")
+        page_there = b"glow-demo" in get(line.removeprefix("look at ").strip()) if line else False
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert page_there, errors
+    assert process.returncode == 0
 
 
 def test_without_directions_and_data(tmp_path: Path) -> None:
