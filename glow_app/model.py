@@ -1,5 +1,6 @@
 """A trained Glow with images as its interface: pixels in, pixels out."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,7 +19,7 @@ from glow_app.errors import UserError
 from glow_app.flows import Flow
 from glow_app.latents import interpolation
 from glow_app.latents.sampling import Sampler
-from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, quantize
+from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
 from glow_app.units import Bits
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class Model:
     ) -> list[Tensor]:
         """Encodes images to latents, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
 
+        Latents are float32, and all of a batch are float64 if float32 does not reconstruct one of its images, as is the
+        rule for images unlike those that the model knows. :meth:`decode` computes in their dtype. A flow whose
+        conditioners were set to a lower precision is not checked, and reconstructs no image exactly.
+
         Args:
             images: one or several.
             labels: for a class-conditional model.
@@ -116,7 +121,13 @@ class Model:
         batch = self.batch(images)
         at = torch.zeros(len(batch), dtype=torch.int64) if positions is None else positions
         u = encoding_noise(batch, seed, at.to(self.device))
-        return self.flow(dequantize(batch, u, self.n_bits), self._cond(labels, len(batch)))[0]
+        x, cond = dequantize(batch, u, self.n_bits), self._cond(labels, len(batch))
+        latents = self.flow(x, cond)[0]
+        if self.flow.conditioner_dtype is not None:
+            return latents
+        if is_reconstructed(self.flow.inverse(latents, cond), batch, self.n_bits).all():
+            return latents
+        return self._of_dtype(torch.float64)(x.double(), cond)[0]
 
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:
@@ -125,7 +136,7 @@ class Model:
         Raises:
             UserError: an image is not finite.
         """
-        x = self.flow.inverse([z.to(self.device) for z in latents], self._cond(labels, len(latents[0])))
+        x = self.inverse(latents, labels)
         finite = torch.isfinite(x).flatten(1).all(1)
         if not finite.all():
             which = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist()[:10])
@@ -133,6 +144,12 @@ class Model:
                 f"image {which} of {len(x)} is not finite: its latents are too far from what the model knows"
             )
         return quantize(x, self.n_bits)
+
+    @torch.no_grad()
+    def inverse(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:
+        """Inverts latents to images before quantization, which may not be finite: (B, C, H, W) of the latents' dtype."""
+        cond = self._cond(labels, len(latents[0]))
+        return self._of_dtype(latents[0].dtype).inverse([z.to(self.device) for z in latents], cond)
 
     def sample(
         self,
@@ -221,6 +238,10 @@ class Model:
                 f"{', '.join(map(str, self.image_shape))})"
             )
         return batch.to(self.device)
+
+    def _of_dtype(self, dtype: torch.dtype) -> Flow:
+        """Returns the flow, or a copy in float64, which is made each time: weights may have changed."""
+        return self.flow if dtype == torch.float32 else copy.deepcopy(self.flow).to(dtype)
 
     def _one(self, image: Tensor | Image.Image | str | Path) -> Tensor:
         if isinstance(image, Tensor):

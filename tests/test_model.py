@@ -46,6 +46,35 @@ def test_encoding_and_decoding_is_the_identity(model: Model, images: torch.Tenso
     assert torch.equal(model.decode(latents), images)
 
 
+def test_what_float32_does_not_reconstruct_is_encoded_in_float64() -> None:
+    """Uniform noise is unlike all that the shipped model knows: its latents reach 800 standard deviations."""
+    shipped = glow_app.load("faces64")
+    noise = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    face = shipped.sample(1)
+    latents = shipped.encode(noise)
+    assert {z.dtype for z in latents} == {torch.float64}
+    assert torch.equal(shipped.decode(latents), noise)
+    assert not torch.equal(shipped.decode([z.float() for z in latents]), noise)  # so this test can fail
+    assert {z.dtype for z in shipped.encode(face)} == {torch.float32}
+    strip = shipped.interpolate(noise[0], face, steps=3)
+    assert torch.equal(strip[0], noise[0])
+    assert torch.equal(strip[-1:], face)
+    assert torch.equal(shipped.edit(noise, glow_app.load_directions("faces64"), {"Smiling": 0.0}), noise)
+
+
+def test_images_are_encoded_in_float32_whatever_the_run_s_precision(tmp_path: Path, images: torch.Tensor) -> None:
+    flow = small_glow((3, 16, 16), dtype=torch.float32)
+    flow.set_conditioner_dtype(torch.bfloat16)
+    export(flow, card_of(flow), tmp_path)
+    loaded = Model(load_exported(tmp_path))
+    assert loaded.flow.conditioner_dtype is None
+    assert torch.equal(loaded.decode(loaded.encode(images)), images)
+    loaded.flow.set_conditioner_dtype(torch.bfloat16)
+    latents = loaded.encode(images)
+    assert {z.dtype for z in latents} == {torch.float32}  # what was asked for is not overruled
+    assert not torch.equal(loaded.decode(latents), images)
+
+
 def test_an_image_has_the_same_latents_wherever_it_stands(model: Model, images: torch.Tensor) -> None:
     for together, alone in zip(model.encode(images), model.encode(images[2]), strict=True):
         assert torch.allclose(together[2:3], alone, atol=1e-5)

@@ -246,12 +246,13 @@ def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
     return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
 
 
-def say_reconstruction(decoded: Tensor, images: Tensor, n_bits: Bits, what: str, console: Console) -> None:
-    """Reports how exactly images are reconstructed from their latents, before these are edited."""
-    error = (decoded.cpu().int() - seen(images, n_bits).int()).abs()
-    exact = int((error.flatten(1).amax(1) == 0).sum())
-    largest = "" if exact == len(images) else f"; the largest error is {int(error.max())} of 255"
-    say(console, f"{what}: {exact} of {len(images)} reconstructed exactly{largest}")
+def say_reconstruction(decoded: Tensor, pictures: list[Picture], n_bits: Bits, what: str, console: Console) -> None:
+    """Reports how exactly pictures are reconstructed from their latents, before these are edited, and which are not."""
+    errors = (decoded.cpu().int() - seen(pixels_of(pictures), n_bits).int()).abs().flatten(1).amax(1).tolist()
+    say(console, f"{what}: {errors.count(0)} of {len(pictures)} reconstructed exactly")
+    for picture, error in zip(pictures, errors, strict=True):
+        if error:
+            say(console, f"  {picture.name} is not: it is off by up to {error} of 255 grey levels")
 
 
 def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:

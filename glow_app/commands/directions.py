@@ -36,6 +36,7 @@ from glow_app.evaluation.likelihood import batches
 from glow_app.latents.direction_methods import from_moments
 from glow_app.latents.directions import METADATA, Directions, load, require_levels, save
 from glow_app.latents.moments import Moments
+from glow_app.likelihood import dequantize, encoding_noise
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.atomic import write_atomically
@@ -169,7 +170,9 @@ def _gather(
             for batch in batches(
                 model.flow, source, share[before:], config.seed, config.batch_size, config.data.workers
             ):
-                latents = model.encode(batch.images, batch.labels, config.seed, batch.positions)
+                u = encoding_noise(batch.images, config.seed, batch.positions)
+                with torch.no_grad():  # not model.encode, which inverts all images to check them
+                    latents, _ = model.flow(dequantize(batch.images, u, model.n_bits), batch.labels)
                 moments.update(latents, attributes[batch.positions.cpu()].to(model.device))
                 progress(moments.count, len(share))
                 if time.monotonic() - saved > SAVE_EVERY:

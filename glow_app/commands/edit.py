@@ -19,7 +19,6 @@ from glow_app.commands.common import (
     open_model,
     open_pictures,
     output_folder,
-    pixels_of,
     say_reconstruction,
 )
 from glow_app.config.commands import EditConfig
@@ -104,7 +103,7 @@ class _Edits:
     def _batch(self, pictures: list[Picture]) -> None:
         latents = encode(self.model, pictures, self.config.seed)
         before = self.model.decode(latents, labels_of(self.model, pictures)).cpu()
-        say_reconstruction(before, pixels_of(pictures), self.model.n_bits, "unedited images", self.console)
+        say_reconstruction(before, pictures, self.model.n_bits, "unedited images", self.console)
         if self.config.measure:
             self._report_amounts(pictures, latents)
         if self.config.edit:

@@ -16,7 +16,6 @@ from glow_app.commands.common import (
     open_model,
     open_pictures,
     output_folder,
-    pixels_of,
     say_reconstruction,
 )
 from glow_app.config.commands import InterpolateConfig
@@ -45,7 +44,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     folder = output_folder(config, model, "interpolate")
     labels = labels_of(model, pictures)
     latents = encode(model, pictures, config.seed)
-    say_reconstruction(model.decode(latents, labels), pixels_of(pictures), model.n_bits, "end points", console)
+    say_reconstruction(model.decode(latents, labels), pictures, model.n_bits, "end points", console)
     points = [[z[i : i + 1] for z in latents] for i in range(len(pictures))]
     if config.layout == "grid":
         moved = square(points, config.steps, config.path)

@@ -113,8 +113,8 @@ def head(card: Card, n_parameters: int) -> str:
 def limits(studio: Studio) -> str:
     """Returns the notes on the limits of the pictures."""
     lines = [
-        "The model knows nothing but its training images. Any picture is reconstructed exactly as it was opened "
-        "(at the model's size); how well it can be edited depends on how much it looks like them.",
+        "The model knows nothing but its training images. A picture that is not reconstructed exactly as it was "
+        "opened (at the model's size) is marked; how well it can be edited depends on how much it looks like them.",
     ]
     if studio.directions is None:
         lines.append(HOW_TO_GET_DIRECTIONS)

@@ -20,6 +20,7 @@ from glow_app.latents.directions import Directions
 from glow_app.latents.interpolation import between
 from glow_app.latents.strength import strengths
 from glow_app.latents.tempering import built_up, tempered
+from glow_app.likelihood import seen
 from glow_app.model import Model
 
 SAMPLED_AT = 0.7
@@ -137,6 +138,8 @@ class Studio:
         label = label if self.model.flow.n_classes else None
         latents = self.model.encode(pixels, label, self.seed, torch.tensor([position]))
         reconstructed = self.model.decode(latents, label)[0].cpu()
+        if not torch.equal(reconstructed, seen(pixels, self.model.n_bits)):
+            name += " (not reconstructed exactly)"
         return Subject(name, tuple(latents), reconstructed, label, 1.0)
 
     def after(self, subject: Subject, moves: Moves) -> Tensor:

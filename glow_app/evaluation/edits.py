@@ -144,7 +144,7 @@ def decode(model: Model, latents: Sequence[Tensor], labels: Tensor | None) -> tu
     Returns:
         images, uint8 (B, C, H, W), and whether each is finite, bool (B,).
     """
-    x = model.flow.inverse(latents, labels)
+    x = model.inverse(latents, labels)
     finite = torch.isfinite(x).flatten(1).all(1)
     return quantize(torch.where(finite[:, None, None, None], x, 0.0), model.n_bits), finite
 

@@ -60,6 +60,12 @@ class Flow(nn.Module):
         """D = C * H * W, the number of subpixels of an image and of numbers in its latents."""
         return math.prod(self.image_shape)
 
+    @property
+    def conditioner_dtype(self) -> torch.dtype | None:
+        """The dtype of :meth:`set_conditioner_dtype`; None if all conditioners compute in that of the trunk."""
+        networks = (module for module in self.modules() if isinstance(module, Network))
+        return next((network.compute_dtype for network in networks if network.compute_dtype is not None), None)
+
     def set_conditioner_dtype(self, dtype: torch.dtype | None) -> None:
         """Sets the dtype in which conditioners compute, e.g. ``torch.bfloat16``; None is the dtype of the trunk."""
         for module in self.modules():

@@ -63,6 +63,7 @@ def between(start: Sequence[Tensor], end: Sequence[Tensor], steps: int, path: st
     t = torch.linspace(0, 1, steps, dtype=torch.float64)
     levels: list[Tensor] = []
     for a, b in zip(start, end, strict=True):
+        a, b = a.to(torch.promote_types(a.dtype, b.dtype)), b.to(torch.promote_types(a.dtype, b.dtype))
         moved = move(a, b, t)
         moved[0], moved[-1] = a[0], b[0]  # without rounding errors: the end points are the images themselves
         levels.append(moved)

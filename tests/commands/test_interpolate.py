@@ -1,5 +1,6 @@
 """``glow-interpolate``."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,15 @@ def test_a_strip_between_two_images_of_the_data_set(run: Path, tmp_path: Path) -
     with Image.open(tmp_path / "test_3-test_5_linear5.gif") as film:
         assert film.n_frames == 8  # type: ignore[attr-defined]  # there and back again
         assert film.size == (96, 96)
+
+
+def test_pictures_that_are_not_reconstructed_exactly_are_named(run: Path, tmp_path: Path) -> None:
+    shared = ["checkpoint=faces64", f"output={tmp_path}", "images=[3,5]", "steps=2", "data.cache=false"]
+    text = use(interpolate, configure("interpolate", InterpolateConfig, *shared, "precision=bf16"))
+    assert "end points: 0 of 2 reconstructed exactly" in text
+    for name in ("test_3", "test_5"):
+        assert re.search(rf"  {name} is not: it is off by up to [1-9]\d* of 255 grey levels", text)
+    assert "is not" not in use(interpolate, configure("interpolate", InterpolateConfig, *shared))
 
 
 def faces(*numbers: int) -> list[torch.Tensor]:

@@ -43,6 +43,13 @@ def test_a_picture_comes_back_exactly(studio: Studio) -> None:
     assert torch.equal(studio.opened(encoded(picture), "me.png").pixels, studio.source[3])
 
 
+def test_a_picture_that_does_not_is_marked(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "exactly" not in studio.of_data_set(3).name
+    decode = studio.model.decode
+    monkeypatch.setattr(studio.model, "decode", lambda *arguments: decode(*arguments) ^ 1)
+    assert studio.of_data_set(3).name.endswith("image 3 (not reconstructed exactly)")
+
+
 def test_a_sample_is_that_of_the_model(studio: Studio) -> None:
     expected = studio.model.sample(1, SAMPLED_AT, seed=0, first=5)[0]
     assert (studio.sampled(5).pixels.int() - expected.int()).abs().max() <= 1
