@@ -17,6 +17,7 @@ from glow_app.evaluation.codecs import CodecSizes, measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
+from glow_app.likelihood import dequantization_noise
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
@@ -68,12 +69,17 @@ def measure(
             )  # fmt: skip
     with counting(console, "reconstructions") as progress:
         reconstruction = reconstruct(model.flow, source, checked, *how, workers, progress)
+    drawn = None
+    if model.n_bits is not None:
+        with counting(console, "reconstructions, noise as drawn") as progress:
+            drawn = reconstruct(model.flow, source, checked, *how, workers, progress, dequantization_noise)
     return Evaluation(
         likelihood,
         images_per_second,
         bound,
         _on_training_images(model, config, console),
         reconstruction,
+        drawn,
         conditioning(model.flow),
         None if isinstance(source, Points) else _codecs(source, indices, model.n_bits, config.seed, console),
         entropies(source, POINTS_UNIT.per_bit * likelihood.per_image) if isinstance(source, Points) else None,

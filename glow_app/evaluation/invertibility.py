@@ -1,6 +1,6 @@
 """The accuracy of a trained flow's inverse: reconstructions, and the conditioning of 1x1 convolutions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,14 +42,17 @@ def reconstruct(
     batch_size: int,
     workers: int = 0,
     progress: Progress = lambda done, total: None,
+    noise: Callable[[Tensor, int, Tensor], Tensor] = encoding_noise,
 ) -> Reconstruction:
-    """Encodes and decodes images, and measures the errors.
+    """Encodes and decodes images in the flow's dtype, and measures the errors.
 
-    The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`.
+    The arguments are those of :func:`glow_app.evaluation.likelihood.measure_likelihood`, and ``noise``, a function of
+    :mod:`glow_app.likelihood`. Of :func:`~glow_app.likelihood.dequantization_noise` some is so near to the border of
+    its bin that rounding moves it across.
     """
     rows: list[Tensor] = []
     for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
-        x = dequantize(batch.images, encoding_noise(batch.images, seed, batch.positions), n_bits)
+        x = dequantize(batch.images, noise(batch.images, seed, batch.positions), n_bits)
         reconstructed = flow.inverse(flow(x, batch.labels)[0], batch.labels)
         error = (reconstructed - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
         exact = is_reconstructed(reconstructed, batch.images, n_bits)

@@ -25,6 +25,9 @@ def test_everything_that_it_promises(run: Path, tmp_path: Path) -> None:
     assert account["train"]["images"] == 20
     assert account["reconstruction"]["images"] == 10
     assert account["reconstruction"]["exact"] == 1.0
+    drawn = account["reconstruction"]["exact_noise_as_drawn"]
+    assert 0 < drawn <= 1
+    assert f"1% of a bin away from its borders; with that of bits/dim, which does not, {drawn:.1%}" in text
     assert sum(account["parts"].values()) == pytest.approx(account["bits_per_dim"]["mean"], abs=1e-9)
     assert account["importance_bound"]["mean"] < account["bits_per_dim"]["mean"] + 0.01
     assert (account["n_bits"], account["seed"], account["precision"], account["weights"]) == (8, 0, "fp32", "averaged")

@@ -6,6 +6,7 @@ import torch
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.flows import Glow
+from glow_app.likelihood import dequantization_noise
 from tests.flows.models import small_glow
 
 FACES = DrawnFaces("test", image_size=16, n_images=9)
@@ -17,6 +18,16 @@ def test_images_come_back_exactly() -> None:
     assert len(back.exact) == 9
     assert (back.mean <= back.largest).all()
     assert 0 < back.largest.max() < 0.01
+
+
+def test_noise_as_drawn_comes_nearer_to_the_borders(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = small_glow((3, 16, 16)).float()
+    inverse = flow.inverse
+    monkeypatch.setattr(flow, "inverse", lambda *arguments: inverse(*arguments) + 0.005 / 256)
+    kept = reconstruct(flow, FACES, range(9), 8, seed=0, batch_size=4)
+    drawn = reconstruct(flow, FACES, range(9), 8, seed=0, batch_size=4, noise=dequantization_noise)
+    assert (kept.exact.all(), drawn.exact.any()) == (True, False)
+    assert drawn.largest.tolist() == pytest.approx(kept.largest.tolist(), abs=1e-3)
 
 
 def test_what_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

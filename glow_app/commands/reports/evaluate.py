@@ -41,7 +41,8 @@ class Evaluation:
         images_per_second: speed of computing it.
         bound: bound from several draws, if asked for.
         train: likelihood of training images, if asked for and available.
-        reconstruction: reconstruction of the first images.
+        reconstruction: reconstruction of the first images, with the noise of ``encode``.
+        drawn: the same with the noise of the likelihood; None for points, which have none.
         convolutions: one entry per 1x1 convolution.
         codecs: sizes of losslessly encoded images; None for points.
         entropies: entropy of points by the true density and by the flow's; None for images.
@@ -52,6 +53,7 @@ class Evaluation:
     bound: Likelihood | None
     train: Likelihood | None
     reconstruction: Reconstruction
+    drawn: Reconstruction | None
     convolutions: list[Conditioning]
     codecs: CodecSizes | None
     entropies: Entropies | None
@@ -93,6 +95,12 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         f"inverse    {inverse.exact.double().mean():.1%} of {checked:,} {unit.things} are reconstructed {unit.exactly}"
         f"; error at most {inverse.largest.max():.2g} and on average {inverse.mean.mean():.2g} {unit.error}",
     )
+    if reached.drawn is not None:
+        say(
+            console,
+            "           with noise that stays 1% of a bin away from its borders; with that of bits/dim, which does not, "
+            f"{reached.drawn.exact.double().mean():.1%}",
+        )
     if reached.convolutions:
         worst = max(reached.convolutions, key=lambda one: one.condition)
         off = max(one.round_trip for one in reached.convolutions)
@@ -147,6 +155,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
         "reconstruction": {
             "images": len(reconstruction.exact),
             "exact": reconstruction.exact.double().mean().item(),
+            "exact_noise_as_drawn": None if reached.drawn is None else reached.drawn.exact.double().mean().item(),
             "largest_error": reconstruction.largest.max().item(),
             "mean_error": reconstruction.mean.mean().item(),
             "unit": unit_of(model.n_bits).error,
