@@ -116,6 +116,9 @@ def _updated(optimizer: Optimizer) -> list[nn.Parameter]:
 def learning_rate_factor(config: OptimConfig, images_per_step: int, clock: Clock) -> Callable[[int], float]:
     """The factor of the learning rate by step: linear warm-up over images, then constant or cosine to 0.
 
+    The first step has the factor ``images_per_step / warmup_images``. In the released code it has 0 and changes
+    nothing, and every later step of the warm-up has the factor that the step before it has here.
+
     Args:
         config: ``warmup_images`` and ``decay``.
         images_per_step: images per update, over all devices.

@@ -1,6 +1,7 @@
 """The experiments: known keys, the published table's values, the right resolution, and that each of them trains."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ TABLE = {
     "paper_lsun_bedroom": ("lsun", 64, 8, 4, 48, "affine", 128, 125_000),
     "paper_lsun_tower": ("lsun", 64, 8, 4, 48, "affine", 128, 125_000),
     "paper_lsun_church_outdoor": ("lsun", 64, 8, 4, 48, "affine", 128, 125_000),
-    "paper_lsun_bedroom96": ("lsun", 96, 5, 5, 64, "additive", 160, 55_550),
+    "paper_lsun_bedroom96": ("lsun", 96, 5, 5, 64, "additive", 280, 54_687),
     "paper_lsun_bedroom128": ("lsun", 128, 5, 5, 64, "additive", 160, 31_250),
-    "paper_celebahq256": ("celeba_hq", 256, 5, 6, 32, "additive", 40, 7_810),
+    "paper_celebahq256": ("celeba_hq", 256, 5, 6, 32, "additive", 40, 7_812),
 }
 PARAMETERS = {"paper_cifar10": 44.62, "paper_celebahq256": 176.11, "celeba64": 75.0, "paper_imagenet64": 112.4}
 """Millions."""
@@ -74,16 +75,22 @@ def test_it_is_the_published_table(name: str) -> None:
     assert (*found, optim.warmup_images) == TABLE[name]
     assert (model.width, model.permutation, model.scale, model.border) == (512, "lu", "sigmoid", True)
     assert (optim.name, optim.lr, optim.beta1, optim.decay, optim.clip_norm) == ("adamax", 1e-3, 0.9, "constant", None)
-    steps = -(-optim.warmup_images // 10 // images)  # in one of the ten epochs of warm-up
+    # train.py of the released code: its batch per GPU, its steps per epoch, and its warm-up of ten epochs.
+    gpus = 40 if model.coupling == "additive" else 8
+    assert images == gpus * (64 * 32 * 32 // (data.side * data.side))
+    steps = math.ceil(50_000 / (64 * gpus))
     assert optim.beta2 == pytest.approx(1 - 1 / steps, abs=5e-5)
+    assert optim.warmup_images == int(500_000 / (64 * gpus) * images)
     assert (data.flip, data.shift) == (False, 0.1 if name == "paper_cifar10" else 0.0)
     assert config.trainer.precision == "fp32"
-    # Images for validation are the one thing that these runs do otherwise.
-    assert [line.split("=")[0] for line in departures(config)] == ["data.validation"]
+    # The factors of the 1x1 convolution and images for validation are all that these runs do otherwise.
+    told = departures(config)
+    assert [line.split("=")[0] for line in told] == ["model.permutation", "data.validation"]
+    assert told[0] == "model.permutation=lu (published: full)"
 
 
 def test_what_the_command_line_changes_is_a_departure() -> None:
-    config = compose("paper_cifar10", "data.validation=0")
+    config = compose("paper_cifar10", "data.validation=0", "model.permutation=full")
     assert departures(config) == []
     config = compose("paper_cifar10", "data.validation=0", "model.scale=bounded", "trainer.accumulate=1", "optim=adam")
     told = departures(config)
