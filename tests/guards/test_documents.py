@@ -7,8 +7,10 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import glow_app
@@ -115,6 +117,15 @@ def test_code_runs(
     for code in CODE[path]:
         exec(compile(code, path.name, "exec"), names)  # the blocks of one document belong together
     assert capsys.readouterr().err == ""
+
+
+def test_the_code_of_the_readme_runs_where_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "document"}
+    for code in CODE[ROOT / "README.md"]:
+        exec(compile(code, "README.md", "exec"), names)
+    assert torch.equal(names["again"][0], names["faces"][0])  # "the same pixels"
+    assert len(names["latents"]) == 4
 
 
 @pytest.mark.parametrize("thing", [glow_app.load, glow_app.load_directions, Model, Glow])
