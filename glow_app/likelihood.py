@@ -29,8 +29,8 @@ def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor
 def encoding_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
     """Returns :func:`dequantization_noise` that stays a hundredth of a bin away from the bin's borders.
 
-    Images encoded with it are reconstructed exactly: rounding errors, of some ten-thousandths of a grey level, cannot
-    move a subpixel over a border.
+    Images like those that a model knows are then reconstructed exactly in float32: rounding errors, of some
+    ten-thousandths of a grey level, cannot move a subpixel over a border. Of others the errors may be larger.
     """
     return 0.01 + 0.98 * dequantization_noise(images, seed, positions)
 

@@ -147,7 +147,7 @@ class Model:
 
     @torch.no_grad()
     def inverse(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:
-        """Inverts latents to images before quantization, which may not be finite: (B, C, H, W) of the latents' dtype."""
+        """Inverts latents to images before quantization, in the latents' dtype, maybe not finite: (B, C, H, W)."""
         cond = self._cond(labels, len(latents[0]))
         return self._of_dtype(latents[0].dtype).inverse([z.to(self.device) for z in latents], cond)
 

@@ -109,6 +109,7 @@ def short_side(pixels: Tensor, size: int = 96) -> Tensor:
     RealNVP's LSUN preprocessing, also used by the released Glow code: scikit-image's ``pyramid_reduce``, a Gaussian of
     standard deviation (short side / size) / 3, then bilinear interpolation. The long side is rounded up, values are
     rounded down. The Gaussian is narrower than Pillow's triangle, and bits per dimension depend on it.
+    Rounding errors are not reproduced: there a flat area of 255 becomes 254, and a few sides get a pixel more.
     An image whose short side is ``size`` is unchanged; a smaller one is enlarged bilinearly.
     """
     height, width = int(pixels.shape[-2]), int(pixels.shape[-1])

@@ -98,8 +98,8 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
     if reached.drawn is not None:
         say(
             console,
-            "           with noise that stays 1% of a bin away from its borders; with that of bits/dim, which does not, "
-            f"{reached.drawn.exact.double().mean():.1%}",
+            "           with noise that stays 1% of a bin away from its borders; with that of bits/dim, which does not,"
+            f" {reached.drawn.exact.double().mean():.1%}",
         )
     if reached.convolutions:
         worst = max(reached.convolutions, key=lambda one: one.condition)
