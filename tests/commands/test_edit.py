@@ -18,7 +18,6 @@ from glow_app.data.image import decode_image
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.latents.directions import load
-from glow_app.model import Model
 from tests.commands.using import configure, use
 
 
@@ -60,15 +59,15 @@ def test_neither_batches_nor_workers_matter(run: Path, found: Path, tmp_path: Pa
 
 
 def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, calls = Model.encode, []
+    dequantize, calls = directions_command.dequantize, []
 
-    def interrupted(self: Model, images: torch.Tensor, *others: object) -> list[torch.Tensor]:
+    def interrupted(images: torch.Tensor, u: torch.Tensor, n_bits: int) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return encode(self, images, *others)  # type: ignore[arg-type]
+        return dequantize(images, u, n_bits)
 
-    monkeypatch.setattr(Model, "encode", interrupted)
+    monkeypatch.setattr(directions_command, "dequantize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         find(run, tmp_path, "batch_size=16")
     assert not (tmp_path / "directions.json").exists()
@@ -80,15 +79,15 @@ def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, mon
 
 def test_what_another_pass_has_left_is_not_used(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directions_command, "SAVE_EVERY", 0.0)
-    encode, calls = Model.encode, []
+    dequantize, calls = directions_command.dequantize, []
 
-    def killed(self: Model, images: torch.Tensor, *others: object) -> list[torch.Tensor]:
+    def killed(images: torch.Tensor, u: torch.Tensor, n_bits: int) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 3:
             raise RuntimeError("killed")
-        return encode(self, images, *others)  # type: ignore[arg-type]
+        return dequantize(images, u, n_bits)
 
-    monkeypatch.setattr(Model, "encode", killed)
+    monkeypatch.setattr(directions_command, "dequantize", killed)
     with pytest.raises(RuntimeError, match="killed"):
         find(run, tmp_path, "batch_size=16", "n_images=60")
     assert list(tmp_path.glob("unfinished*"))
@@ -156,7 +155,7 @@ def test_two_of_one_name_do_not_overwrite_each_other(run: Path, found: Path, tmp
 
 
 def test_mistakes_are_told_before_the_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Model, "encode", lambda *others: pytest.fail("too late"))
+    monkeypatch.setattr(directions_command, "dequantize", lambda *others: pytest.fail("too late"))
     for argument, message in (
         ("orthogonal_to=[Smilin]", "attribute Smilin is unknown: did you mean Smiling"),
         ("levels=[9]", r"levels=\[9\]: this model has the levels 1"),
