@@ -18,13 +18,22 @@ def forbid_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def open_split(data: DataConfig, split: str, console: Console) -> ImageSource:
+def open_split(data: DataConfig, split: str, console: Console, with_classes: bool = False) -> ImageSource:
     """Opens one split of a data set, through the cache if ``data.cache`` is set.
+
+    Args:
+        data: options of the data set.
+        split: ``train``, ``val`` or ``test``.
+        console: where to report progress.
+        with_classes: whether the model is conditional, see :meth:`glow_app.data.source.ImageSource.find_classes`.
 
     Raises:
         UserError: see :meth:`glow_app.config.data.DataConfig.open` and :func:`glow_app.data.cache.cached`.
     """
-    return open_cached(data, split, default_workers(), console) if data.cache else _open(data, split, console)
+    source = _open(data, split, console)
+    if with_classes:
+        source.find_classes()
+    return through_cache(source, data, default_workers(), console) if data.cache else source
 
 
 def _open(data: DataConfig, split: str, console: Console) -> ImageSource:

@@ -126,7 +126,7 @@ def open_split_of(model: Model, data: DataConfig, split: str, console: Console) 
     Raises:
         UserError: the data set is missing, or its images or classes do not fit.
     """
-    source = open_split(data, split, console)
+    source = open_split(data, split, console, bool(model.flow.n_classes))
     if source.image_shape != model.image_shape:
         raise UserError(
             f"images of data={data.name} are {_shape(source.image_shape)}, and the model takes "
@@ -156,11 +156,18 @@ def open_labelled_split_of(model: Model, data: DataConfig, split: str, console: 
 
 
 def require_classes(model: Model, source: ImageSource) -> None:
-    """Raises a UserError if a conditional model has another number of classes than the data."""
+    """Raises a UserError if a conditional model has other classes than the data."""
     if model.flow.n_classes and len(source.class_names) != model.flow.n_classes:
         raise UserError(
             f"the model knows {model.flow.n_classes} classes, and data={source.name} has {len(source.class_names)}: "
             "choose the data that it was trained on"
+        )
+    if model.flow.n_classes and source.class_names != model.card.class_names:
+        pairs = zip(model.card.class_names, source.class_names, strict=True)
+        known, found = next((known, found) for known, found in pairs if known != found)
+        raise UserError(
+            f"the model knows a class {known} where data={source.name} has {found}: choose the data that it was "
+            "trained on"
         )
 
 

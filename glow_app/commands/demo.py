@@ -106,6 +106,8 @@ def _source(config: DemoConfig, model: Model, console: Console) -> ImageSource |
     """Opens the data set without the cache, which is slow to build for a few images."""
     try:
         source = config.data.open(config.split)
+        if model.flow.n_classes:
+            source.find_classes()
     except UserError as error:
         say(console, f"showing samples instead of images of the data set: {error}")
         return None

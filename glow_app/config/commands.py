@@ -59,7 +59,7 @@ class SampleConfig(UseConfig):
     level_temperatures: list[float] | None = option(
         "one for each level, finest first, instead of temperature", at_least=0, at_most=100
     )
-    label: str | None = option("class of a conditional model, name or number; null: all in turn")
+    label: str | None = path_option("class of a conditional model, name or number; null: all in turn")
     first: int = option("number of the first image", at_least=0, at_most=10**12)
     format: str = option("one picture, one PNG file per image, or one npz", choices=("grid", "png", "npz"))
     neighbours: bool = option("show the nearest training images beside each sample")
@@ -74,7 +74,7 @@ class InterpolateConfig(UseConfig):
     steps: int = option("images from one to the next, both included", at_least=2, at_most=1000)
     path: str = option("straight, as published, or along the sphere", choices=("linear", "spherical"))
     layout: str = option("strip: from each to the next; grid: between four corners", choices=("strip", "grid"))
-    label: str | None = option("class of a conditional model, name or number")
+    label: str | None = path_option("class of a conditional model, name or number")
     frame_ms: int = option("milliseconds per frame of the animation", at_least=20, at_most=10_000)
 
 
@@ -115,7 +115,7 @@ class EditConfig(UseConfig):
     measure: bool = option("print how much of each attribute an image has: 0 and 1 are the two class means")
     orthogonal_to: list[str] = option("attributes whose directions are projected out of the others")
     levels: list[int] | None = option("levels that an edit may change, 1 being the finest; null: all")
-    label: str | None = option("class of a conditional model, name or number")
+    label: str | None = path_option("class of a conditional model, name or number")
     frame_ms: int = option("milliseconds per frame of an animation", at_least=20, at_most=10_000)
 
 

@@ -18,6 +18,9 @@ def option(
 
 
 def path_option(meaning: str) -> Any:
-    """A field of the schema that holds a path, or a list of paths: it is taken as the shell hands it over."""
+    """A field of the schema that holds a path, or a list of paths: it is taken as the shell hands it over.
+
+    So is the name of a class, which may be that of a folder, such as ``001``.
+    """
     limits = dict.fromkeys(("at_least", "above", "at_most", "choices"))
     return field(metadata=limits | {"meaning": meaning, "path": True})

@@ -62,6 +62,18 @@ class ImageSource(ABC):
     def item_name(self, index: int) -> str:
         """Readable name of an image: its file's path inside the data set, its key, or its number."""
 
+    def find_classes(self) -> None:
+        """Requires ``classes`` and ``class_names``, for a conditional model; some sources set them only here.
+
+        Raises:
+            UserError: the data do not say which class each image belongs to.
+        """
+        if self.classes is None:
+            raise UserError(
+                f"data={self.name} has no class labels, and the model is class-conditional: choose other data, or "
+                "train with model.class_conditional=false"
+            )
+
     @abstractmethod
     def content(self) -> dict[str, object]:
         """JSON-ready facts that identify the files behind the pixels: their digest, the rows used."""

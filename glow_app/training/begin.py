@@ -15,13 +15,7 @@ from glow_app.training.trainer import Layout, captures_steps
 
 
 def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
-    """Builds a new model for the images of ``train``; its random parts are a function of the seed.
-
-    Raises:
-        UserError: the model is conditional, but the data have no labels.
-    """
-    if config.model.class_conditional and train.classes is None:
-        raise UserError(f"model.class_conditional=true, but data={train.name} has no class labels; set it to false")
+    """Builds a new model for the images of ``train``; its random parts are a function of the seed."""
     # Not earlier: building a cache draws from the same generator.
     torch.manual_seed(config.seed)
     return config.model.build(train.image_shape, len(train.class_names))

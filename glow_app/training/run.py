@@ -104,7 +104,7 @@ def fit(
     clock = Clock(config.max_steps, config.max_seconds)
     if saved is not None and clock.state_key in saved["callbacks"]:
         clock.load_state_dict(saved["callbacks"][clock.state_key])
-    train = open_split(config.data, "train", console)
+    train = open_split(config.data, "train", console, config.model.class_conditional)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
     if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
         _nothing_left(config, checkpoint, resumed_step, console)
@@ -214,7 +214,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
 
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
     try:
-        return open_split(config.data, split, console)
+        return open_split(config.data, split, console, config.model.class_conditional)
     except EmptySplit as reason:
         say(console, f"{split}: {reason}")
         return None

@@ -50,6 +50,8 @@ class Folder(ImageSource):
     Otherwise a hash of each file's relative name decides: 80 % train, 10 % val, 10 % test. A file's split is the same
     on every machine, and does not change when files are added.
 
+    Classes, for a conditional model: the subfolders of each split, or of the whole folder if it has no split folders.
+
     Preprocessing: :func:`glow_app.data.transforms.fit`.
 
     Args:
@@ -92,7 +94,8 @@ class Folder(ImageSource):
         self.preprocessing = f"{FITS[fit]}, antialiased bilinear to {height}x{width}" + (
             ", grey" if channels == 1 else ""
         )
-        contents, left_out = _contents_of(Path(root)), Counter[str]()
+        self.root = Path(root)
+        contents, left_out = _contents_of(self.root), Counter[str]()
         members = _split_members(contents, left_out)
         self.left_out = describe_left_out(left_out)
         self.files = members[split]
@@ -102,7 +105,7 @@ class Folder(ImageSource):
         if attributes is not None:
             self._set_attributes(Path(attributes), members)
         if split == "train":
-            self.warning = _warning(self.root)
+            self.warning = _warning(contents)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -114,6 +117,22 @@ class Folder(ImageSource):
 
     def item_name(self, index: int) -> str:
         return self.files[index]
+
+    def find_classes(self) -> None:
+        contents = _contents_of(self.root)
+        members = _split_members(contents, Counter())
+        depth = 1 if any(_split_folders(contents).values()) else 0
+        of_split = {split: [_class_of(file, depth, self.root) for file in files] for split, files in members.items()}
+        known = set(of_split["train"]) or set().union(*of_split.values())
+        for split, classes in of_split.items():
+            if strange := sorted(set(classes) - known):
+                raise UserError(
+                    f"data=folder: {self.root} has {split} images of class {strange[0]}, but no training images; add "
+                    "some, or leave this class out"
+                )
+        self.class_names = tuple(sorted(known))
+        number = {name: label for label, name in enumerate(self.class_names)}
+        self.classes = torch.tensor([number[_class_of(file, depth, self.root)] for file in self.files])
 
     def content(self) -> dict[str, object]:
         return {"files": self.images.digest()}
@@ -170,6 +189,18 @@ def _contents_of_zip(root: Path) -> _Contents:
 
     folders = sorted({name.partition("/")[0] for name in files if "/" in name})
     return _Contents(root, folders, below, lambda names: ZipStore(root, {name: files[name] for name in names}))
+
+
+def _class_of(file: str, depth: int, root: Path) -> str:
+    """The class of an image: the folder at ``depth`` of its relative path."""
+    *folders, name = file.split("/")
+    if len(folders) <= depth:
+        where = "/".join([*folders, "<class>", name])
+        raise UserError(
+            f"data=folder: {root / file} lies in no class folder, which model.class_conditional=true needs: move it to "
+            f"{root / where}"
+        )
+    return folders[depth]
 
 
 def _split_members(contents: _Contents, left_out: Counter[str]) -> dict[str, list[str]]:
@@ -232,13 +263,13 @@ def _empty_split_message(root: Path, split: str, members: dict[str, list[str]]) 
     )
 
 
-def _warning(root: Path) -> str | None:
+def _warning(contents: _Contents) -> str | None:
     """A warning if these are CelebA's images, by the table of their identities, and names decide about the splits."""
-    root = root.absolute()
+    root = contents.where.absolute()
     # As downloaded, the images are in Img/img_align_celeba, and the table is in Anno, beside Img.
     places = (root, root.parent, root.parent.parent) if root.parent.name == "Img" else (root, root.parent)
     table = next((path for place in places if (path := find_table(place, IDENTITIES)) is not None), None)
-    if table is None or _split_folders(root)["val"] is not None:
+    if table is None or _split_folders(contents)["val"] is not None:
         return None
     return (
         f"data=folder divides {root} by the names of files, and {table} knows several of one person, who will be in "

@@ -408,3 +408,45 @@ def test_values_that_are_no_small_integers_are_told(tmp_path: Path, value: str) 
     table.write_text(f"file,Smiling\ntrain/a.png,{value}\nval/a.png,1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"table\.csv"):
         Folder(tmp_path, "train", 8, attributes=table)
+
+
+def test_classes_are_the_folders_of_every_split(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/cat/a.png", "train/cat/deep/b.png", "train/007/c.png", "val/cat/d.png"])
+    train, val = Folder(tmp_path, "train", 8), Folder(tmp_path, "val", 8)
+    before = train.fingerprint()
+    assert (train.classes, train.class_names) == (None, ())  # nobody has asked
+    for source in (train, val):
+        source.find_classes()
+        assert source.class_names == ("007", "cat")
+    assert train.files == ["train/007/c.png", "train/cat/a.png", "train/cat/deep/b.png"]
+    assert train.classes is not None and train.classes.tolist() == [0, 1, 1]
+    assert val.classes is not None and val.classes.tolist() == [1]
+    assert train.fingerprint() == before
+
+
+def test_classes_of_a_folder_without_splits(tmp_path: Path) -> None:
+    write_images(tmp_path, [f"{kind}/{k}.png" for kind in ("cat", "dog") for k in range(40)])
+    for split in ("train", "val", "test"):
+        source = Folder(tmp_path, split, 8)
+        source.find_classes()
+        assert source.classes is not None
+        assert [source.class_names[label] for label in source.classes] == [file[:3] for file in source.files]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (
+            ["train/cat/a.png", "train/b.png", "val/cat/c.png"],
+            r"/train/b\.png lies in no class folder, .*/train/<class>/b",
+        ),
+        (["train/cat/a.png", "val/c.png"], r"/val/c\.png lies in no class folder"),
+        (["cat/a.png", "b.png"], r"/b\.png lies in no class folder, .*: move it to .*/<class>/b\.png"),
+        (["train/cat/a.png", "val/dog/c.png"], r"has val images of class dog, but no training images"),
+    ],
+)
+def test_images_whose_class_is_not_known(tmp_path: Path, names: list[str], says: str) -> None:
+    write_images(tmp_path, names)
+    with pytest.raises(UserError, match=says) as caught:
+        Folder(tmp_path, "train", 8).find_classes()
+    assert "\n" not in str(caught.value)
