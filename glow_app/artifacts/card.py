@@ -32,6 +32,7 @@ class Card:
         metrics: finite metrics, such as ``test/bits_per_dim``.
         versions: versions of the libraries.
         command: command that trained it, if known.
+        init_from: name of the model whose weights training started from, if any.
     """
 
     model: ModelConfig
@@ -45,6 +46,7 @@ class Card:
     metrics: dict[str, float]
     versions: dict[str, str]
     command: str | None = None
+    init_from: str | None = None
 
 
 def model_folder(path: str | Path) -> Path:

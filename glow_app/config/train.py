@@ -109,5 +109,8 @@ class TrainConfig:
     )
     published: str | None = option("run of the paper to follow; departures are reported", choices=tuple(PUBLISHED))
     estimate: bool = option("measure 20 steps on made-up images, print how long the run would take, and stop")
+    init_from: str | None = path_option(
+        "model whose weights training starts from: a run, an exported or shipped model, or hf://owner/name"
+    )
     resume: str | None = path_option("folder of a run, or a checkpoint, to resume; auto: the newest run like this one")
     debug: bool = option("show tracebacks")

@@ -1,7 +1,11 @@
 """Builds, initialises and wraps the model of a run."""
 
+import dataclasses
+import itertools
+
 import torch
 
+from glow_app.artifacts.weights import Exported, load
 from glow_app.build import PRECISIONS
 from glow_app.config.train import TrainConfig
 from glow_app.data.source import ImageSource
@@ -13,12 +17,54 @@ from glow_app.training.clock import Clock
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
 
+FREE = ("memory", "anchor_every", "momentum")
+"""Options of a model that say how it is trained, and not what it computes."""
+
 
 def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
     """Builds a new model for the images of ``train``; its random parts are a function of the seed."""
     # Not earlier: building a cache draws from the same generator.
     torch.manual_seed(config.seed)
     return config.model.build(train.image_shape, len(train.class_names))
+
+
+def open_start(config: TrainConfig) -> Exported | None:
+    """Loads the model that ``init_from`` names; None if training starts from random weights.
+
+    Raises:
+        UserError: there is no such model, or its options differ from those of the run.
+    """
+    if config.init_from is None:
+        return None
+    start = load(config.init_from)
+    for field in dataclasses.fields(config.model):
+        theirs, ours = (getattr(model, field.name, None) for model in (start.card.model, config.model))
+        if field.name not in FREE and theirs != ours:
+            raise _differs(config, f"model.{field.name}", theirs, ours)
+    return start
+
+
+def start_from(flow: Flow, start: Exported, config: TrainConfig, train: ImageSource) -> None:
+    """Gives ``flow`` the weights of another model, with its ActNorms.
+
+    Raises:
+        UserError: its classes differ from those of ``train``, or the images are of another shape and a parameter too.
+    """
+    classes = train.class_names if config.model.class_conditional else ()
+    for number, (theirs, ours) in enumerate(itertools.zip_longest(start.card.class_names, classes)):
+        if theirs != ours:
+            raise _differs(config, f"class {number}", theirs, ours)
+    own, state = flow.state_dict(), start.flow.state_dict()
+    for key in sorted(own.keys() | state.keys()):
+        theirs, ours = (tuple(of[key].shape) if key in of else None for of in (state, own))
+        if theirs != ours:
+            raise _differs(config, f"the shape of {key}", theirs, ours)
+    flow.load_state_dict(state)
+
+
+def _differs(config: TrainConfig, what: str, theirs: object, ours: object) -> UserError:
+    there, here = ("nothing" if value is None else value for value in (theirs, ours))
+    return UserError(f"init_from={config.init_from}: {what} is {there} in that model and {here} in this run")
 
 
 def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None:

@@ -38,6 +38,8 @@ def banner(
         *intent(config, flow, n_processes),
         f"run       {run_folder}",
     ]
+    if config.init_from is not None:
+        lines.append(f"started   from the weights of {config.init_from}")
     if resumed_step:
         lines.append(f"resumed   at step {resumed_step:,}")
     for line in lines:

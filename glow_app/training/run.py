@@ -26,10 +26,10 @@ from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
-from glow_app.training.begin import build_flow, initialize_flow, make_module
+from glow_app.training.begin import build_flow, initialize_flow, make_module, open_start, start_from
 from glow_app.training.checkpoints.callback import Checkpoints
 from glow_app.training.checkpoints.format import read_checkpoint, require_state_of, require_weights_of
-from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone, versions
+from glow_app.training.checkpoints.run_folder import published_path, save_configuration, trained_alone, versions
 from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
@@ -104,13 +104,16 @@ def fit(
     clock = Clock(config.max_steps, config.max_seconds)
     if saved is not None and clock.state_key in saved["callbacks"]:
         clock.load_state_dict(saved["callbacks"][clock.state_key])
+    start = open_start(config) if saved is None else None
     train = open_split(config.data, "train", console, config.model.class_conditional)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
     if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
         _nothing_left(config, checkpoint, resumed_step, console)
         return
     flow = build_flow(config, train)
-    if saved is None:
+    if start is not None:
+        start_from(flow, start, config, train)
+    elif saved is None:
         initialize_flow(flow, train, config)
     else:
         require_weights_of(flow, saved["state_dict"], str(checkpoint))
@@ -300,6 +303,7 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
         weights="averaged" if run.average else "raw",
         metrics={key: value for key, value in reached.items() if math.isfinite(value)},
         versions=versions(),
+        init_from=None if config.init_from is None else published_path(config.init_from),
     )
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")

@@ -98,6 +98,8 @@ def _facts(model: Model) -> str:
         ("data", f"`{card.data['name']}`: {card.preprocessing}"),
         ("weights", f"{card.weights}, step {card.step:,}"),
     ]
+    if card.init_from is not None:
+        rows.append(("training started from", f"`{card.init_from}`"))
     if card.class_names:
         rows.append(("classes", ", ".join(card.class_names)))
     for split, words in SPLITS:

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from omegaconf import OmegaConf
 
+from glow_app.artifacts.hub import SCHEME
 from glow_app.config.check import PATHS
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.errors import UserError
@@ -129,9 +130,14 @@ def _published(arguments: Iterable[str]) -> Iterator[str]:
             continue
         if _key(argument) in PATHS:
             quote = value[:1] if value[:1] in ("'", '"') else ""
-            yield f"{key}{equals}{quote}{Path(value.strip(quote or None)).name}{quote}"
+            yield f"{key}{equals}{quote}{published_path(value.strip(quote or None))}{quote}"
         else:
             yield argument
+
+
+def published_path(path: str) -> str:
+    """The last part of a path, which tells nothing of this machine; an address on the hub as it is."""
+    return path if path.startswith(SCHEME) else Path(path).name
 
 
 def _key(argument: str) -> str:
