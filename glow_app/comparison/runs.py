@@ -41,7 +41,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Returns whether the run has reached its last step and validated there."""
-        if self.options.get("max_seconds") is not None:  # only the final export has a validation
+        # Only the final export has a validation.
+        if any(self.options.get(key) is not None for key in ("max_seconds", "patience")):
             return self.card is not None and "val/bits_per_dim" in self.card.metrics
         return self.curve[-1][0] >= self.options["max_steps"] * self.images_per_update
 

@@ -98,6 +98,9 @@ class TrainConfig:
         "images for the initialisation; null: 256 at 32x32, (32/size)^2 of that", at_least=2
     )
     validate_every: int = option("steps between two validations", at_least=1)
+    patience: int | None = option(
+        "validations in a row without a better figure than the best before that end the run; null: none do", at_least=1
+    )
     val_images: int = option("validation images used each time; 0: all", at_least=0)
     test_images: int = option("test images for the evaluation at the end; 0: all", at_least=0)
     samples_every: int = option("steps between two sample grids; the last step is always drawn", at_least=1)

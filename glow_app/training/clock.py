@@ -1,4 +1,4 @@
-"""The length of a run: a number of updates or of seconds, after which its schedule ends."""
+"""The length of a run: a number of updates or of seconds, after which its schedule ends, or until it is of no use."""
 
 from time import monotonic
 from typing import Any
@@ -14,7 +14,7 @@ ENDLESS = 2**40
 
 
 class Clock(pl.Callback):
-    """Counts the seconds of a run, and ends it at the first update after ``max_seconds``.
+    """Counts the seconds of a run, and ends it at the first update after ``max_seconds``; also counts validations.
 
     The seconds are wall-clock time from the first update on. They include validations and sample grids, but not the
     time in which the run was stopped. They are read once per update, are the same on all ranks, and are saved in the
@@ -23,16 +23,20 @@ class Clock(pl.Callback):
     Args:
         max_steps: updates of the whole run; ignored if ``max_seconds`` is given.
         max_seconds: seconds of the whole run; None for a run measured in updates.
+        patience: validations without a better figure that end the run early; None if none do.
 
     Attributes:
         seconds: seconds of training up to the last update.
+        waited: validations since the best one.
     """
 
-    def __init__(self, max_steps: int, max_seconds: float | None) -> None:
+    def __init__(self, max_steps: int, max_seconds: float | None, patience: int | None = None) -> None:
         super().__init__()
         self.max_steps = max_steps
         self.max_seconds = max_seconds
+        self.patience = patience
         self.seconds = 0.0
+        self.waited = 0
         self._before = 0.0  # seconds of the run before this process
         self._started = 0.0
 
@@ -52,8 +56,22 @@ class Clock(pl.Callback):
             return f"{step:,}/{self.max_steps:,}"
         return f"{self.seconds:.0f}/{self.max_seconds:g} s"
 
+    @property
+    def ends_early(self) -> bool:
+        """Returns whether ``patience`` has been exhausted."""
+        return self.patience is not None and self.waited >= self.patience
+
+    @property
+    def limit(self) -> tuple[str, float]:
+        """The option that ends the run, and its value."""
+        if self.patience is not None and self.ends_early:
+            return "patience", self.patience
+        return ("max_steps", self.max_steps) if self.max_seconds is None else ("max_seconds", self.max_seconds)
+
     def is_over(self, step: int) -> bool:
         """Returns whether nothing is left to train after ``step`` updates."""
+        if self.ends_early:
+            return True
         return step >= self.max_steps if self.max_seconds is None else self.seconds >= self.max_seconds
 
     def part(self, step: int, first: float = 0.0) -> float:
@@ -89,7 +107,8 @@ class Clock(pl.Callback):
             trainer.should_stop = True  # Lightning validates and stops
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = float(state_dict["seconds"])
+        self.waited = int(state_dict.get("waited", 0))  # older checkpoints have none

@@ -82,6 +82,7 @@ def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console:
 
 def where(
     config: TrainConfig,
+    clock: Clock,
     step: int,
     run_folder: Path,
     train: ImageSource,
@@ -92,6 +93,7 @@ def where(
 
     Args:
         config: all options.
+        clock: clock of the run.
         step: last step.
         run_folder: folder of the run.
         train: training images.
@@ -108,10 +110,9 @@ def where(
     model = f"checkpoint={run_folder}"
     of_points = [f"glow-plot2d {model} film=true", f"glow-evaluate {model}"]
     commands = of_points if isinstance(train, Points) else _commands_for_images(config, model, train, held_out)
-    longer = f"max_steps={2 * config.max_steps}"
-    if config.max_seconds is not None:
-        longer = f"max_seconds={2 * config.max_seconds:g}"
-    for command in [*commands, f"glow-train resume={run_folder} {longer}"]:
+    key, value = clock.limit
+    twice = f"{2 * value:g}" if isinstance(value, float) else str(2 * value)
+    for command in [*commands, f"glow-train resume={run_folder} {key}={twice}"]:
         say(console, f"  {command}")
 
 

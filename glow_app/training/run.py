@@ -101,15 +101,17 @@ def fit(
         keep_freed_memory()
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     resumed_step = 0 if saved is None else saved["global_step"]
-    clock = Clock(config.max_steps, config.max_seconds)
+    clock = Clock(config.max_steps, config.max_seconds, config.patience)
     if saved is not None and clock.state_key in saved["callbacks"]:
         clock.load_state_dict(saved["callbacks"][clock.state_key])
     start = open_start(config) if saved is None else None
     train = open_split(config.data, "train", console, config.model.class_conditional)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
     if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
-        _nothing_left(config, checkpoint, resumed_step, console)
+        _nothing_left(config, checkpoint, resumed_step, clock, console)
         return
+    if config.patience is not None and val is None:
+        raise UserError(f"patience={config.patience} needs validation images, and there are none; set it to null")
     flow = build_flow(config, train)
     if start is not None:
         start_from(flow, start, config, train)
@@ -141,7 +143,9 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
     report.banner(config, run.module.flow, run.train, run.val, run.folder, resumed_step, where.world_size, console)
 
     signals = Signals()
-    checkpoints = Checkpoints(run.folder, config.checkpoint_every, config.checkpoint_minutes, signals, console)
+    checkpoints = Checkpoints(
+        run.folder, config.checkpoint_every, config.checkpoint_minutes, run.clock, signals, console
+    )
     loggers = make_loggers(config, run.folder, resumed_step, console) if first else []
     watch = Watch()
     callbacks = [watch, run.clock, *_callbacks(run, checkpoints)]  # the clock before those that ask for the last step
@@ -155,7 +159,9 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
             trainer.fit(run.module, data, ckpt_path=checkpoint, weights_only=True)
             ending = True
             signals.obey_at_once()
-            ends_validated = config.max_seconds is not None or config.max_steps % validate_every(config) == 0
+            ends_validated = (
+                run.clock.ends_early or config.max_seconds is not None or config.max_steps % validate_every(config) == 0
+            )
             if run.val is not None and not (trains and ends_validated):
                 trainer.validate(run.module, data, verbose=False)
             _conclude(run, trainer, device)
@@ -187,9 +193,10 @@ def _has_logged_test(run_folder: Path, step: int) -> bool:
     return path.exists() and any(row["step"] == step and TESTED in row for row in metrics.read(path))
 
 
-def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, console: Console) -> None:
-    key, value = ("max_steps", config.max_steps) if config.max_seconds is None else ("max_seconds", config.max_seconds)
-    text = f"{checkpoint} is at step {step:,} of {key}={value}: nothing is left to do"
+def _nothing_left(config: TrainConfig, checkpoint: Path | None, step: int, clock: Clock, console: Console) -> None:
+    key, value = clock.limit
+    end = ", the end by" if clock.ends_early else " of"
+    text = f"{checkpoint} is at step {step:,}{end} {key}={value}: nothing is left to do"
     if config.resume != AUTO:
         raise UserError(f"{text}; give a larger {key}")
     say(console, text)  # a job that is queued again after its end has succeeded
@@ -212,7 +219,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
         if trainer.is_global_zero:
             _export(run, trainer.global_step, reached | tested)
     conclude(trainer.loggers, tested, trainer.global_step, run.folder / "model")
-    report.where(run.config, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
+    report.where(run.config, run.clock, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
 
 
 def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:

@@ -18,7 +18,10 @@ from glow_app.runtime.console import say
 from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.checkpoints.format import checkpoint_path, checkpoints_of, is_finite
 from glow_app.training.checkpoints.signals import Interrupted, Signals
+from glow_app.training.clock import Clock
 from glow_app.training.loggers.metrics import MetricsCSV
+from glow_app.training.module import GlowModule
+from glow_app.units import unit_of
 
 KEPT_CHECKPOINTS = 2
 
@@ -40,6 +43,7 @@ class Checkpoints(AfterUpdate):
         run_folder: folder of the run.
         every: steps between two checkpoints.
         minutes: minutes between two checkpoints.
+        clock: clock of the run, which is told of better validations, and may end the run at one that is none.
         signals: signals that ask the run to stop.
         console: where to report a checkpoint that could not be written.
 
@@ -47,11 +51,14 @@ class Checkpoints(AfterUpdate):
         restored: whether training has begun, so that any checkpoint to resume from has been restored.
     """
 
-    def __init__(self, run_folder: Path, every: int, minutes: float, signals: Signals, console: Console) -> None:
+    def __init__(
+        self, run_folder: Path, every: int, minutes: float, clock: Clock, signals: Signals, console: Console
+    ) -> None:
         super().__init__()
         self.run_folder = run_folder
         self.every = every
         self.minutes = minutes
+        self.clock = clock
         self.signals = signals
         self.console = console
         self.restored = False
@@ -85,6 +92,13 @@ class Checkpoints(AfterUpdate):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._between_steps(trainer)
+        if self.clock.ends_early:
+            assert isinstance(pl_module, GlowModule)
+            unit, best = unit_of(pl_module.n_bits), "none was finite"
+            if self._best is not None:
+                best = f"the best was at step {self._best[1]:,}, {unit.figure(self._best[0])} {unit.name}"
+            n = self.clock.waited
+            say(self.console, f"stopped early at step {trainer.global_step:,}: no better validation in {n}; {best}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.install()
@@ -109,6 +123,10 @@ class Checkpoints(AfterUpdate):
             value = float(trainer.callback_metrics["val/bits_per_dim"])
             if math.isfinite(value) and (self._best is None or value < self._best[0]):
                 self._reached = (value, trainer.global_step)
+                self.clock.waited = 0
+            else:
+                self.clock.waited += 1
+                trainer.should_stop = trainer.should_stop or self.clock.ends_early
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, Interrupted) and self._validating:

@@ -8,15 +8,14 @@ import pytorch_lightning as pl
 from glow_app.data.sets.points import Points
 from glow_app.evaluation import density_figures
 from glow_app.evaluation.density import Square, portrait
-from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.picture_writer import PictureWriter
+from glow_app.training.pictures.picture_writer import Pictures, PictureWriter
 
 SQUARE = Square(side=10.0, cells=200)
 N_POINTS = 5_000
 
 
-class DensityPlots(AfterUpdate):
+class DensityPlots(Pictures):
     """Draws ``samples/step_*_plane.png``: data, samples, log-density and warped grid, as ``glow-plot2d`` does.
 
     Args:
@@ -42,12 +41,8 @@ class DensityPlots(AfterUpdate):
         self.seed = seed
         self.weights = weights
 
-    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step
-        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
-            return
-        assert isinstance(pl_module, GlowModule)
-        with self.weights(), pl_module.float32_evaluation():
-            shown = portrait(pl_module.flow, self.data.points, SQUARE, N_POINTS, seed=self.seed)
+    def draw_all(self, trainer: pl.Trainer, module: GlowModule, step: int) -> None:
+        with self.weights(), module.float32_evaluation():
+            shown = portrait(module.flow, self.data.points, SQUARE, N_POINTS, seed=self.seed)
         picture = density_figures.portrait(shown, "log", f"samples, step {step:,}")
         self.writer.write(picture, step, "plane", trainer.loggers, "samples/plane")

@@ -17,9 +17,8 @@ from glow_app.latents.interpolation import between
 from glow_app.latents.moments import Moments
 from glow_app.likelihood import dequantize, encoding_noise, quantize
 from glow_app.runtime.console import say
-from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.picture_writer import PictureWriter
+from glow_app.training.pictures.picture_writer import Pictures, PictureWriter
 
 STEPS = 9
 """Number of images in an interpolation, both ends included."""
@@ -35,7 +34,7 @@ N_ENCODED = 512
 SHOWN_FIRST = "Smiling"
 
 
-class InterpolationGrids(AfterUpdate):
+class InterpolationGrids(Pictures):
     """Draws ``samples/step_*_interpolation.png`` and, for data with attributes, ``samples/step_*_edit_<name>.png``.
 
     The images are always the same, and the noise is a function of the seed: the same grids improve over time, and a
@@ -76,16 +75,12 @@ class InterpolationGrids(AfterUpdate):
         self.attribute = shown_attribute(train, self.chosen)
 
     @torch.no_grad()
-    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step
-        if not trainer.is_global_zero or (step % self.every and not is_last_step(trainer)):
-            return
-        assert isinstance(pl_module, GlowModule)
+    def draw_all(self, trainer: pl.Trainer, module: GlowModule, step: int) -> None:
         # Batch sizes differ from those in training: each would be compiled again.
-        with self.weights(), pl_module.float32_evaluation(), torch.compiler.set_stance("force_eager"):
-            self._interpolation(pl_module, trainer, step)
+        with self.weights(), module.float32_evaluation(), torch.compiler.set_stance("force_eager"):
+            self._interpolation(module, trainer, step)
             if self.attribute is not None:
-                self._edit(pl_module, trainer, step, self.attribute)
+                self._edit(module, trainer, step, self.attribute)
 
     def _interpolation(self, module: GlowModule, trainer: pl.Trainer, step: int) -> None:
         ends = _pair(self.val)

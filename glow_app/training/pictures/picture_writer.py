@@ -1,8 +1,9 @@
-"""The picture writer of a run, for its folder and its loggers."""
+"""The picture writer of a run, for its folder and its loggers; and when its pictures are drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytorch_lightning as pl
 from PIL.Image import Image as Picture
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
@@ -10,7 +11,9 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.runtime.atomic import CannotWrite
 from glow_app.runtime.console import say
+from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.loggers.make import log_picture
+from glow_app.training.module import GlowModule
 
 
 class PictureWriter:
@@ -34,3 +37,31 @@ class PictureWriter:
             figures.save_png(picture, self.run_folder / "samples" / f"step_{step:08d}_{suffix}.png")
         except CannotWrite as error:
             say(self.console, f"step {step:>7,}   {error}")
+
+
+class Pictures(AfterUpdate):
+    """Calls :meth:`draw_all` every ``every`` steps and after the last one, on rank 0.
+
+    A run that a validation ends early has made its last update before anybody knew: it is drawn at the end.
+    """
+
+    every: int
+    _undrawn = False
+
+    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._undrawn = bool(trainer.global_step % self.every) and not is_last_step(trainer)
+        if not self._undrawn:
+            self._draw_on_rank_zero(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._undrawn:
+            self._draw_on_rank_zero(trainer, pl_module)
+
+    def _draw_on_rank_zero(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, GlowModule)
+        if trainer.is_global_zero:
+            self.draw_all(trainer, pl_module, trainer.global_step)
+
+    def draw_all(self, trainer: pl.Trainer, module: GlowModule, step: int) -> None:
+        """Draws and writes the pictures of this step."""
+        raise NotImplementedError

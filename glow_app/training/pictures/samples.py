@@ -11,12 +11,11 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.likelihood import quantize
 from glow_app.runtime.console import say
-from glow_app.training.after_update import AfterUpdate, is_last_step
 from glow_app.training.module import GlowModule
-from glow_app.training.pictures.picture_writer import PictureWriter
+from glow_app.training.pictures.picture_writer import Pictures, PictureWriter
 
 
-class SampleGrids(AfterUpdate):
+class SampleGrids(Pictures):
     """Draws ``samples/step_*_T*.png`` from the same latents every time, so that the same pictures improve.
 
     The loggers receive the same pictures.
@@ -50,13 +49,10 @@ class SampleGrids(AfterUpdate):
         self.weights = weights
         self.console = console
 
-    def after_update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step
-        if trainer.is_global_zero and (step % self.every == 0 or is_last_step(trainer)):
-            assert isinstance(pl_module, GlowModule)
-            with self.weights(), pl_module.float32_evaluation():
-                for temperature in self.temperatures:
-                    self.draw(pl_module, step, temperature, trainer.loggers)
+    def draw_all(self, trainer: pl.Trainer, module: GlowModule, step: int) -> None:
+        with self.weights(), module.float32_evaluation():
+            for temperature in self.temperatures:
+                self.draw(module, step, temperature, trainer.loggers)
 
     def draw(self, module: GlowModule, step: int, temperature: float, loggers: Sequence[Logger]) -> None:
         """Draws one grid; only prints a line if its images are not finite, as early in training."""
