@@ -137,6 +137,19 @@ class FolderConfig(PicturesConfig):
 
 
 @dataclass
+class HubConfig(PicturesConfig):
+    """A data set of images of the Hugging Face hub."""
+
+    root: str = option("owner/name on the hub")  # not a path
+    channels: int = option("3 for colour, 1 for grey", at_least=1, at_most=3)
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.sets.hf import HubImages
+
+        return HubImages(self.root, split, self.size, _channels(self.channels), cast("OnCorrupt", self.on_corrupt))
+
+
+@dataclass
 class CelebAConfig(PicturesConfig):
     """CelebA as downloaded, unpacked or not."""
 
@@ -285,6 +298,7 @@ def _channels(channels: int) -> "Channels":
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "drawn_faces": DrawnFacesConfig,
     "folder": FolderConfig,
+    "hf": HubConfig,
     "celeba": CelebAConfig,
     "celeba_hq": CelebAHQConfig,
     "lsun": LsunConfig,
