@@ -9,6 +9,7 @@ from glow_app.artifacts.hub import SCHEME
 from glow_app.artifacts.shipped import found
 from glow_app.cli.arguments import NUMBER
 from glow_app.config.data import DataConfig
+from glow_app.config.paths import path_options
 from glow_app.errors import UserError
 
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd")
@@ -17,10 +18,9 @@ GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd")
 
 def require_data(data: DataConfig) -> None:
     """Raises a UserError if the folder that holds the data does not exist and will not be downloaded."""
-    root = getattr(data, "root", None)
-    if root is None or getattr(data, "download", False) or os.path.exists(root):
-        return
-    raise UserError(f"data={data.name}: folder {root} does not exist; set data.root to the folder that holds the data")
+    paths = [getattr(data, key) for key in path_options(type(data)) if key == "root"]
+    if paths and not os.path.exists(paths[0]) and not getattr(data, "download", False):
+        raise UserError(f"data={data.name}: folder {paths[0]} does not exist; set data.root to the folder with the data")
 
 
 def require_device(key: str, value: str) -> None:

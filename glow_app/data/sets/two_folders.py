@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glow_app.data.formats.files import digest_files, list_images
+from glow_app.data.formats.files import digest_files, is_image_name, list_files
 from glow_app.data.picture import open_picture
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
@@ -44,7 +44,7 @@ class TwoFolders(ImageSource):
     ) -> None:
         self.image_shape = image_shape
         self.attribute_names = (attribute,)
-        self.data = {key: data.get(key) for key in ("name", "crop")}
+        self.data = {key: data.get(key) for key in ("name", "crop", "fit")}
         self.preprocessing = f"as a picture for a model of {self.data['name']}, {image_shape[1]}x{image_shape[2]}"
         found = {key: _images(key, Path(folder)) for key, folder in (("positive", positive), ("negative", negative))}
         real = {os.path.realpath(path) for path in found["positive"]}
@@ -76,7 +76,7 @@ class TwoFolders(ImageSource):
 def _images(key: str, folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{key}={folder} is no folder: name a folder of pictures")
-    names = list_images(folder)
+    names = [name for name in list_files(folder) if is_image_name(name)]
     if not names:
         raise UserError(f"{key}={folder} holds no images (PNG, JPEG, WebP, ..., hidden files not counted)")
     return [folder.absolute() / name for name in names]
