@@ -3,30 +3,33 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from glow_app import likelihood
-from glow_app.artifacts.card import Card
-from glow_app.artifacts.weights import Exported
+from glow_app.artifacts.card import CARD, Card, read_card
+from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
-from glow_app.data.image import Channels, normalized
-from glow_app.data.picture import fitted, open_picture
+from glow_app.data.picture import grey_levels, pixels_of
 from glow_app.errors import UserError
 from glow_app.flows import Flow
 from glow_app.latents import interpolation
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
-from glow_app.units import Bits
+from glow_app.units import Bits, unit_of
 
 if TYPE_CHECKING:
     from glow_app.latents.directions import Directions
 
-Images = Tensor | Image.Image | str | Path | Sequence["Tensor | Image.Image | str | Path"]
-"""One image or several: uint8 tensors (C, H, W) or (B, C, H, W), PIL images, or files."""
+Images = Tensor | np.ndarray | Image.Image | str | Path | Sequence["Tensor | np.ndarray | Image.Image | str | Path"]
+"""One image or several: tensors (C, H, W) or (B, C, H, W); arrays (H, W, C), (H, W) or (B, H, W, C); PIL images; files.
+
+Numbers are uint8 from 0 to 255, or floats from 0 to 1, which are rounded to one of 256 grey levels.
+"""
 
 Labels = Tensor | int | None
 """Classes of images, for a class-conditional model: int64 (B,), or one for all."""
@@ -87,11 +90,43 @@ class Model:
         """Bits per subpixel that the model sees."""
         return self.card.n_bits
 
+    def __repr__(self) -> str:
+        n_parameters = sum(parameter.numel() for parameter in self.flow.parameters())
+        unit = unit_of(self.n_bits)
+        tested = self.card.metrics.get("test/bits_per_dim")
+        figure = "" if tested is None else f", {unit.figure(tested, 3)} {unit.name}"
+        return (
+            f"Model({self.card.model.shape}, {n_parameters / 1e6:.2f}M parameters, "
+            f"{unit.shape_of(self.image_shape, self.n_bits)}, step {self.card.step:,}{figure}, on {self.device})"
+        )
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the model to a device, such as ``cuda``; returns it."""
+        self.device = torch.device(device)
+        self.flow.to(self.device)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``model.safetensors`` and ``model.json``, which :func:`glow_app.load` reads.
+
+        The files hold weights and options, no code: a flow of a class of your own needs a new one of that class to be
+        loaded, ``glow_app.load(folder, flow=MyFlow())``.
+
+        Raises:
+            UserError: the folder holds another model, a weight is not finite, or the disk refuses.
+        """
+        folder = Path(folder)
+        if (folder / CARD).exists() and read_card(folder)[1] != self.digest:
+            raise UserError(f"{folder} holds another model: choose another folder")
+        export(self.flow, self.card, folder, self.storage)
+
     @torch.no_grad()
     def log_prob(self, images: Images, labels: Labels = None, seed: int = 0) -> Tensor:
         """A lower bound on log P(image) in nats, with one draw of the dequantization noise: (B,).
 
-        The noise of the i-th image is a function of (seed, i).
+        The noise of the i-th image is a function of (seed, i). P is that of images of 2^n_bits grey levels: floats from
+        0 to 1 are rounded to these first. The density of continuous images is ``model.flow.log_prob(x)``, in nats, with
+        x from -1/2 (black) to 1/2 (white).
         """
         batch = self.batch(images)
         u = dequantization_noise(batch, seed, torch.arange(len(batch), device=self.device))
@@ -220,36 +255,30 @@ class Model:
     def batch(self, images: Images) -> Tensor:
         """Converts one or several images to uint8 (B, C, H, W) on the model's device.
 
+        Tensors must have the model's :attr:`image_shape`; arrays, PIL images and files are cropped and resized. Floats
+        from 0 (black) to 1 (white) are rounded to the nearest of 256 grey levels.
+
         Raises:
             UserError: a file is not an image.
-            ValueError: a tensor has another shape or type.
+            ValueError: a tensor or an array has another shape, type or range.
         """
         if self.n_bits is None:
             return torch.as_tensor(images, dtype=torch.float32).reshape(-1, *self.image_shape).to(self.device)
-        if isinstance(images, Tensor):
-            batch = images if images.dim() == 4 else images[None]
-        elif isinstance(images, str | Path | Image.Image):
-            batch = self._one(images)[None]
-        else:
-            batch = torch.stack([self._one(image) for image in images])
-        if batch.dtype != torch.uint8 or tuple(batch.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"images are {batch.dtype} {tuple(batch.shape)}; this model takes uint8 (B, "
-                f"{', '.join(map(str, self.image_shape))})"
-            )
-        return batch.to(self.device)
+        if isinstance(images, Tensor) and images.dim() == 4:
+            if tuple(images.shape[1:]) != self.image_shape:
+                shape = ", ".join(map(str, self.image_shape))
+                raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (B, {shape})")
+            return grey_levels(images).to(self.device)
+        one = isinstance(images, Tensor | Image.Image | str | Path)
+        if one or (isinstance(images, np.ndarray) and images.ndim < 4):
+            images = [images]  # type: ignore[list-item]
+        if len(images) == 0:
+            raise ValueError("there are no images: give at least one")
+        return torch.stack([pixels_of(image, self.image_shape, self.card.data) for image in images]).to(self.device)
 
     def _of_dtype(self, dtype: torch.dtype) -> Flow:
         """Returns the flow, or a copy in float64, which is made each time: weights may have changed."""
         return self.flow if dtype == torch.float32 else copy.deepcopy(self.flow).to(dtype)
-
-    def _one(self, image: Tensor | Image.Image | str | Path) -> Tensor:
-        if isinstance(image, Tensor):
-            return image
-        if isinstance(image, Image.Image):
-            upright = normalized(image, cast(Channels, self.image_shape[0]))
-            return fitted(upright, self.image_shape, self.card.data)
-        return open_picture(image, self.image_shape, self.card.data)
 
     def _cond(self, labels: Labels, n: int) -> Tensor | None:
         if not self.flow.n_classes:

@@ -1,7 +1,9 @@
 """The Python interface: images in, images out."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +14,7 @@ from glow_app.artifacts.weights import load as load_exported
 from glow_app.errors import UserError
 from glow_app.latents.directions import Directions
 from glow_app.likelihood import dequantization_noise, log_prob
-from glow_app.model import Model
+from glow_app.model import Images, Model
 from tests.artifacts.test_weights import card_of
 from tests.flows.models import small_glow
 
@@ -137,13 +139,71 @@ def test_one_image_or_several_of_any_kind(model: Model, images: torch.Tensor, tm
     assert model.batch([picture, images[1]]).shape == (2, 3, 16, 16)
 
 
-def test_what_is_no_image_of_this_model(model: Model) -> None:
-    with pytest.raises(ValueError, match=r"this model takes uint8 \(B, 3, 16, 16\)"):
-        model.batch(torch.zeros(1, 3, 16, 16))
-    with pytest.raises(ValueError, match=r"this model takes uint8 \(B, 3, 16, 16\)"):
-        model.batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+def test_arrays_of_pixels(model: Model, images: torch.Tensor) -> None:
+    last = images.permute(0, 2, 3, 1).numpy()  # (B, H, W, C)
+    assert torch.equal(model.batch(last[0]), images[:1])
+    assert torch.equal(model.batch(last), images)
+    assert torch.equal(model.batch(list(last)), images)
+    assert torch.equal(model.batch(images.numpy()), images)
+    assert torch.equal(model.batch(list(images)), images)
+    large = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    assert torch.equal(model.batch(large), model.batch(Image.fromarray(large)))
+    grey = large[:, :, :1]
+    assert torch.equal(model.batch(grey), model.batch(Image.fromarray(grey[:, :, 0])))
+
+
+def test_floats_from_black_to_white_are_grey_levels(model: Model, images: torch.Tensor) -> None:
+    floats = images / 255
+    near = (images - 0.3).clamp(min=0) / 255
+    for given in (floats, floats.double(), list(floats), floats.permute(0, 2, 3, 1).numpy(), near):
+        assert torch.equal(model.batch(given), images)
+    assert torch.equal(model.log_prob(floats), model.log_prob(images))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"shape \(1, 3, 8, 8\); this model takes \(B, 3, 16, 16\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), r"shape \(3, 8, 8\); this model takes \(3, 16, 16\)"),
+        ([torch.zeros(3, 8, 8, dtype=torch.uint8)], r"shape \(3, 8, 8\); this model takes \(3, 16, 16\)"),
+        (torch.full((1, 3, 16, 16), -0.5), r"float32 \(1, 3, 16, 16\) from -0.5 to -0.5: give .*floats from 0 to 1"),
+        (torch.full((3, 16, 16), 200.0), r"float32 \(3, 16, 16\) from 200 to 200: give uint8"),
+        (torch.full((3, 16, 16), float("nan")), "from nan to nan: give uint8"),
+        (torch.ones(3, 16, 16, dtype=torch.int64), r"int64 \(3, 16, 16\) from 1 to 1: give uint8"),
+        (np.full((16, 16, 3), 300.0), r"float64 \(16, 16, 3\) from 300 to 300: give uint8"),
+        (np.zeros((16, 16, 2), np.uint8), r"an array of shape \(16, 16, 2\) is no image"),
+        ([], "there are no images"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_of_this_model(model: Model, images: Images, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        model.batch(images)
+    assert "\n" not in str(error.value)
+
+
+def test_interpolation_is_between_two_images(model: Model, images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="from one image to one other in at least 2 steps"):
-        model.interpolate(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+        model.interpolate(images[:2], images[2])
+
+
+def test_it_is_saved_and_loaded_with_all_that_it_knows(model: Model, images: torch.Tensor, tmp_path: Path) -> None:
+    model.save(tmp_path / "copy")
+    again = glow_app.load(tmp_path / "copy")
+    assert (again.digest, again.card) == (model.digest, model.card)
+    assert torch.equal(again.log_prob(images), model.log_prob(images))
+    model.save(tmp_path / "copy")
+    with pytest.raises(UserError, match="copy holds another model: choose another folder"):
+        make(tmp_path / "other", n_steps=1).save(tmp_path / "copy")
+
+
+def test_it_moves_to_a_device(model: Model) -> None:
+    assert model.to("meta") is model
+    assert model.device == torch.device("meta")
+    assert {parameter.device for parameter in model.flow.parameters()} == {model.device}
+
+
+def test_it_says_in_a_line_what_it_is(model: Model) -> None:
+    assert re.fullmatch(r"Model\(Glow, L=2 K=2 .*M parameters, 3x16x16, 8 bits, step 0, on cpu\)", repr(model))
 
 
 def test_an_open_picture_is_treated_like_its_file(model: Model, tmp_path: Path) -> None:

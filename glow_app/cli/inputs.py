@@ -20,7 +20,7 @@ def require_data(data: DataConfig) -> None:
     """Raises a UserError if the folder that holds the data does not exist and will not be downloaded."""
     paths = [getattr(data, key) for key in path_options(type(data)) if key == "root"]
     if paths and not os.path.exists(paths[0]) and not getattr(data, "download", False):
-        raise UserError(f"data={data.name}: folder {paths[0]} does not exist; set data.root to the folder with the data")
+        raise UserError(f"data={data.name}: folder {paths[0]} does not exist; set data.root to the one with the data")
 
 
 def require_device(key: str, value: str) -> None:

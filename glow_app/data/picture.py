@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from glow_app.data import transforms
-from glow_app.data.image import SUFFIXES, Channels, CorruptImage, open_image, to_tensor
+from glow_app.data.image import SUFFIXES, Channels, CorruptImage, normalized, open_image, to_tensor
 from glow_app.errors import UserError
 
 CELEBA_SIZE = (178, 218)
@@ -49,6 +51,62 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[
     if name in ("mnist", "fashion_mnist") and image.size == (28, 28):
         return transforms.zero_pad(to_tensor(image), height)
     return to_tensor(transforms.fit(image, height, width, data.get("fit", "crop")))
+
+
+def picture_of_array(array: np.ndarray) -> Image.Image:
+    """Converts an array (H, W) or (H, W, C), C being 1 (grey), 3 (RGB) or 4 (RGBA), as :func:`grey_levels` does.
+
+    Raises:
+        ValueError: it has another shape, or its numbers another type or range.
+    """
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)) or 0 in array.shape:
+        raise ValueError(
+            f"an array of shape {array.shape} is no image: give (H, W), or (H, W, C) with 1, 3 or 4 channels"
+        )
+    pixels = grey_levels(torch.from_numpy(np.ascontiguousarray(array))).numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
+
+
+def grey_levels(pixels: Tensor) -> Tensor:
+    """Converts pixels of any shape to uint8: floats from 0 (black) to 1 (white) to the nearest of 256 grey levels.
+
+    Raises:
+        ValueError: they are neither uint8 nor floats from 0 to 1; other ranges have no one meaning.
+    """
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if pixels.is_floating_point() and bool(((pixels >= 0) & (pixels <= 1)).all()):
+        return (255 * pixels).round().to(torch.uint8)
+    span = f" from {pixels.min().item():g} to {pixels.max().item():g}" if pixels.numel() else ""
+    raise ValueError(
+        f"images are {str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}{span}: give uint8 from 0 to 255, "
+        "or floats from 0 to 1"
+    )
+
+
+def pixels_of(
+    picture: Tensor | np.ndarray | Image.Image | str | Path, image_shape: tuple[int, int, int], data: Mapping[str, Any]
+) -> Tensor:
+    """Converts one picture of any kind to uint8 pixels of a model's image shape (C, H, W).
+
+    A tensor, or an array of shape (C, H, W), must have that shape. Arrays (H, W) or (H, W, C) and PIL images are
+    treated as files are by :func:`open_picture`. For numbers see :func:`grey_levels`.
+
+    Raises:
+        UserError: a file is missing, unreadable or not an image.
+        ValueError: a tensor or an array has another shape, type or range.
+    """
+    if isinstance(picture, str | Path):
+        return open_picture(picture, image_shape, data)
+    if isinstance(picture, np.ndarray) and picture.shape == image_shape:
+        picture = torch.from_numpy(picture)
+    if isinstance(picture, np.ndarray):
+        picture = picture_of_array(picture)
+    if isinstance(picture, Image.Image):
+        return fitted(normalized(picture, cast(Channels, image_shape[0])), image_shape, data)
+    if tuple(picture.shape) != image_shape:
+        raise ValueError(f"an image has shape {tuple(picture.shape)}; this model takes {image_shape}")
+    return grey_levels(picture)
 
 
 def _is_multiple(image: Image.Image, side: int) -> bool:

@@ -44,7 +44,7 @@ class TwoFolders(ImageSource):
     ) -> None:
         self.image_shape = image_shape
         self.attribute_names = (attribute,)
-        self.data = {key: data.get(key) for key in ("name", "crop", "fit")}
+        self.data = {key: data[key] for key in ("name", "crop", "fit") if key in data}
         self.preprocessing = f"as a picture for a model of {self.data['name']}, {image_shape[1]}x{image_shape[2]}"
         found = {key: _images(key, Path(folder)) for key, folder in (("positive", positive), ("negative", negative))}
         real = {os.path.realpath(path) for path in found["positive"]}
