@@ -57,33 +57,43 @@ def directions(config: DirectionsConfig, console: Console) -> None:
             console = Console(quiet=True)
         model = open_model(config)
         source = _source(model, config, console)
-        indices = images_between(source, "first", config.first, config.n_images)
-        _require(config, model, source)
-        folder = _folder(config, model)
-        metadata = metadata_of(model, source, config) | {"first": config.first}
-        if config.positive is not None:
-            folders = {key: os.path.abspath(getattr(config, key)) for key in ("positive", "negative")}
-            metadata["data"] = {"name": source.name, **folders}
-        start = time.perf_counter()
-        moments = _gather(model, source, indices, config, metadata, folder, console)
-        images_per_second = len(indices) / (time.perf_counter() - start)
-        found, left_out = from_moments(
-            moments, source.attribute_names, model.flow.latent_shapes, model.digest, metadata, config.shrinkage
-        )
-        options = {key: getattr(config, key) for key in ("orthogonal_to", "levels", "calibration")}
-        found = [replace(one, metadata={**one.metadata, "options": options}) for one in found]
-        found = _refined(found, config, console)
-        if distributed.is_rank_zero():
-            found = _calibrate(found, model, source, indices, config, console)
-            save(found, folder)
-        _unfinished(folder).unlink(missing_ok=True)
-        if distributed.is_rank_zero():
-            _report(found, left_out, console)
-            say(console, f"{images_per_second:,.0f} images/s encoded")
-            say(console, f"\nsaved\n  {folder}\nedit with")
-            shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
-            where = "" if directions_folder(None, model) == folder else f" directions={folder}"
-            say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
+        find(model, source, config, console)
+
+
+def find(model: Model, source: ImageSource, config: DirectionsConfig, console: Console) -> list[Directions]:
+    """Finds the directions of all attributes of ``source``, by all methods, saves and returns them.
+
+    Raises:
+        UserError: the images have no attributes, or are too few.
+    """
+    indices = images_between(source, "first", config.first, config.n_images)
+    _require(config, model, source)
+    folder = _folder(config, model)
+    metadata = metadata_of(model, source, config) | {"first": config.first}
+    if config.positive is not None:
+        folders = {key: os.path.abspath(getattr(config, key)) for key in ("positive", "negative")}
+        metadata["data"] = {"name": source.name, **folders}
+    start = time.perf_counter()
+    moments = _gather(model, source, indices, config, metadata, folder, console)
+    images_per_second = len(indices) / (time.perf_counter() - start)
+    found, left_out = from_moments(
+        moments, source.attribute_names, model.flow.latent_shapes, model.digest, metadata, config.shrinkage
+    )
+    options = {key: getattr(config, key) for key in ("orthogonal_to", "levels", "calibration")}
+    found = [replace(one, metadata={**one.metadata, "options": options}) for one in found]
+    found = _refined(found, config, console)
+    if distributed.is_rank_zero():
+        found = _calibrate(found, model, source, indices, config, console)
+        save(found, folder)
+    _unfinished(folder).unlink(missing_ok=True)
+    if distributed.is_rank_zero():
+        _report(found, left_out, console)
+        say(console, f"{images_per_second:,.0f} images/s encoded")
+        say(console, f"\nsaved\n  {folder}\nedit with")
+        shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
+        where = "" if directions_folder(None, model) == folder else f" directions={folder}"
+        say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
+    return found
 
 
 def _source(model: Model, config: DirectionsConfig, console: Console) -> ImageSource:
