@@ -4,7 +4,6 @@ A command's implementation is imported after its options are checked, so a mista
 without waiting for torch.
 """
 
-import logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from glow_app.cli.arguments import (
 from glow_app.cli.inputs import require_data, require_device, require_files
 from glow_app.cli.resume import resumed
 from glow_app.cli.run import USER_ERROR, run
-from glow_app.cli.run_folders import remove_if_empty, run_and_checkpoint
+from glow_app.cli.run_folders import run_and_checkpoint
 from glow_app.cli.sweep import conclude, interrupted, with_notice
 from glow_app.config.check import SCHEMAS, check
 from glow_app.config.commands import (
@@ -49,7 +48,7 @@ from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
 from glow_app.runtime.rank import rank_info
-from glow_app.training.checkpoints.run_folder import folder_of, training_command
+from glow_app.training.checkpoints.run_folder import folder_of, remove_if_empty, training_command
 
 U = TypeVar("U", bound=OpenConfig)
 
@@ -142,9 +141,6 @@ def _train(composed: DictConfig) -> None:
     run_folder, checkpoint = run_and_checkpoint(composed, config, console)
     from glow_app.training.run import fit
 
-    # Lightning sets its loggers to INFO when it is imported; its messages are not needed here.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     given = [as_typed(one) for one in HydraConfig.get().overrides.task]
     if not fresh:  # a run has its own data set and model
         given = [one for one in given if one.partition("=")[0] not in SCHEMAS]

@@ -1,9 +1,6 @@
 """The folder of a training run: a new one, or that of the run which is resumed."""
 
-import itertools
 import json
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +11,7 @@ from rich.console import Console
 from glow_app.cli.resume import runs_like
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, TrainConfig
-from glow_app.runtime.atomic import CannotWrite
+from glow_app.training.checkpoints.run_folder import new_run_folder
 
 
 def run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
@@ -23,7 +20,7 @@ def run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Conso
 
     def decide() -> str:
         if composed.resume is None:
-            found = _new_run_folder(config.name), None
+            found = _own_folder(config.name), None
         elif composed.resume == AUTO:
             found = _continue_or_start(config, composed, console)
         else:
@@ -34,31 +31,12 @@ def run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Conso
     return Path(folder), None if checkpoint is None else Path(checkpoint)
 
 
-def _new_run_folder(name: str) -> Path:
-    """Creates the folder of a new run; jobs that start in the same second get different ones."""
+def _own_folder(name: str) -> Path:
+    """The folder of a new run, which a sweep chooses itself."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode is RunMode.MULTIRUN:
         return Path(hydra_config.runtime.output_dir)
-    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
-    for folder in itertools.chain([first], numbered):
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if not folder.is_dir():
-                raise CannotWrite(f"cannot write {folder}: {first.parent} is not a folder; move it away") from None
-        except OSError as error:
-            raise CannotWrite(f"cannot write {folder}: {error.strerror}; choose another folder") from error
-        else:
-            return folder
-    raise AssertionError
-
-
-def remove_if_empty(run_folder: Path) -> None:
-    """Leaves nothing of a run that ended before it wrote anything."""
-    with suppress(OSError):
-        for folder in (run_folder, run_folder.parent, run_folder.parent.parent):
-            folder.rmdir()
+    return new_run_folder(name)
 
 
 def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Console) -> tuple[Path, Path | None]:
@@ -71,7 +49,7 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
     from glow_app.training.checkpoints.format import newest_whole
 
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
-    folders = [_new_run_folder(config.name)] if sweeps else Path("runs", config.name).glob("*")
+    folders = [_own_folder(config.name)] if sweeps else Path("runs", config.name).glob("*")
     alike = runs_like(config, composed, folders)
     for run_folder in alike:
         if checkpoint := newest_whole(run_folder, console):
@@ -80,7 +58,7 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
     if alike:
         say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
         return alike[0], None
-    new = _new_run_folder(config.name)
+    new = _own_folder(config.name)
     say(console, f"resume=auto starts {new}: there is no run like it")
     return new, None
 

@@ -1,6 +1,7 @@
 """The folder of a run: how it is found and locked, and which files record how the run was started."""
 
 import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import shlex
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
@@ -34,6 +36,34 @@ NOT_OF_THE_MODEL = ("debug", "data.cache", "data.cache_folder", "data.workers")
 """Keys that depend on the machine and change no weight."""
 
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")
+
+
+def new_run_folder(name: str) -> Path:
+    """Creates the folder of a new run, ``runs/<name>/<date_time>``; runs of the same second get different ones.
+
+    Raises:
+        CannotWrite: the disk refuses.
+    """
+    first = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    numbered = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
+    for folder in itertools.chain([first], numbered):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise CannotWrite(f"cannot write {folder}: {first.parent} is not a folder; move it away") from None
+        except OSError as error:
+            raise CannotWrite(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+        else:
+            return folder
+    raise AssertionError
+
+
+def remove_if_empty(run_folder: Path) -> None:
+    """Leaves nothing of a run that ended before it wrote anything."""
+    with suppress(OSError):
+        for folder in (run_folder, run_folder.parent, run_folder.parent.parent):
+            folder.rmdir()
 
 
 def folder_of(resume: str) -> Path:

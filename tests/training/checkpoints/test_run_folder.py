@@ -103,3 +103,39 @@ def test_a_command_that_is_not_known(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / COMMAND).write_text(text, encoding="latin-1")
     assert training_command(tmp_path) is None
+
+
+"""Where a new run goes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from glow_app.runtime.atomic import CannotWrite
+from glow_app.training.checkpoints.run_folder import new_run_folder, remove_if_empty
+
+
+def test_jobs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "datetime", type("Noon", (), {"now": staticmethod(lambda: Noon())}))
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(new_run_folder("x"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 8
+    assert all(folder.is_dir() for folder in found)
+    for folder in found:
+        remove_if_empty(folder)
+    assert not list(tmp_path.iterdir())
+
+    (tmp_path / "runs").touch()
+    with pytest.raises(CannotWrite, match=r"^cannot write runs/x/noon: .*; choose another folder$"):
+        new_run_folder("x")
+
+
+class Noon:
+    def __format__(self, specification: str) -> str:
+        return "noon"
