@@ -16,7 +16,7 @@ from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
 from glow_app.data.picture import grey_levels, pixels_of
 from glow_app.errors import UserError
-from glow_app.flows import Flow
+from glow_app.flows import Bijection, Flow
 from glow_app.latents import interpolation
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
@@ -292,14 +292,16 @@ class Model:
         return numbers.expand(n)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
+def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bijection | None = None) -> Model:
     """Loads a trained model.
 
     Args:
         path: the folder of a run, or of an exported model; or the name of a shipped model, or ``hf://owner/name``.
         device: device of the model.
+        flow: for a flow of a class of your own, whose files hold no code: another of that class, which gets the
+            weights.
 
     Raises:
-        UserError: there is no such model, or its files are damaged.
+        UserError: there is no such model, its files are damaged, or ``flow`` is missing, not needed, or another.
     """
-    return Model(load_exported(path), device)
+    return Model(load_exported(path, flow), device)

@@ -92,6 +92,14 @@ def runs_like(config: TrainConfig, composed: DictConfig, folders: Iterable[Path]
     return alike
 
 
+def require_like(config: TrainConfig, run_folder: Path) -> None:
+    """Raises a UserError, with the first option that differs, unless a run computes the same as ``config``."""
+    wanted, own = _deciding(config), flat(read_config(run_folder / "config.yaml"))
+    for key, value in wanted.items():
+        if key in own and own[key] != value:
+            raise UserError(f"{run_folder} is another run, with {key}={own[key]}, not {value}: choose another output")
+
+
 def _deciding(config: TrainConfig) -> dict[str, object]:
     return {
         key: value

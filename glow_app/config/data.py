@@ -4,6 +4,7 @@ Data sets are imported when one is opened, so that options are checked without w
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -289,6 +290,37 @@ class PointsConfig(DataConfig):
         return Points(self.name, split, self.noise, self.seed, self.n_points)
 
 
+@dataclass
+class OwnDataConfig(DataConfig):
+    """A data set object of a program, given to :func:`glow_app.train`.
+
+    Attributes:
+        splits: split -> images; empty in a command, which cannot have the object.
+    """
+
+    source: str | None = option("class of the data set")
+    channels: int = option("3 for colour, 1 for grey; or any other number", at_least=1)
+
+    # Its pixels are where the program keeps them: not options.
+    cache: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+    cache_folder: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __post_init__(self) -> None:
+        self.splits: Mapping[str, ImageSource] = {}
+
+    def open(self, split: str) -> "ImageSource":
+        from glow_app.data.source import EmptySplit
+
+        if not self.splits:
+            raise UserError(
+                f"data=own is a data set object of a program ({self.source or 'none'}), which only the program can "
+                "open: give it to glow_app.train, or choose other data"
+            )
+        if split not in self.splits:
+            raise EmptySplit(f"no images are given: add them with data={{'{split}': ...}}")
+        return self.splits[split]
+
+
 def _channels(channels: int) -> "Channels":
     if channels not in (1, 3):
         raise UserError(f"data.channels={channels}: choose 3 for colour or 1 for grey")
@@ -313,4 +345,5 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "spiral": PointsConfig,
     "eight_gaussians": PointsConfig,
     "checkerboard": PointsConfig,
+    "own": OwnDataConfig,
 }

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from glow_app.config.option import option
+from glow_app.errors import UserError
 
 if TYPE_CHECKING:
-    from glow_app.flows import Flow
+    from glow_app.flows import Bijection, Flow
 
 
 @dataclass
 class ModelConfig:
     """Options of every model."""
 
-    name: str = option("architecture", choices=("glow", "nice", "plane", "real_nvp"))
+    name: str = option("architecture", choices=("glow", "nice", "plane", "real_nvp", "own"))
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)
@@ -236,9 +237,58 @@ class RealNVPConfig(ModelConfig):
         )
 
 
+@dataclass
+class OwnModelConfig(ModelConfig):
+    """A flow object of a program, given to :func:`glow_app.train` or :func:`glow_app.load`.
+
+    Attributes:
+        flow: the flow, or the bijection that is its only level; None in a command, which cannot have the object.
+    """
+
+    source: str | None = option("class of the flow")
+
+    # The object decides: not options.
+    memory: ClassVar[str] = "plain"  # pyright: ignore[reportIncompatibleVariableOverride]
+    anchor_every: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __post_init__(self) -> None:
+        self.flow: Flow | Bijection | None = None
+
+    @property
+    def paper(self) -> str:
+        return f"A flow of its author's own ({self.source})"
+
+    @property
+    def shape(self) -> str:
+        return f"{self.source}, a flow of one's own"
+
+    @property
+    def normalises_batches(self) -> bool:
+        return True  # for all that is known: its steps are not captured
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import Bijection, single_level
+
+        flow = self.flow
+        if flow is None:
+            raise UserError(
+                f"this model is a flow of one's own ({self.source}), and its files hold no code: give a new one, "
+                f"glow_app.load(..., flow={self.source}(...))"
+            )
+        if isinstance(flow, Bijection):
+            flow = single_level(flow, image_shape)
+        if flow.image_shape != image_shape or flow.n_classes not in (0, n_classes):
+            raise UserError(
+                f"the images are {image_shape} of {n_classes} classes, and {self.source} is a flow of "
+                f"{flow.image_shape} and {flow.n_classes} classes"
+            )
+        return flow.train()
+
+
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "glow": GlowConfig,
     "nice": NiceConfig,
+    "own": OwnModelConfig,
     "plane": PlaneConfig,
     "real_nvp": RealNVPConfig,
 }

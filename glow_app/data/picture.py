@@ -63,7 +63,7 @@ def picture_of_array(array: np.ndarray) -> Image.Image:
         raise ValueError(
             f"an array of shape {array.shape} is no image: give (H, W), or (H, W, C) with 1, 3 or 4 channels"
         )
-    pixels = grey_levels(torch.from_numpy(np.ascontiguousarray(array))).numpy()
+    pixels = grey_levels(torch.from_numpy(np.array(array))).numpy()  # a copy: it may be read-only
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
 
 
@@ -99,7 +99,7 @@ def pixels_of(
     if isinstance(picture, str | Path):
         return open_picture(picture, image_shape, data)
     if isinstance(picture, np.ndarray) and picture.shape == image_shape:
-        picture = torch.from_numpy(picture)
+        picture = torch.from_numpy(np.array(picture))  # a copy: it may be read-only
     if isinstance(picture, np.ndarray):
         picture = picture_of_array(picture)
     if isinstance(picture, Image.Image):

@@ -12,7 +12,7 @@ from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import DiagonalSqueeze, RealNVP
 from glow_app.flows.family.residual import ResidualNet
 from glow_app.flows.family.vector import MLP, Reordered, vector_coupling
-from glow_app.flows.flow import Flow
+from glow_app.flows.flow import Flow, single_level
 from glow_app.flows.glow import FlowStep, Glow, Level
 from glow_app.flows.initialize import initialize
 from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelLinear
@@ -54,5 +54,6 @@ __all__ = [
     "channel_mask",
     "checkerboard",
     "initialize",
+    "single_level",
     "vector_coupling",
 ]

@@ -182,3 +182,13 @@ class Flow(nn.Module):
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; this {self.kind} takes (batch, {', '.join(map(str, self.image_shape))})"
             )
+
+
+@torch.no_grad()
+def single_level(bijection: Bijection, image_shape: Sequence[int]) -> Flow:
+    """Returns the flow whose only level is ``bijection``, and whose latent is all of its output."""
+    was_training = bijection.training
+    z, _ = bijection.eval()(torch.zeros(1, *image_shape))
+    bijection.train(was_training)
+    n_channels, height, width = z.shape[1:]
+    return Flow(image_shape, [bijection], [(n_channels, height, width)])

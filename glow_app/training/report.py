@@ -4,6 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from glow_app.config.data import OwnDataConfig
+from glow_app.config.model import OwnModelConfig
 from glow_app.config.published import PUBLISHED, departures
 from glow_app.config.train import TrainConfig
 from glow_app.data.sets.points import Points
@@ -71,7 +73,7 @@ def result(reached: Likelihood, test: ImageSource, config: TrainConfig, console:
     """Prints the test result, beside that of lossless codecs on the same pixels or the entropy of the points."""
     unit, n = unit_of(config.data.n_bits), len(reached.per_image)
     figure = f"{unit.with_error(reached.mean, reached.standard_error, 3)} {unit.name}"
-    say(console, f"\ntest: {figure} on {n:,} {unit.things} of {config.data.name} ({test.preprocessing})")
+    say(console, f"\ntest: {figure} on {n:,} {unit.things} of {test.name} ({test.preprocessing})")
     if isinstance(test, Points):
         say(console, entropies(test, unit.per_bit * reached.per_image).text())
     elif config.data.n_bits == 8:
@@ -107,12 +109,17 @@ def where(
         if path.exists():
             say(console, f"  {path}")
     say(console, "then try")
+    key, value = clock.limit
+    longer = f"{key}={2 * value:g}" if isinstance(value, float) else f"{key}={2 * value}"
+    if _is_of_a_program(config):
+        again = ", flow=..." if isinstance(config.model, OwnModelConfig) else ""
+        say(console, f'  model = glow_app.load("{run_folder}"{again})')
+        say(console, f'  glow_app.train(..., output="{run_folder}", resume=True, {longer})')
+        return
     model = f"checkpoint={run_folder}"
     of_points = [f"glow-plot2d {model} film=true", f"glow-evaluate {model}"]
     commands = of_points if isinstance(train, Points) else _commands_for_images(config, model, train, held_out)
-    key, value = clock.limit
-    twice = f"{2 * value:g}" if isinstance(value, float) else str(2 * value)
-    for command in [*commands, f"glow-train resume={run_folder} {key}={twice}"]:
+    for command in [*commands, f"glow-train resume={run_folder} {longer}"]:
         say(console, f"  {command}")
 
 
@@ -130,11 +137,17 @@ def _commands_for_images(
     return [*commands, f"glow-demo {model}{split}"]
 
 
-def interrupted(step: int, clock: Clock, run_folder: Path, console: Console) -> None:
+def interrupted(step: int, clock: Clock, run_folder: Path, config: TrainConfig, console: Console) -> None:
     """Prints that everything up to ``step`` is saved, and how to resume."""
     end = "; only its end is left" if clock.is_over(step) else ""
     of = f"{clock.max_steps:,}"
     if clock.max_seconds is not None:
         of = f"a run of {clock.length}, {clock.seconds:.0f} of them over,"
     say(console, f"\nstopped; everything up to step {step:,} of {of} is saved{end}. Resume with")
-    say(console, f"  glow-train resume={run_folder}")
+    of_a_program = f'glow_app.train(..., output="{run_folder}", resume=True)'
+    say(console, f"  {of_a_program if _is_of_a_program(config) else f'glow-train resume={run_folder}'}")
+
+
+def _is_of_a_program(config: TrainConfig) -> bool:
+    """Returns whether the images or the flow are objects, which commands do not have."""
+    return isinstance(config.data, OwnDataConfig) or isinstance(config.model, OwnModelConfig)

@@ -1,6 +1,7 @@
 """One training run, from its configuration to its last line; wires all parts together."""
 
 import dataclasses
+import logging
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -92,6 +93,9 @@ def fit(
         KeyboardInterrupt: Ctrl-C; a checkpoint has been written.
         SystemExit: any other signal, likewise; the status is 128 + its number.
     """
+    # Lightning sets its loggers to INFO when it is imported; its messages are not needed here.
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     where = layout(config.trainer)
     first = distributed.is_rank_zero()
     if not first:
@@ -115,9 +119,9 @@ def fit(
     flow = build_flow(config, train)
     if start is not None:
         start_from(flow, start, config, train)
-    elif saved is None:
+    elif saved is None and not flow.initialized.item():
         initialize_flow(flow, train, config)
-    else:
+    elif saved is not None:
         require_weights_of(flow, saved["state_dict"], str(checkpoint))
         require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
@@ -170,7 +174,7 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
                 if not ending:
                     _export(run, trainer.global_step, {})
                     _draw_curves(run)
-                report.interrupted(checkpoints.saved_step, run.clock, run.folder, console)
+                report.interrupted(checkpoints.saved_step, run.clock, run.folder, config, console)
                 if stop.number == REQUEUE:
                     say(console, requeue())
             raise stop.exit() from None

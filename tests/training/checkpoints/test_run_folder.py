@@ -7,14 +7,24 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from glow_app.errors import UserError
+from glow_app.runtime.atomic import CannotWrite
 from glow_app.training.checkpoints import run_folder
-from glow_app.training.checkpoints.run_folder import COMMAND, LOCK, save_configuration, trained_alone, training_command
+from glow_app.training.checkpoints.run_folder import (
+    COMMAND,
+    LOCK,
+    new_run_folder,
+    remove_if_empty,
+    save_configuration,
+    trained_alone,
+    training_command,
+)
 from tests.training.runs import smallest
 
 HOLD = """
@@ -103,17 +113,6 @@ def test_a_command_that_is_not_known(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / COMMAND).write_text(text, encoding="latin-1")
     assert training_command(tmp_path) is None
-
-
-"""Where a new run goes."""
-
-import threading
-from pathlib import Path
-
-import pytest
-
-from glow_app.runtime.atomic import CannotWrite
-from glow_app.training.checkpoints.run_folder import new_run_folder, remove_if_empty
 
 
 def test_jobs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
