@@ -113,6 +113,7 @@ def test_code_runs(
     path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     names: dict[str, object] = {"__name__": "document"}
     for code in CODE[path]:
         exec(compile(code, path.name, "exec"), names)  # the blocks of one document belong together
@@ -128,9 +129,10 @@ def test_the_code_of_the_readme_runs_where_nothing_is(tmp_path: Path, monkeypatc
     assert len(names["latents"]) == 4
 
 
-@pytest.mark.parametrize("thing", [glow_app.load, glow_app.load_directions, Model, Glow])
+@pytest.mark.parametrize("thing", [glow_app.load, glow_app.load_directions, glow_app.train, Model, Glow])
 def test_examples_in_docstrings_say_what_comes_out(thing: object, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     found = [test for test in doctest.DocTestFinder(recurse=False).find(thing, globs={}) if test.examples]
     assert len(found) == 1
     said: list[str] = []
@@ -140,12 +142,12 @@ def test_examples_in_docstrings_say_what_comes_out(thing: object, place: Path, m
 
 def test_there_is_code_to_run() -> None:
     written = {path.name for path in DOCUMENTS if CODE[path]}
-    assert {"README.md", "quickstart.md", "editing.md", "design.md"} <= written
+    assert {"README.md", "quickstart.md", "editing.md", "python.md", "design.md"} <= written
 
 
 def test_every_page_can_be_found() -> None:
     known = {"quickstart.md", "data.md", "training.md", "options.md", "editing.md", "sharing.md", "scaling.md"}
-    assert known | {"reliability.md", "comparison.md", "family.md", "speed.md", "design.md"} <= PAGES
+    assert known | {"reliability.md", "comparison.md", "family.md", "speed.md", "python.md", "design.md"} <= PAGES
     names = ("docs/quickstart.md", "docs/index.md", "README.md")
     quickstart, index, readme = ((ROOT / name).read_text() for name in names)
     for page in PAGES:
