@@ -76,8 +76,8 @@ def load(path: str | Path, device: str = "cpu", flow: "Flow | Bijection | None" 
 
 
 def train(
-    data: Any = "drawn_faces",
-    model: Any = "tiny",
+    data: Any = None,
+    model: Any = None,
     *,
     output: str | Path | None = None,
     resume: bool = False,
@@ -104,13 +104,13 @@ def train(
     Ctrl-C ends it with a checkpoint, from which the same call with ``resume=True`` goes on to the same bits.
 
     Args:
-        data: name of a data set, or a dictionary of its options. Or images of your own: an :class:`ImageSource`, or any
-            object with a length and an image for every index, such as a ``torch.utils.data.Dataset``. An image is a
-            tensor (C, H, W), an array (H, W, C) or a PIL image, of uint8 or of floats from 0 to 1, all of one shape;
-            or it is a pair of an image and the number of its class. The same index should always give the same image.
-            With validation and test images they are a dictionary, ``{"train": ..., "val": ..., "test": ...}``, which
-            may also hold options such as ``flip``.
-        model: name of a model, or a dictionary of its options. Or a new flow of your own: a
+        data: name of a data set, or a dictionary of its options; by default the command's. Or images of your own: an
+            :class:`ImageSource`, or any object with a length and an image for every index, such as a
+            ``torch.utils.data.Dataset``. An image is a tensor (C, H, W), an array (H, W, C) or a PIL image, of uint8 or
+            of floats from 0 to 1, all of one shape; or it is a pair of an image and the number of its class. The same
+            index should always give the same image. With validation and test images they are a dictionary,
+            ``{"train": ..., "val": ..., "test": ...}``, which may also hold options such as ``flip``.
+        model: name of a model, or a dictionary of its options; by default the command's. Or a new flow of your own: a
             :class:`glow_app.flows.Flow`, or a :class:`glow_app.flows.Bijection` such as a ``Chain``. It gets the
             trained weights. One that is initialised already is trained from where it is.
         output: folder of the run; by default ``runs/<name>/<date_time>``.

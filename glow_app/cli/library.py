@@ -46,7 +46,8 @@ def train(
             raise UserError(f"model is a {type(flow).__name__}: give a Flow, a Bijection, or the name of a model")
         conditional = isinstance(flow, Flow) and flow.n_classes > 0
         model = {"name": "own", "source": flow.kind, "class_conditional": conditional}
-    whole = composed("train", {**options, "data": data, "model": model})
+    named = {key: value for key, value in (("data", data), ("model", model)) if value is not None}
+    whole = composed("train", {**options, **named})
     if whole.trainer.devices is None:
         whole.trainer.devices = 1
     if resume:
@@ -84,7 +85,7 @@ def find_directions(model: Model, images: Any, method: str, quiet: bool, options
 
 def _images(data: Any) -> tuple[dict[str, ImageSource], Any]:
     """The splits of data objects, if there are any, and the options of the data set."""
-    if isinstance(data, str):
+    if data is None or isinstance(data, str):
         return {}, data
     given = data if isinstance(data, Mapping) else {"train": data}
     objects = {key: value for key, value in given.items() if key in SPLITS}

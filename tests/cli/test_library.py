@@ -1,5 +1,7 @@
 """``import glow_app``: training and directions without a command line."""
 
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,37 @@ def test_a_data_set_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f'model = glow_app.load("{tmp_path}")' in output
     again = glow_app.load(tmp_path)
     assert torch.equal(again.bits_per_dim(pixels(0)), model.bits_per_dim(pixels(0)))
+
+
+def test_an_experiment_chooses_what_is_not_given(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root has no value"):
+        glow_app.train(experiment="celeba64", output=tmp_path)
+
+
+class Interrupted(Squares):
+    """Images of which one, in the second step of training, arrives together with Ctrl-C."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.targets = [index % 3 for index in range(len(self))]
+        self.calls_left = at
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(index)
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = SHORT | {"checkpoint_every": 100, "init_images": 2, "output": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        glow_app.train(Interrupted(15), TINY, **options | {"quiet": False})
+    assert f'glow_app.train(..., output="{tmp_path / "run"}", resume=True)' in capsys.readouterr().out
+    assert len(checkpoints_of(tmp_path / "run")) == 1
+    model = glow_app.train(Interrupted(0), TINY, **options, resume=True)
+    whole = glow_app.train(Interrupted(0), TINY, **options | {"output": tmp_path / "whole"})
+    assert model.digest == whole.digest
 
 
 def test_pairs_condition_a_conditional_model(tmp_path: Path) -> None:
