@@ -119,7 +119,6 @@ def _portable_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _portable(data: dict[str, Any]) -> dict[str, Any]:
     """Options of the data with the last part of each place: where the data are is for the one to say who has them."""
-    known = {
-        key: Path(value).name if {f"data.{key}", key} & PATHS.keys() and value else value for key, value in data.items()
-    }
+    paths = {key for key in data if {f"data.{key}", key} & PATHS.keys()} - ({"root"} if data["name"] == "hf" else set())
+    known = {key: Path(value).name if key in paths and value else value for key, value in data.items()}
     return known | ({"cache_folder": None} if "cache_folder" in known else {})

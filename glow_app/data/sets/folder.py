@@ -29,7 +29,7 @@ from glow_app.data.sets.splits import name_hash
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
 
-LIKE_A_SPLIT = ("training", "testing", "dev", "eval", "evaluation", "validate", "tests")
+LIKE_A_SPLIT = ("dev", "eval", "evaluation", "validate", "tests")
 """Folder names that are probably meant as a split, and would otherwise be mixed with the rest."""
 
 FITS = {
@@ -39,14 +39,14 @@ FITS = {
 }
 """``data.fit`` -> what the data card says."""
 
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 class Folder(ImageSource):
     """All images below a folder or in a zip, in the order of their names.
 
-    Splits: if the folder has a subfolder ``train``, ``val`` (also ``valid``, ``validation``) or ``test``, each split is
-    the content of its subfolder, and other images are not used; without ``val`` a tenth of ``train`` is held out.
+    Splits: if the folder has a subfolder ``train`` (or ``training``), ``val`` (``valid``, ``validation``) or ``test``
+    (``testing``), each is a split, and other images are not used; without ``val`` a tenth of ``train`` is held out.
     Otherwise a hash of each file's relative name decides: 80 % train, 10 % val, 10 % test. A file's split is the same
     on every machine, and does not change when files are added.
 

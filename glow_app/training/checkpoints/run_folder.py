@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -153,12 +153,13 @@ def training_command(run_folder: Path) -> str | None:
     return "\n".join(shlex.join([line[0], *_published(line[1:])]) for line in lines)
 
 
-def _published(arguments: Iterable[str]) -> Iterator[str]:
+def _published(arguments: Sequence[str]) -> Iterator[str]:
+    paths = PATHS.keys() - ({"data.root"} if "data=hf" in arguments else set())
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if _key(argument) in NOT_OF_THE_MODEL or argument == f"resume={AUTO}":
             continue
-        if _key(argument) in PATHS:
+        if _key(argument) in paths:
             quote = value[:1] if value[:1] in ("'", '"') else ""
             yield f"{key}{equals}{quote}{published_path(value.strip(quote or None))}{quote}"
         else:

@@ -394,9 +394,19 @@ def test_capitals_of_split_folders_do_not_matter_and_likenesses_are_asked_about(
     with pytest.raises(UserError, match="holds VALID and validation, both for val; keep one"):
         Folder(tmp_path, "train", 8)
     (tmp_path / "validation").rmdir()
-    (tmp_path / "testing").mkdir()
-    with pytest.raises(UserError, match=r"testing a split\? rename it"):
+    (tmp_path / "eval").mkdir()
+    with pytest.raises(UserError, match=r"eval a split\? rename it"):
         Folder(tmp_path, "train", 8)
+
+
+def test_the_folders_of_mnist_as_png_are_splits(tmp_path: Path) -> None:
+    for folder in ("training", "testing"):
+        (tmp_path / folder / "7").mkdir(parents=True)
+        for number in range(20):
+            picture(number, 28, 28).save(tmp_path / folder / "7" / f"{number}.png")
+    train, val, test = (Folder(tmp_path, split, 8, channels=1) for split in ("train", "val", "test"))
+    assert len(train) + len(val) == len(test) == 20
+    assert all(file.startswith("training/7/") for file in [*train.files, *val.files])
 
 
 @pytest.mark.parametrize("value", ["--1", "\u00b2", "1" * 25, '"' + "9" * 200_000 + '"'], ids=range(4))

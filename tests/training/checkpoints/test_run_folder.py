@@ -138,3 +138,8 @@ def test_jobs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkey
 class Noon:
     def __format__(self, specification: str) -> str:
         return "noon"
+
+
+def test_the_name_of_a_data_set_of_the_hub_is_no_path(tmp_path: Path) -> None:
+    (tmp_path / "command.txt").write_text("glow-train data=hf data.root=owner/name\n")
+    assert training_command(tmp_path) == "glow-train data=hf data.root=owner/name"
