@@ -1,4 +1,4 @@
-"""What ``glow-train`` and ``glow-directions`` do, for programs and notebooks."""
+"""``glow-train`` and ``glow-directions`` for programs and notebooks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ from glow_app.latents.directions import Directions
 from glow_app.model import Model, load
 from glow_app.runtime import distributed
 from glow_app.training.checkpoints.format import newest_whole
-from glow_app.training.checkpoints.run_folder import new_run_folder
+from glow_app.training.checkpoints.run_folder import new_run_folder, remove_if_empty
 from glow_app.training.run import fit
 from glow_app.training.trainer import layout
 
@@ -61,7 +61,10 @@ def train(
         config.model.flow = flow
     console = Console(quiet=quiet)
     folder, checkpoint = _run_and_checkpoint(config, output, resume, console)
-    fit(config, folder, checkpoint, console)
+    try:
+        fit(config, folder, checkpoint, console)
+    finally:
+        remove_if_empty(folder)
     return load(folder, flow=flow)
 
 

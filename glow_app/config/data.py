@@ -3,84 +3,20 @@
 Data sets are imported when one is opened, so that options are checked without waiting for torch.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from glow_app.config.data_set import DataConfig, FilesConfig, PicturesConfig, channels_of
 from glow_app.config.option import option, path_option
 from glow_app.errors import UserError
 
 if TYPE_CHECKING:
     from glow_app.data.formats.files import OnCorrupt
-    from glow_app.data.image import Channels
     from glow_app.data.sets.celeba_hq import Partition
     from glow_app.data.sets.imagenet import Distribution
     from glow_app.data.sets.mnist import Variant
     from glow_app.data.source import ImageSource
-
-ON_CORRUPT = ("error", "skip")
-
-
-@dataclass
-class DataConfig:
-    """Options of every data set. ``image_size`` is one side of a square, or [height, width]."""
-
-    name: str = option("data set")
-    image_size: Any = option("pixels: one side of a square, or [height, width]")
-    n_bits: int = option("bits per subpixel that the model sees; 8 and 5 are never comparable", at_least=1, at_most=8)
-    flip: bool = option("mirror training images at random")
-    shift: float = option("move training images by up to this fraction of their sides", at_least=0, at_most=0.5)
-    cache: bool = option("decode once into a cache on disk, then read pixels from there")
-    cache_folder: str | None = path_option("folder of the cache; null: $XDG_CACHE_HOME/glow_app or ~/.cache/glow_app")
-    workers: int = option("processes that load batches; 0 is the fastest with a cache", at_least=0)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        sides = self.image_size if isinstance(self.image_size, list) else [self.image_size, self.image_size]
-        if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-            raise UserError(
-                f"data.image_size={self.image_size} is not a size: give one side, or [height,width], in pixels"
-            )
-        return sides[0], sides[1]
-
-    @property
-    def side(self) -> int:
-        """Pixels of one side, for data sets whose images are squares."""
-        height, width = self.size
-        if height != width:
-            raise UserError(f"data.image_size={self.image_size}: images of data={self.name} are squares; give one side")
-        return height
-
-    @property
-    def cache_path(self) -> Path:
-        """The folder of the cache of decoded pixels."""
-        if self.cache_folder is not None:
-            return Path(self.cache_folder)
-        try:
-            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        except RuntimeError as error:
-            raise UserError(
-                "there is no home folder for the cache of decoded pixels: set data.cache_folder=..., or HOME"
-            ) from error
-        return Path(base) / "glow_app"
-
-    def open(self, split: str) -> "ImageSource":
-        """Opens one split of the data set.
-
-        Raises:
-            UserError: its files are missing or not as they should be.
-        """
-        raise NotImplementedError
-
-    def _require_side(self, side: int) -> int:
-        if self.side != side:
-            raise UserError(
-                f"data.image_size={self.image_size}: images of data={self.name} are {side}x{side} as distributed"
-            )
-        return side
 
 
 @dataclass
@@ -94,20 +30,6 @@ class DrawnFacesConfig(DataConfig):
         from glow_app.data.sets.drawn_faces import DrawnFaces
 
         return DrawnFaces(split, self.side, self.seed, self.n_images)
-
-
-@dataclass
-class FilesConfig(DataConfig):
-    """Options of every data set on disk."""
-
-    root: str = path_option("folder that holds the data")
-
-
-@dataclass
-class PicturesConfig(FilesConfig):
-    """Options of every data set of single image files."""
-
-    on_corrupt: str = option("what to do with a file that cannot be decoded", choices=ON_CORRUPT)
 
 
 @dataclass
@@ -130,7 +52,7 @@ class FolderConfig(PicturesConfig):
             self.root,
             split,
             self.size,
-            _channels(self.channels),
+            channels_of(self.channels),
             cast("OnCorrupt", self.on_corrupt),
             self.attributes,
             self.fit,
@@ -147,7 +69,7 @@ class HubConfig(PicturesConfig):
     def open(self, split: str) -> "ImageSource":
         from glow_app.data.sets.hf import HubImages
 
-        return HubImages(self.root, split, self.size, _channels(self.channels), cast("OnCorrupt", self.on_corrupt))
+        return HubImages(self.root, split, self.size, channels_of(self.channels), cast("OnCorrupt", self.on_corrupt))
 
 
 @dataclass
@@ -173,7 +95,7 @@ class CelebAConfig(PicturesConfig):
             split,
             self.size,
             self.crop,
-            _channels(self.channels),
+            channels_of(self.channels),
             cast("OnCorrupt", self.on_corrupt),
             self.subset,
             self.validation_identities,
@@ -212,7 +134,7 @@ class LsunConfig(PicturesConfig):
         kind = Lsun if self.crop == "random" else LsunSquares
         images = (self.root, self.category, split, self.side, self.validation)
         key_cache = self.cache_path if self.cache else None
-        return kind(*images, _channels(self.channels), cast("OnCorrupt", self.on_corrupt), key_cache)
+        return kind(*images, channels_of(self.channels), cast("OnCorrupt", self.on_corrupt), key_cache)
 
 
 @dataclass
@@ -265,7 +187,7 @@ class MnistConfig(FilesConfig):
         from glow_app.data.sets.mnist import Mnist
 
         self._require_side(32)
-        return Mnist(self.root, split, cast("Variant", self.name), _channels(self.channels), self.validation)
+        return Mnist(self.root, split, cast("Variant", self.name), channels_of(self.channels), self.validation)
 
 
 @dataclass
@@ -319,12 +241,6 @@ class OwnDataConfig(DataConfig):
         if split not in self.splits:
             raise EmptySplit(f"no images are given: add them with data={{'{split}': ...}}")
         return self.splits[split]
-
-
-def _channels(channels: int) -> "Channels":
-    if channels not in (1, 3):
-        raise UserError(f"data.channels={channels}: choose 3 for colour or 1 for grey")
-    return cast("Channels", channels)
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

@@ -26,14 +26,16 @@ def describe(source: ImageSource) -> dict[str, object]:
     return {"images": len(source), "sha256": digest.hexdigest()}
 
 
-def remember(sources: Iterable[ImageSource], run_folder: Path) -> None:
-    """Writes what the splits of a new run are."""
-    content = {source.split: describe(source) for source in sources}
+def remember(sources: Iterable[ImageSource | None], run_folder: Path) -> None:
+    """Writes what the splits of a new run are; None for those that it has not."""
+    content = {source.split: describe(source) for source in sources if source is not None}
     write_text(run_folder / IMAGES, json.dumps(content, indent=1) + "\n")
 
 
-def difference(source: ImageSource, run_folder: Path) -> str | None:
+def difference(source: ImageSource | None, run_folder: Path) -> str | None:
     """Says how a split differs from that with which a run began; None if it does not, or the run does not tell."""
+    if source is None:
+        return None
     try:
         before = json.loads((run_folder / IMAGES).read_text())[source.split]
     except (OSError, ValueError, KeyError):

@@ -36,7 +36,7 @@ class ImageSource(ABC):
         classes: int64 (N,) class labels; None without classes.
         class_names: names of the classes, in the order of their labels.
         left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
-        warning: a line for whoever trains on these images, or None.
+        warning: a line to print before training on these images, or None.
     """
 
     name: str

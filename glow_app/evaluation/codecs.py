@@ -21,7 +21,7 @@ CODECS: dict[str, dict[str, Any]] = {
 }
 
 SETTINGS = {"PNG": "optimized", "WebP": "method 4"}
-"""What a report says of ``CODECS``."""
+"""Names of ``CODECS`` in reports, with their settings."""
 
 CODEC_IMAGES = 200
 """Largest number of images that are encoded: a minute at 256x256, seconds at 64x64."""

@@ -23,7 +23,7 @@ IN_ASCII = {
     "±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "─": "-", "━": "-", "→": "->", "…": "...",
     "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
-"""What is printed for characters that the encoding of the output does not have; others are escaped."""
+"""Replacements for characters that the encoding of the output does not have; others are escaped."""
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from glow_app import figures
 from glow_app.config.data import OwnDataConfig
 from glow_app.config.model import OwnModelConfig
 from glow_app.config.published import PUBLISHED, departures
@@ -16,6 +17,7 @@ from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
 from glow_app.runtime.console import counting, say
 from glow_app.training.clock import Clock
+from glow_app.training.loggers import metrics
 from glow_app.units import unit_of
 
 
@@ -151,3 +153,9 @@ def interrupted(step: int, clock: Clock, run_folder: Path, config: TrainConfig, 
 def _is_of_a_program(config: TrainConfig) -> bool:
     """Returns whether the images or the flow are objects, which commands do not have."""
     return isinstance(config.data, OwnDataConfig) or isinstance(config.model, OwnModelConfig)
+
+
+def draw_curves(run_folder: Path) -> None:
+    """Draws ``curves.png``, the curves of the run so far."""
+    if (run_folder / "metrics.csv").exists():
+        figures.curves(metrics.read(run_folder / "metrics.csv"), run_folder / "curves.png")

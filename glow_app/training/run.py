@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from glow_app import figures
 from glow_app.artifacts.card import Card, read_card
 from glow_app.artifacts.weights import export
 from glow_app.build import forbid_tf32, open_split
@@ -138,11 +137,12 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
     first = distributed.is_rank_zero()
     if first:
         save_configuration(config, run.folder, command)
-        sources = [source for source in (run.train, run.val, run.test) if source is not None]
+        sources = (run.train, run.val, run.test)
         if checkpoint is None:
             remember(sources, run.folder)
-        for text in filter(None, (difference(source, run.folder) for source in sources)):
-            say(console, f"note: {text}")
+        else:
+            for text in filter(None, (difference(source, run.folder) for source in sources)):
+                say(console, f"note: {text}")
     compile_flow(run.module.flow, config.trainer.compile)
     report.banner(config, run.module.flow, run.train, run.val, run.folder, resumed_step, where.world_size, console)
 
@@ -173,7 +173,7 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
             if trainer.is_global_zero:
                 if not ending:
                     _export(run, trainer.global_step, {})
-                    _draw_curves(run)
+                    report.draw_curves(run.folder)
                 report.interrupted(checkpoints.saved_step, run.clock, run.folder, config, console)
                 if stop.number == REQUEUE:
                     say(console, requeue())
@@ -214,7 +214,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
     reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     if trainer.is_global_zero:
         _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
-        _draw_curves(run)
+        report.draw_curves(run.folder)
     tested: dict[str, float] = {}
     if run.test is None:
         say(run.console, "there is no test split: the last validation, if any, is the result of this run")
@@ -318,9 +318,3 @@ def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
     )
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")
-
-
-def _draw_curves(run: _Run) -> None:
-    """Draws the curves of the run so far."""
-    if (run.folder / "metrics.csv").exists():
-        figures.curves(metrics.read(run.folder / "metrics.csv"), run.folder / "curves.png")

@@ -34,7 +34,7 @@ def test_a_run_leaves_what_the_design_says(whole: Whole) -> None:
     run, output = whole
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert files == {
-        ".lock", "config.yaml", "versions.json", "metrics.csv", "curves.png",
+        ".lock", "config.yaml", "images.json", "versions.json", "metrics.csv", "curves.png",
         "model/model.json", "model/model.safetensors",
         "checkpoints/step_00000004.ckpt", "checkpoints/step_00000008.ckpt",
         "samples/step_00000004_T0.70.png", "samples/step_00000008_T0.70.png",

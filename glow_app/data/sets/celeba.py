@@ -27,7 +27,7 @@ from glow_app.errors import UserError
 
 IMAGES, ZIP = "img_align_celeba", "img_align_celeba.zip"
 ALIGNED = (IMAGES, ZIP, "img_align_celeba_png", "img_align_celeba_png.zip")
-"""Where the aligned images may be. The JPEG files, which the published tables are about, come before the lossless."""
+"""Folders and zips of the aligned images: the JPEG files, which published figures are about, before the lossless."""
 
 WILD = "img_celeba"
 PARTITION, ATTRIBUTES, IDENTITIES = "list_eval_partition", "list_attr_celeba", "identity_CelebA"

@@ -16,7 +16,7 @@ from glow_app.errors import UserError
 
 
 class Indexed(Protocol):
-    """What is needed of a data set: a length, and an image, or a pair (image, label), for every index below it."""
+    """A data set of a program: a length, and an image, or a pair (image, label), for every index below it."""
 
     def __len__(self) -> int: ...
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from glow_app.data.image import CorruptImage, to_tensor
-from glow_app.data.sets.folder import centre_crop_aspect, resize_bilinear
 from glow_app.data.sets.hf import HubImages
+from glow_app.data.transforms import centre_crop_aspect, resize_bilinear
 from glow_app.errors import UserError
 from tests.data.layouts import encode, picture
 
