@@ -44,7 +44,6 @@ def composed(command: str, options: Mapping[str, Any]) -> DictConfig:
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             found = compose(command, overrides=[f"{key}={quoted(choice)}" for key, choice in groups.items()])
-        OmegaConf.set_struct(found, False)
         for key, value in values.items():
             OmegaConf.update(found, key, _literal(key, value), merge=False)
     except (HydraException, OmegaConfBaseException) as error:

@@ -64,7 +64,8 @@ def train(
     try:
         fit(config, folder, checkpoint, console)
     finally:
-        remove_if_empty(folder)
+        if output is None:
+            remove_if_empty(folder)
     return load(folder, flow=flow)
 
 

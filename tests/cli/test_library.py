@@ -231,7 +231,7 @@ def test_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"data": "foldr"}, "data=foldr is not one of .*: did you mean folder"),
-        ({"data": {"name": "folder", "rot": "a"}}, "unknown key data.rot: did you mean root"),
+        ({"data": {"name": "folder", "rot": "a"}}, "unknown key data.rot: did you mean data.root"),
         ({"data": 3}, "the train data is a int: give the name of a data set, or an object with"),
         ({"data": {"val": Squares()}}, "data has val images, and none to train on: add 'train'"),
         ({"data": {"train": Squares(), "val": [pixels(0)[:, :8]]}}, r"the val images are \(3, 8, 16\), and the train"),
@@ -240,6 +240,8 @@ def test_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         ({"model": nn.Linear(1, 1)}, "model is a Linear: give a Flow, a Bijection, or the name"),
         ({"model": Glow((3, 8, 8), 1, 1, 4), "data": Squares()}, r"\(3, 16, 16\) .* Glow is a flow of \(3, 8, 8\)"),
         ({"max_step": 3}, "unknown key max_step: did you mean max_steps"),
+        ({"batch_size": 8}, r"unknown key batch_size: did you mean trainer.batch_size \("),
+        ({"lr": 1e-3}, r"unknown key lr: did you mean optim.lr \("),
         ({"max_steps": "many"}, "max_steps=many is not a whole number"),
         ({"optim": {"lr": -1}}, "optim.lr=-1.0 is too small"),
         ({"trainer": {"devices": 2}}, "trainer.devices=2: several processes are for glow-train"),
