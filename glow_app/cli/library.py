@@ -9,6 +9,7 @@ from torch import nn
 
 from glow_app.cli.compose import composed
 from glow_app.cli.resume import require_like
+from glow_app.commands.common import labelled_images, require_classes
 from glow_app.commands.directions import find
 from glow_app.config.check import check, check_choice
 from glow_app.config.commands import METHODS, DirectionsConfig
@@ -79,8 +80,10 @@ def find_directions(model: Model, images: Any, method: str, quiet: bool, options
     source = given["train"]
     if source.image_shape != model.image_shape:
         raise UserError(f"the images are {source.image_shape}, and the model takes {model.image_shape}")
+    require_classes(model, source)
     config = check(composed("directions", {**options, "data": data, "checkpoint": model.folder}), DirectionsConfig)
-    found = find(model, source, config, Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    found = find(model, labelled_images(source, console), config, console)
     for one in found:
         if one.method == method:
             return one

@@ -144,14 +144,22 @@ def open_labelled_split_of(model: Model, data: DataConfig, split: str, console: 
     Raises:
         UserError: as there, or the attributes of all images are unknown.
     """
-    source = open_split_of(model, data, split, console)
-    if source.labelled is None:
+    return labelled_images(open_split_of(model, data, split, console), console)
+
+
+def labelled_images(source: ImageSource, console: Console) -> ImageSource:
+    """Returns the images of a source whose attributes are known; says how many are left out, if any are.
+
+    Raises:
+        UserError: the attributes of all images are unknown.
+    """
+    if source.labelled is None or source.attributes is None:
         return source
     labelled = Labelled(source)
     what = f"the table of attributes has no row for {len(source) - len(labelled):,} of the {len(source):,} images"
     if not len(labelled):
-        raise UserError(f"data={source.name} {split}: {what}; add rows, or choose another split")
-    say(console, f"{source.name} {split}: {what}, which are left out here")
+        raise UserError(f"data={source.name} {source.split}: {what}; add rows, or choose another split")
+    say(console, f"{source.name} {source.split}: {what}, which are left out here")
     return labelled
 
 

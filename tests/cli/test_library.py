@@ -184,6 +184,24 @@ def test_directions_of_attributes_of_ones_own(tmp_path: Path) -> None:
         glow_app.find_directions(model, torch.zeros(9, 3, 8, 8, dtype=torch.uint8), quiet=True)
 
 
+def test_directions_leave_out_images_of_unknown_attributes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = MyImages("train", 40)
+    model = glow_app.train(source, TINY, output=tmp_path, **SHORT)
+    assert source.attributes is not None
+    source.labelled = torch.arange(40) < 24
+    known = source.attributes[:24]
+    found = glow_app.find_directions(model, source, calibration=0)
+    with_it = int(known.sum())
+    assert found.metadata["counts"] == {"Bright": {"with": with_it, "without": 24 - with_it}}
+    assert "no row for 16 of the 40 images, which are left out" in capsys.readouterr().out
+
+
+def test_directions_of_a_conditional_model_need_its_classes(tmp_path: Path) -> None:
+    model = glow_app.train(Squares(), {**TINY, "class_conditional": True}, output=tmp_path, **SHORT)
+    with pytest.raises(UserError, match="the model knows 3 classes, and data=squares has 0"):
+        glow_app.find_directions(model, MyImages("train", 40), quiet=True)
+
+
 @pytest.mark.parametrize("make", [MyFlow, stack], ids=["flow", "bijections"])
 def test_a_flow_of_ones_own(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = glow_app.train(splits(), make(), output=tmp_path, **SHORT | {"quiet": False})
