@@ -14,6 +14,7 @@ from glow_app import likelihood
 from glow_app.artifacts.card import CARD, Card, read_card
 from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
+from glow_app.config.paths import as_path
 from glow_app.data.picture import grey_levels, pixels_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
@@ -73,7 +74,7 @@ class Model:
     """
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
+        self.device = _usable(device)
         self.flow: Flow = exported.flow.to(self.device)
         self.card: Card = exported.card
         self.digest = exported.digest
@@ -101,8 +102,12 @@ class Model:
         )
 
     def to(self, device: str | torch.device) -> Self:
-        """Moves the model to a device, such as ``cuda``; returns it."""
-        self.device = torch.device(device)
+        """Moves the model to a device, such as ``cuda``; returns it.
+
+        Raises:
+            UserError: torch cannot use such a device here; the model stays where it is.
+        """
+        self.device = _usable(device)
         self.flow.to(self.device)
         return self
 
@@ -115,7 +120,7 @@ class Model:
         Raises:
             UserError: the folder holds another model, a weight is not finite, or the disk refuses.
         """
-        folder = Path(folder)
+        folder = Path(as_path(str(folder)))
         if (folder / CARD).exists() and read_card(folder)[1] != self.digest:
             raise UserError(f"{folder} holds another model: choose another folder")
         export(self.flow, self.card, folder, self.storage)
@@ -292,6 +297,16 @@ class Model:
         return numbers.expand(n)
 
 
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.zeros(1).to(found)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise UserError(f"device={device} cannot be used here ({reason}): choose cpu") from error
+    return found
+
+
 def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bijection | None = None) -> Model:
     """Loads a trained model.
 
@@ -302,6 +317,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bije
             weights.
 
     Raises:
-        UserError: there is no such model, its files are damaged, or ``flow`` is missing, not needed, or another.
+        UserError: there is no such model or device, its files are damaged, or ``flow`` is missing, not needed, or
+            another.
     """
     return Model(load_exported(path, flow), device)

@@ -98,6 +98,23 @@ def test_samples_depend_on_their_number_alone(model: Model) -> None:
     assert not torch.equal(model.sample(1, [1.0, 0.0]), model.sample(1, [0.0, 1.0]))
 
 
+def test_a_device_that_is_not_there_is_refused_and_changes_nothing(model: Model) -> None:
+    for device in ("xpu", "gpu"):
+        with pytest.raises(UserError, match=rf"device={device} cannot be used here \(.*\): choose cpu") as error:
+            model.to(device)
+        assert "\n" not in str(error.value)
+        assert repr(model).endswith("on cpu)")
+        with pytest.raises(UserError, match=f"device={device} cannot be used here"):
+            glow_app.load(model.folder, device)
+
+
+def test_a_tilde_is_the_home_folder(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    model.save("~/mine")
+    assert (tmp_path / "home" / "mine" / "model.json").exists()
+    assert glow_app.load("~/mine").digest == model.digest
+
+
 def test_interpolation_begins_and_ends_with_the_images(model: Model, images: torch.Tensor) -> None:
     for path in ("linear", "spherical"):
         strip = model.interpolate(images[0], images[1], steps=5, path=path)

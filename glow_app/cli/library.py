@@ -15,6 +15,7 @@ from glow_app.config.check import check, check_choice
 from glow_app.config.commands import METHODS, DirectionsConfig
 from glow_app.config.data import OwnDataConfig
 from glow_app.config.model import OwnModelConfig
+from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.sets.own import as_source
 from glow_app.data.source import SPLITS, ImageSource
@@ -124,7 +125,7 @@ def _run_and_checkpoint(
         if resume:
             raise UserError("resume=True resumes the run in output: name its folder, output=...")
         return new_run_folder(config.name), None
-    folder = Path(output)
+    folder = Path(as_path(str(output)))
     if not (folder / "config.yaml").exists():
         return folder, None
     if not resume:

@@ -118,6 +118,14 @@ def test_by_default_it_goes_where_the_command_puts_it(tmp_path: Path, monkeypatc
     assert model.folder.parent.parent == Path("runs") / "mine"
 
 
+def test_a_tilde_in_output_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    model = glow_app.train(Squares(), TINY, output="~/run", **SHORT)
+    assert model.folder == tmp_path / "home" / "run" / "model"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_a_data_set_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = {**splits(), "flip": True, "n_bits": 5}
     model = glow_app.train(data, TINY, output=tmp_path, **SHORT | {"quiet": False})
