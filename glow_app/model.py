@@ -15,7 +15,7 @@ from glow_app.artifacts.card import CARD, Card, read_card
 from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
 from glow_app.config.paths import as_path
-from glow_app.data.picture import grey_levels, pixels_of
+from glow_app.data.picture import KINDS, grey_levels, pixels_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
 from glow_app.latents import interpolation
@@ -212,8 +212,10 @@ class Model:
             first: number of the first image.
 
         Raises:
-            UserError: an image is not finite.
+            UserError: an image is not finite, or there is no such class.
         """
+        if label is not None:
+            self._cond(label, n)
         batch = Sampler(self.flow, self.n_bits, temperature, seed, label).draw(range(first, first + n))
         if batch.not_finite:
             raise UserError(f"samples {batch.not_finite} are not finite: try a lower temperature than {temperature}")
@@ -269,14 +271,16 @@ class Model:
         """
         if self.n_bits is None:
             return torch.as_tensor(images, dtype=torch.float32).reshape(-1, *self.image_shape).to(self.device)
-        if isinstance(images, Tensor) and images.dim() == 4:
+        if isinstance(images, Tensor) and images.dim() == 4 and len(images) > 0:
             if tuple(images.shape[1:]) != self.image_shape:
                 shape = ", ".join(map(str, self.image_shape))
                 raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (B, {shape})")
             return grey_levels(images).to(self.device)
-        one = isinstance(images, Tensor | Image.Image | str | Path)
-        if one or (isinstance(images, np.ndarray) and images.ndim < 4):
+        one = isinstance(images, Image.Image | str | Path)
+        if one or (isinstance(images, Tensor | np.ndarray) and images.ndim < 4):
             images = [images]  # type: ignore[list-item]
+        if not isinstance(images, Tensor | np.ndarray | Sequence) or isinstance(images, bytes):
+            raise ValueError(f"images are a {type(images).__name__}: give {KINDS}, or a list of these")
         if len(images) == 0:
             raise ValueError("there are no images: give at least one")
         return torch.stack([pixels_of(image, self.image_shape, self.card.data) for image in images]).to(self.device)
@@ -294,6 +298,8 @@ class Model:
         numbers = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
         if ((numbers < 0) | (numbers >= self.flow.n_classes)).any():
             raise UserError(f"label {int(numbers.max())} is not the number of a class: there are {names}")
+        if tuple(numbers.shape) not in ((), (1,), (n,)):
+            raise UserError(f"labels have shape {tuple(numbers.shape)}: give one, or one for each of {n} images")
         return numbers.expand(n)
 
 

@@ -190,6 +190,11 @@ def test_floats_from_black_to_white_are_grey_levels(model: Model, images: torch.
         (np.full((16, 16, 3), 300.0), r"float64 \(16, 16, 3\) from 300 to 300: give uint8"),
         (np.zeros((16, 16, 2), np.uint8), r"an array of shape \(16, 16, 2\) is no image"),
         ([], "there are no images"),
+        (torch.zeros(0, 3, 16, 16), "there are no images"),
+        (None, r"images are a NoneType: give a tensor \(C, H, W\), an array"),
+        (b"GIF89a", "images are a bytes: give a tensor"),
+        ([None], r"an image is a NoneType: give a tensor \(C, H, W\), an array"),
+        ([[0, 0]], r"an image is a list: give a tensor"),
     ],
 )  # fmt: skip
 def test_what_is_no_image_of_this_model(model: Model, images: Images, message: str) -> None:
@@ -242,6 +247,10 @@ def test_class_conditional_models(tmp_path: Path, images: torch.Tensor) -> None:
     labels = torch.tensor([0, 1, 0, 1])
     assert torch.equal(model.decode(model.encode(images, labels), labels), images)
     assert torch.equal(model.sample(4)[1::2], model.sample(4, label=1)[1::2])
+    with pytest.raises(UserError, match="label 7 is not the number of a class"):
+        model.sample(1, label=7)
+    with pytest.raises(UserError, match=r"labels have shape \(2,\): give one, or one for each of 4 images"):
+        model.encode(images, torch.tensor([0, 1]))
     assert torch.equal(model.encode(images, 1)[-1], model.encode(images, torch.ones(4, dtype=torch.int64))[-1])
     with pytest.raises(UserError, match="label 9 is not the number of a class"):
         model.encode(images, 9)

@@ -59,9 +59,11 @@ def one_line(error: Exception, command: str, folders: Sequence[Path], arguments:
     if several := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
         key, value = several.groups()
         return f"{key}={value} has several values: give one, or {key}=[{value}] for a list, or -m for a run of each"
-    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+    if missing := re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']+)'", text):
         choices = sorted(path.stem for folder in folders for path in (folder / missing[1]).glob("*.yaml"))
         near = did_you_mean(missing[2], choices)
+        if missing[1] == "data" and "/" in missing[2]:
+            near = f": pictures in a folder are data=folder data.root={missing[2]}"
         return f"{missing[1]}={missing[2]} is not one of {', '.join(choices)}{near}"
     return _plain(text)
 

@@ -16,6 +16,9 @@ from glow_app.errors import UserError
 CELEBA_SIZE = (178, 218)
 """(width, height) of CelebA's aligned images; only these are cropped as in its reader."""
 
+KINDS = "a tensor (C, H, W), an array (H, W, C), a PIL image or a file"
+"""What :func:`pixels_of` takes as a picture."""
+
 
 def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
     """Reads one image file as uint8 pixels of a model's image shape (C, H, W).
@@ -104,6 +107,8 @@ def pixels_of(
         picture = picture_of_array(picture)
     if isinstance(picture, Image.Image):
         return fitted(normalized(picture, cast(Channels, image_shape[0])), image_shape, data)
+    if not isinstance(picture, Tensor):
+        raise ValueError(f"an image is a {type(picture).__name__}: give {KINDS}")
     if tuple(picture.shape) != image_shape:
         raise ValueError(f"an image has shape {tuple(picture.shape)}; this model takes {image_shape}")
     return grey_levels(picture)

@@ -258,11 +258,12 @@ def test_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     [
         ({"data": "foldr"}, "data=foldr is not one of .*: did you mean folder"),
         ({"data": {"name": "folder", "rot": "a"}}, "unknown key data.rot: did you mean data.root"),
+        ({"data": "/a/b"}, "data=/a/b is not one of .*: pictures in a folder are data=folder data.root=/a/b"),
         ({"data": 3}, "the train data is a int: give the name of a data set, or an object with"),
         ({"data": {"val": Squares()}}, "data has val images, and none to train on: add 'train'"),
         ({"data": {"train": Squares(), "val": [pixels(0)[:, :8]]}}, r"the val images are \(3, 8, 16\), and the train"),
         ({"data": "own"}, "data=own is a data set object of a program"),
-        ({"model": "own"}, "this model is a flow of one's own"),
+        ({"model": "own"}, "model=own is a flow object of a program"),
         ({"model": nn.Linear(1, 1)}, "model is a Linear: give a Flow, a Bijection, or the name"),
         ({"model": Glow((3, 8, 8), 1, 1, 4), "data": Squares()}, r"\(3, 16, 16\) .* Glow is a flow of \(3, 8, 8\)"),
         ({"max_step": 3}, "unknown key max_step: did you mean max_steps"),
