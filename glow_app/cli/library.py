@@ -112,6 +112,12 @@ def _images(data: Any) -> tuple[dict[str, ImageSource], Any]:
     for split, source in images.items():
         if source.image_shape != shape:
             raise UserError(f"the {split} images are {source.image_shape}, and the training images {shape}")
+        known = len(images["train"].class_names)
+        if known and source.classes is not None and int(source.classes.max()) >= known:
+            raise UserError(
+                f"the {split} images have a class {int(source.classes.max())}, and the training images only 0 to "
+                f"{known - 1}"
+            )
     rest = {key: value for key, value in given.items() if key not in SPLITS}
     kind = type(objects["train"]).__name__
     return images, {"name": "own", "source": kind, "channels": shape[0], "image_size": list(shape[1:]), **rest}

@@ -271,7 +271,9 @@ class OwnModelConfig(ModelConfig):
 
         flow = self.flow
         if flow is None and self.source is None:
-            raise UserError("model=own is a flow object of a program: give it to glow_app.train, or choose another model")
+            raise UserError(
+                "model=own is a flow object of a program: give it to glow_app.train, or choose another model"
+            )
         if flow is None:
             raise UserError(
                 f"this model is a flow of one's own ({self.source}), and its files hold no code: give a new one, "

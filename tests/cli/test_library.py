@@ -262,6 +262,7 @@ def test_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         ({"data": 3}, "the train data is a int: give the name of a data set, or an object with"),
         ({"data": {"val": Squares()}}, "data has val images, and none to train on: add 'train'"),
         ({"data": {"train": Squares(), "val": [pixels(0)[:, :8]]}}, r"the val images are \(3, 8, 16\), and the train"),
+        ({"data": {"train": [(pixels(0), 0)], "val": [(pixels(0), 2)]}}, "the val images have a class 2, and"),
         ({"data": "own"}, "data=own is a data set object of a program"),
         ({"model": "own"}, "model=own is a flow object of a program"),
         ({"model": nn.Linear(1, 1)}, "model is a Linear: give a Flow, a Bijection, or the name"),
