@@ -17,7 +17,7 @@ CELEBA_SIZE = (178, 218)
 """(width, height) of CelebA's aligned images; only these are cropped as in its reader."""
 
 KINDS = "a tensor (C, H, W), an array (H, W, C), a PIL image or a file"
-"""What :func:`pixels_of` takes as a picture."""
+"""The kinds of pictures that :func:`pixels_of` takes, in words."""
 
 
 def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
