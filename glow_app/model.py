@@ -291,6 +291,8 @@ class Model:
 
     def _cond(self, labels: Labels, n: int) -> Tensor | None:
         if not self.flow.n_classes:
+            if labels is not None:
+                raise UserError(f"label {labels}: this model is not class-conditional; leave it out")
             return None
         names = ", ".join(self.card.class_names)
         if labels is None:

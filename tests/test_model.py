@@ -261,3 +261,8 @@ def test_class_conditional_models(tmp_path: Path, images: torch.Tensor) -> None:
 def test_nothing_keeps_gradients(model: Model, images: torch.Tensor) -> None:
     assert not model.log_prob(images).requires_grad
     assert not any(z.requires_grad for z in model.encode(images))
+
+
+def test_a_label_is_refused_by_a_model_without_classes(model: Model) -> None:
+    with pytest.raises(UserError, match="label 3: this model is not class-conditional; leave it out"):
+        model.sample(1, label=3)

@@ -88,19 +88,26 @@ def _with_brackets(argument: str, lists: tuple[str, ...], comma: str) -> str:
 
 
 def with_braces(arguments: list[str], key: str) -> list[str]:
-    """Writes ``edit=Smiling=0.8,Young=-0.5`` as ``edit={Smiling:0.8,Young:-0.5}``, for one key."""
+    """Writes ``edit=Smiling=0.8,Young=-0.5`` as ``edit={Smiling:0.8,Young:-0.5}``, for one key.
+
+    Raises:
+        UserError: something is not a name with a number.
+    """
     return [_with_braces(argument) if argument.startswith(f"{key}=") else argument for argument in arguments]
 
 
 def _with_braces(argument: str) -> str:
     key, _, value = argument.partition("=")
-    pairs = [[one.strip() for one in re.split("[=:]", pair)] for pair in value.split(",")]
-    if value[:1] in "{'\"" or any(len(pair) != 2 for pair in pairs):
+    if value in ("", "null"):
         return argument
-    pieces = (
-        re.sub(r"([^\w.+-])", r"\\\1", name) + f":{amount if NUMBER.fullmatch(amount) else quoted(amount)}"
-        for name, amount in pairs
-    )
+    pieces = []
+    for pair in value.strip("{} ").rstrip(",").split(","):
+        name, *amounts = (one.strip(" '\"") for one in re.split("[=:]", pair))
+        if not name or len(amounts) != 1:
+            raise UserError(f"{argument}: give each name a number, {key}=Smiling=0.8,Young=-0.5")
+        if not NUMBER.fullmatch(amounts[0]):
+            raise UserError(f"{argument}: {amounts[0]} is not a number; write {key}=Smiling=0.8,Young=-0.5")
+        pieces.append(re.sub(r"([^\w.+-])", r"\\\1", name) + f":{amounts[0]}")
     return f"{key}={{{','.join(pieces)}}}"
 
 

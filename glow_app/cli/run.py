@@ -72,9 +72,9 @@ def run(
         check_flags(sys.argv[1:])
         check_foreign_files(sys.argv[1:])
         folders += foreign_folders(sys.argv[1:])
+        sys.argv[1:] = prepare(literal_paths(sys.argv[1:]))
     except UserError as error:
         sys.exit(_report(error, config_name, folders))
-    sys.argv[1:] = prepare(literal_paths(sys.argv[1:]))
     try:
         if pages.asked_for(sys.argv[1:]):
             print(pages.text(config_name, sys.argv[1:], folders))

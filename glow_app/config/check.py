@@ -96,6 +96,8 @@ def _meaning(known: DictConfig, key: str) -> str:
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises a UserError, with the nearest choice, unless ``value`` is one of ``choices``."""
+    if value == "mps":
+        raise UserError(f"{key}=mps: Apple's GPUs have no float64, which samples and inverses need; choose {key}=cpu")
     if value not in choices:
         raise UserError(f"{key}={value} is not one of {', '.join(choices)}{did_you_mean(value, list(choices))}")
 

@@ -216,9 +216,9 @@ def _to_grey(image: Image.Image) -> Image.Image:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
+        raise ValueError("floating-point pixels have no defined range: save them as 8 or 16 bits")
     if image.mode == "I" and image.format == "TIFF":
-        raise ValueError("pixels of 32 bits have no defined range")
+        raise ValueError("pixels of 32 bits have no defined range: save them as 8 or 16 bits")
     clear = image.info.get("transparency")
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Pillow clips at 255 here, but keeps the high byte of 16-bit colour: do the latter.

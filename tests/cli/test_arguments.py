@@ -34,12 +34,20 @@ def test_lists_need_no_brackets(given: str, meant: str) -> None:
         ("edit=Smiling=0.8,Young=-0.5", "edit={Smiling:0.8,Young:-0.5}"),
         ("edit=Smiling: 1", "edit={Smiling:1}"),
         ("edit=Big nose:1", "edit={Big\\ nose:1}"),
-        ("edit={Smiling: 1}", "edit={Smiling: 1}"),
-        ("edit=Smiling", "edit=Smiling"),
+        ("edit={Smiling: 1, 'Big nose': .5}", "edit={Smiling:1,Big\\ nose:.5}"),
+        ("edit={Smiling=1}", "edit={Smiling:1}"),
+        ("edit=Smiling=1,", "edit={Smiling:1}"),
+        ("edit=null", "edit=null"),
     ],
 )
 def test_amounts_need_no_braces(given: str, meant: str) -> None:
     assert with_braces([given, "edition=a=1"], "edit") == [meant, "edition=a=1"]
+
+
+@pytest.mark.parametrize("given", ["Smiling", "Smiling=1 Young=2", "[Smiling,1]", "Smiling=much", "=1", "a=1,,b=2"])
+def test_malformed_amounts_are_one_line(given: str) -> None:
+    with pytest.raises(UserError, match=r"^edit=.*(give each name a number, |not a number; write )edit=Smiling=0\.8"):
+        with_braces([f"edit={given}"], "edit")
 
 
 def test_a_sweep_stays_a_sweep() -> None:

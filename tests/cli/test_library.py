@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,13 @@ def test_a_program_may_use_hydra_itself(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="unknown key"):
             glow_app.train(max_step=3)
         assert GlobalHydra.instance().hydra is own
+
+
+def test_it_trains_in_a_thread_too(tmp_path: Path) -> None:
+    found: list[glow_app.Model] = []
+    thread = threading.Thread(
+        target=lambda: found.append(glow_app.train(Squares(), TINY, output=tmp_path / "run", **SHORT))
+    )
+    thread.start()
+    thread.join()
+    assert found[0].folder == tmp_path / "run" / "model"

@@ -50,7 +50,7 @@ def test_the_card_says_what_is_there(tmp_path: Path, pictures: Path) -> None:
     assert lines["Red"] == ["22.2%", "33.3%"]
     assert "left out of train: " in result.stdout
     assert "04.png: a symbolic link to gone.png, which does not exist" in result.stdout
-    assert result.stdout.count("left out  2 files that are not read: .heic 2\n") == 1
+    assert result.stdout.count("left out  2 files that are not read: .heic 2; convert to JPEG or PNG\n") == 1
     assert "03.png: the file is empty (0 bytes)" in result.stdout
     assert "test: " in result.stdout  # why there is none
     assert "verified" in result.stdout

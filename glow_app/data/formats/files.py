@@ -29,7 +29,7 @@ def require_folder(root: str | Path, what: str) -> Path:
     """Returns ``root`` as the path of an existing folder, ``~`` expanded.
 
     Raises:
-        UserError: it is missing (a folder with a similar name is suggested), or it is a file.
+        UserError: it is missing, or it is a file.
     """
     try:
         path = Path(root)
@@ -42,11 +42,7 @@ def require_folder(root: str | Path, what: str) -> Path:
         raise UserError(
             f"{what}: {path} is a file, not a folder; set data.root to the folder that holds it: {path.parent}"
         )
-    near: list[str] = []
-    if path.parent.is_dir():
-        near = difflib.get_close_matches(path.name, [p.name for p in subfolders(path.parent)], n=1)
-    hint = f"did you mean {path.parent / near[0]}?" if near else "set data.root to the folder that holds the data"
-    raise UserError(f"{what}: folder {path} does not exist; {hint}")
+    raise UserError(f"{what}: folder {path} does not exist; set data.root to the folder that holds the data")
 
 
 def require_choice(key: str, value: object, choices: Iterable[object]) -> None:
@@ -108,10 +104,12 @@ def images_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
 
 
 def describe_left_out(left_out: Counter[str]) -> str:
-    """Says how many files are not read: ``58 files that are not read: .heic 50, .psd 8``; empty if there are none."""
+    """Says how many files are not read, by suffix, and what to do; empty if there are none."""
     kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in left_out.most_common())
     n = left_out.total()
-    return f"{n:,} {'file that is' if n == 1 else 'files that are'} not read: {kinds}" if n else ""
+    return (
+        f"{n:,} {'file that is' if n == 1 else 'files that are'} not read: {kinds}; convert to JPEG or PNG" if n else ""
+    )
 
 
 def is_image_name(name: str) -> bool:

@@ -226,7 +226,7 @@ def _split_members(contents: _Contents, left_out: Counter[str]) -> dict[str, lis
         for name in images_among(contents.below(""), left_out):
             members["train" if (share := name_hash(name)) < 80 else "val" if share < 90 else "test"].append(name)
     if not any(members.values()):
-        instead = f"; it holds {there}, convert them to JPEG or PNG" if (there := describe_left_out(left_out)) else ""
+        instead = f"; it holds {there}" if (there := describe_left_out(left_out)) else ""
         raise UserError(
             f"data=folder: no images in {contents.where} (PNG, JPEG, WebP, ..., hidden files not counted)"
             f"{instead or '; check data.root'}"

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -56,11 +57,14 @@ class Signals:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
     def install(self) -> None:
         """Installs the handlers, again if Lightning has replaced them."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # as a program may train; Python hands signals to the main thread alone
         for number in self._numbers:
             signal.signal(number, self._note)
 

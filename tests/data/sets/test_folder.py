@@ -111,7 +111,7 @@ def test_the_fingerprint_follows_whatever_changes_pixels(flat: Path) -> None:
 
 def test_wrong_roots_say_what_to_do(tmp_path: Path) -> None:
     write_images(tmp_path / "faces", ["a.png"])
-    with pytest.raises(UserError, match=r"facse does not exist; did you mean .*faces\?"):
+    with pytest.raises(UserError, match=r"facse does not exist; set data\.root to the folder that holds"):
         Folder(tmp_path / "facse", "train", 8)
     with pytest.raises(UserError, match=r"is a file, not a folder; set data.root to .*faces"):
         Folder(tmp_path / "faces" / "a.png", "train", 8)
@@ -156,10 +156,12 @@ def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
         (tmp_path / "train" / name).write_bytes(b"")
     (tmp_path / "elsewhere.heic").write_bytes(b"")
     for split in ("train", "val"):
-        assert Folder(tmp_path, split, 8).left_out == "3 files that are not read: .heic 2, .psd 1"
+        assert (
+            Folder(tmp_path, split, 8).left_out == "3 files that are not read: .heic 2, .psd 1; convert to JPEG or PNG"
+        )
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "a.heic").write_bytes(b"")
-    with pytest.raises(UserError, match=r"no images in .*; it holds 1 file that is not read: .heic 1, convert"):
+    with pytest.raises(UserError, match=r"no images in .*; it holds 1 file that is not read: .heic 1; convert"):
         Folder(tmp_path / "only", "train", 8)
 
 
