@@ -45,7 +45,7 @@ BENCHMARKS = (
     Benchmark("memory", "memory_published", 120, ("--published",)),
 )
 
-TINY = (Benchmark("train_step", "train_step", 40, ("--shapes", "32-L3-K8-w128", "--repeats", "1", "--seconds", "0")),)
+TINY = (Benchmark("train_step", "train_step", 90, ("--shapes", "32-L3-K8-w128", "--repeats", "1", "--seconds", "0")),)
 
 
 def tests(work: Work) -> dict[str, Any]:
