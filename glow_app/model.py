@@ -15,12 +15,13 @@ from glow_app.artifacts.card import CARD, Card, read_card
 from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
 from glow_app.config.paths import as_path
-from glow_app.data.picture import KINDS, grey_levels, pixels_of
+from glow_app.data.picture import batch_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
 from glow_app.latents import interpolation
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
+from glow_app.runtime.devices import usable
 from glow_app.units import Bits, unit_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Model:
     """
 
     def __init__(self, exported: Exported, device: str | torch.device = "cpu") -> None:
-        self.device = _usable(device)
+        self.device = usable(device)
         self.flow: Flow = exported.flow.to(self.device)
         self.card: Card = exported.card
         self.digest = exported.digest
@@ -107,7 +108,7 @@ class Model:
         Raises:
             UserError: torch cannot use such a device here; the model stays where it is.
         """
-        self.device = _usable(device)
+        self.device = usable(device)
         self.flow.to(self.device)
         return self
 
@@ -271,19 +272,7 @@ class Model:
         """
         if self.n_bits is None:
             return torch.as_tensor(images, dtype=torch.float32).reshape(-1, *self.image_shape).to(self.device)
-        if isinstance(images, Tensor) and images.dim() == 4 and len(images) > 0:
-            if tuple(images.shape[1:]) != self.image_shape:
-                shape = ", ".join(map(str, self.image_shape))
-                raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (B, {shape})")
-            return grey_levels(images).to(self.device)
-        one = isinstance(images, Image.Image | str | Path)
-        if one or (isinstance(images, Tensor | np.ndarray) and images.ndim < 4):
-            images = [images]  # type: ignore[list-item]
-        if not isinstance(images, Tensor | np.ndarray | Sequence) or isinstance(images, bytes):
-            raise ValueError(f"images are a {type(images).__name__}: give {KINDS}, or a list of these")
-        if len(images) == 0:
-            raise ValueError("there are no images: give at least one")
-        return torch.stack([pixels_of(image, self.image_shape, self.card.data) for image in images]).to(self.device)
+        return batch_of(images, self.image_shape, self.card.data).to(self.device)
 
     def _of_dtype(self, dtype: torch.dtype) -> Flow:
         """Returns the flow, or a copy in float64, which is made each time: weights may have changed."""
@@ -303,16 +292,6 @@ class Model:
         if tuple(numbers.shape) not in ((), (1,), (n,)):
             raise UserError(f"labels have shape {tuple(numbers.shape)}: give one, or one for each of {n} images")
         return numbers.expand(n)
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    try:
-        found = torch.device(device)
-        torch.zeros(1).to(found)
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise UserError(f"device={device} cannot be used here ({reason}): choose cpu") from error
-    return found
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bijection | None = None) -> Model:

@@ -1,6 +1,7 @@
 """The folder of a training run: a new one, or that of the run which is resumed."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -58,6 +59,9 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
     if alike:
         say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
         return alike[0], None
+    for folder in Path("runs", config.name).glob("*"):
+        with suppress(OSError):  # whose run was killed before it wrote anything; one that is about to makes it again
+            folder.rmdir()
     new = _own_folder(config.name)
     say(console, f"resume=auto starts {new}: there is no run like it")
     return new, None

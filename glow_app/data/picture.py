@@ -1,6 +1,6 @@
 """The user's own pictures, cropped and resized like the training images of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,3 +132,25 @@ def picture_files(path: Path) -> list[Path]:
     if not files:
         raise UserError(f"no images in {path}: it holds no {', '.join(SUFFIXES)} files")
     return files
+
+
+def batch_of(images: Any, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
+    """Converts one or several images to uint8 (B, C, H, W), see :func:`pixels_of`.
+
+    Raises:
+        UserError: a file is not an image.
+        ValueError: there are none, or one has another shape, type or range.
+    """
+    if isinstance(images, Tensor) and images.dim() == 4 and len(images) > 0:
+        if tuple(images.shape[1:]) != image_shape:
+            shape = ", ".join(map(str, image_shape))
+            raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (B, {shape})")
+        return grey_levels(images)
+    one = isinstance(images, Image.Image | str | Path)
+    if one or (isinstance(images, Tensor | np.ndarray) and images.ndim < 4):
+        images = [images]
+    if not isinstance(images, Tensor | np.ndarray | Sequence) or isinstance(images, bytes):
+        raise ValueError(f"images are a {type(images).__name__}: give {KINDS}, or a list of these")
+    if len(images) == 0:
+        raise ValueError("there are no images: give at least one")
+    return torch.stack([pixels_of(image, image_shape, data) for image in images])
