@@ -124,7 +124,7 @@ def train(
     Raises:
         UserError: an option, the data or the flow is not as it should be, or ``output`` holds a run already.
     """
-    from glow_app.cli.library import train
+    from glow_app.cli.from_python import train
 
     return train(data, model, output, resume, quiet, options)
 
@@ -172,6 +172,6 @@ def find_directions(
     Raises:
         UserError: the images have no attributes, are too few, or do not fit the model.
     """
-    from glow_app.cli.library import find_directions
+    from glow_app.cli.from_python import find_directions
 
     return find_directions(model, images, method, quiet, options)
