@@ -51,19 +51,8 @@ TINY = (Benchmark("train_step", "train_step", 90, ("--shapes", "32-L3-K8-w128", 
 def tests(work: Work) -> dict[str, Any]:
     """Those whose files ask for a GPU; the log has what a run that is cut short has found."""
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "cuda.is_available" in path.read_text()]
-    options = [
-        "-v",
-        "-m",
-        "",
-        "-n",
-        "8",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:benchmark",
-        "-c",
-        str(ROOT / "pyproject.toml"),
-    ]
+    options = ["-v", "-m", "", "-n", "8", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]
+    options += ["-p", "no:benchmark"]  # which warns where there are workers, and warnings are errors
     if work.rehearsal:
         options += ["-n", "0", "--collect-only"]
     printed = work.command("pytest", *options, f"--rootdir={ROOT}", *map(str, files), seconds=150)

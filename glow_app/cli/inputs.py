@@ -8,6 +8,7 @@ from typing import Any
 from glow_app.artifacts.hub import SCHEME
 from glow_app.artifacts.shipped import found
 from glow_app.cli.arguments import NUMBER
+from glow_app.config.check import no_gpu
 from glow_app.config.data import DataConfig
 from glow_app.config.paths import path_options
 from glow_app.errors import UserError
@@ -20,20 +21,24 @@ def require_data(data: DataConfig) -> None:
     """Raises a UserError if the folder that holds the data does not exist and will not be downloaded."""
     paths = [getattr(data, key) for key in path_options(type(data)) if key == "root"]
     if paths and not os.path.exists(paths[0]) and not getattr(data, "download", False):
-        raise UserError(f"data={data.name}: folder {paths[0]} does not exist; set data.root to the one with the data")
+        raise UserError(
+            f"data={data.name}: folder {paths[0]} does not exist; set data.root to the folder that holds the data"
+        )
 
 
 def require_device(key: str, value: str) -> None:
     """Raises a UserError if a GPU is asked for, ``device=cuda``, on a machine that certainly has none."""
     if value in ("cuda", "gpu") and sys.platform == "linux" and not any(glob(name) for name in GPU_DEVICES):
-        raise UserError(f"{key}={value}: this machine has none; choose {key}=cpu")
+        raise no_gpu(key, value)
 
 
 def require_files(config: Any) -> None:
     """Raises a UserError for the first of ``images``, ``runs`` and ``directions`` that does not exist."""
     for name in getattr(config, "images", None) or []:
         if not NUMBER.fullmatch(name) and not os.path.exists(name):
-            raise UserError(f"image {name} does not exist: check its name, or give the number of an image of the data")
+            raise UserError(
+                f"image {name} does not exist: check its name, or give the number of an image of the data set"
+            )
     for name in getattr(config, "runs", None) or []:
         if not os.path.exists(name):
             raise UserError(f"runs={name} does not exist: name folders of runs, or that hold runs")

@@ -25,7 +25,7 @@ SYNONYMS = {
     "temp": "temperature", "num_samples": "n", "n_samples": "n",
     "ckpt": "checkpoint", "model_path": "checkpoint", "load": "checkpoint", "checkpoint": "resume",
     "outdir": "output", "out": "output", "save_dir": "output", "output_dir": "output",
-    "dataroot": "root", "data_dir": "root", "data_path": "root", "path": "root", "dataset": "data.name",
+    "dataroot": "root", "data_dir": "root", "data_path": "root", "path": "root",
     "num_workers": "workers", "n_workers": "workers", "amp": "precision", "fp16": "precision",
 }  # fmt: skip
 """Names of options in other programs -> the last part of its key here."""

@@ -16,7 +16,7 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
-from glow_app.config.check import did_you_mean
+from glow_app.config.check import did_you_mean, no_gpu
 from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.identity import difference
@@ -64,7 +64,7 @@ def device_of(config: OpenConfig) -> torch.device:
         UserError: ``device=cuda`` on a machine without one.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda: this machine has none; choose device=cpu")
+        raise no_gpu("device", "cuda")
     forbid_tf32()
     if config.device == "cpu" or not torch.cuda.is_available():
         keep_freed_memory()

@@ -102,6 +102,12 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{key}={value} is not one of {', '.join(choices)}{did_you_mean(value, list(choices))}")
 
 
+def no_gpu(key: str, value: str) -> UserError:
+    """The error for a GPU that is asked for, ``device=cuda``, on a machine without one."""
+    group = f"{key.partition('.')[0]}=cpu, or " if "." in key else ""
+    return UserError(f"{key}={value}: this machine has none; choose {group}{key}=cpu")
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Returns ``": did you mean X?"``, or an empty text if no known word is near."""
     near = difflib.get_close_matches(word, known, n=1)

@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
+from glow_app.config.check import no_gpu
 from glow_app.config.train import TrainConfig, TrainerConfig
 from glow_app.errors import UserError
 from glow_app.runtime.rank import is_child, is_of_srun, rank_info
@@ -56,9 +57,7 @@ def layout(trainer: TrainerConfig) -> Layout:
             f"trainer.cuda_graph=true is for one process, not {found.world_size}; set it to false, or trainer.devices=1"
         )
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError(
-            "trainer.accelerator=gpu: this machine has none; choose trainer=cpu, or trainer.accelerator=cpu"
-        )
+        raise no_gpu("trainer.accelerator", "gpu")
     if trainer.accelerator == "gpu" and torch.cuda.device_count() < found.devices:
         raise UserError(
             f"{found.devices} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}: "
