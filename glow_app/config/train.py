@@ -20,7 +20,10 @@ AUTO = "auto"
 class OptimConfig:
     """The optimizer and its schedule."""
 
-    name: str = option("adam, or adamax as in the released code", choices=("adam", "adamax"))
+    name: str = option(
+        "adam; muon: orthogonal updates of the networks' kernels, Adam for the rest; adamax as in the released code",
+        choices=("adam", "muon", "adamax"),
+    )
     lr: float = option("learning rate after warm-up", above=0)
     beta1: float = option("decay of the mean gradient, per step", at_least=0, at_most=0.9999999)
     beta2: float = option("decay of the gradient's size, per step", at_least=0, at_most=0.9999999)

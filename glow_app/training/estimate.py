@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from glow_app.build import PRECISIONS, forbid_tf32
 from glow_app.config.train import TrainConfig
@@ -22,6 +22,7 @@ from glow_app.training.ema import WeightAverage
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import out_of_memory
 from glow_app.training.module import GlowModule
+from glow_app.training.muon import kernels_of
 from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
 from glow_app.training.trainer import Layout, captures_steps, layout, layout_elsewhere
 
@@ -97,7 +98,7 @@ def _count(config: TrainConfig, console: Console) -> None:
         flow = config.model.build(_image_shape(config), CLASSES)
     for line in report.intent(config, flow, where.world_size):
         say(console, line)
-    gb = bytes_per_parameter(config) * sum(parameter.numel() for parameter in flow.parameters()) / 1e9
+    gb = bytes_of_parameters(config, flow) / 1e9
     say(
         console,
         f"memory    {gb:.2f} GB on each GPU for parameters, gradients and the optimizer; activations come on top",
@@ -105,9 +106,13 @@ def _count(config: TrainConfig, console: Console) -> None:
     say(console, "measured  nothing, as this machine has no GPU: repeat it on one that has, for speed, time and memory")
 
 
-def bytes_per_parameter(config: TrainConfig) -> int:
-    """Bytes of a parameter, its gradient, the optimizer's two moments and, if there is one, its average: float32."""
-    return 4 * (4 + (config.optim.ema_decay > 0))
+def bytes_of_parameters(config: TrainConfig, flow: nn.Module) -> int:
+    """Bytes of the parameters, their gradients, the optimizer's moments and, if there are any, averages: float32."""
+    n_parameters = sum(parameter.numel() for parameter in flow.parameters())
+    n_moments = 2 * n_parameters
+    if config.optim.name == "muon":
+        n_moments -= sum(kernel.numel() for kernel in kernels_of(flow))  # one moment each
+    return 4 * (n_parameters * (2 + (config.optim.ema_decay > 0)) + n_moments)
 
 
 def _image_shape(config: TrainConfig) -> tuple[int, int, int]:
@@ -135,7 +140,7 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
         captured,
     )
     flow.set_conditioner_dtype(precision)
-    optimizer = make_optimizer(flow.parameters(), config.optim, captured)
+    optimizer = make_optimizer(flow, config.optim, captured)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # there is nothing to learn from noise, and a run begins near 0 too
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None

@@ -183,7 +183,7 @@ class GlowModule(pl.LightningModule):
         schedule.base_lrs = [self.optim.lr] * len(optimizer.param_groups)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        optimizer = make_optimizer(self.flow.parameters(), self.optim, isinstance(self.training_loss, CapturedLoss))
+        optimizer = make_optimizer(self.flow, self.optim, isinstance(self.training_loss, CapturedLoss))
         factor = learning_rate_factor(self.optim, self.images_per_step, self.clock)
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

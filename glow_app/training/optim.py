@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from glow_app.config.train import OptimConfig
 from glow_app.training.clock import Clock
 from glow_app.training.fast.cuda_graph import CapturedAdam
+from glow_app.training.muon import Muon, kernels_of
 
 
 class PublishedAdamax(Optimizer):
@@ -66,15 +67,17 @@ class PublishedAdamax(Optimizer):
         return state[name]
 
 
-def make_optimizer(params: Iterable[nn.Parameter], config: OptimConfig, captured: bool) -> Optimizer:
+def make_optimizer(flow: nn.Module, config: OptimConfig, captured: bool) -> Optimizer:
     """Creates the optimizer ``config.name``; its state numbers the parameters in the order of :func:`largest_first`.
 
     Args:
-        params: parameters.
+        flow: module whose parameters are learned.
         config: all options.
         captured: whether updates are captured if possible, see :mod:`glow_app.training.fast.cuda_graph`.
     """
-    betas, params = (config.beta1, config.beta2), largest_first(params)
+    betas, params = (config.beta1, config.beta2), largest_first(flow.parameters())
+    if config.name == "muon":
+        return Muon(params, kernels_of(flow), lr=config.lr, betas=betas)
     if config.name == "adamax":
         return PublishedAdamax(params, lr=config.lr, betas=betas)
     if captured:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from glow_app.errors import UserError
 from glow_app.training import estimate as module
-from glow_app.training.estimate import bytes_per_parameter, estimate
+from glow_app.training.estimate import bytes_of_parameters, estimate
 from glow_app.training.optim import make_optimizer
 from tests.forked import call
 from tests.training.runs import smallest
@@ -101,14 +101,15 @@ def test_a_machine_without_the_gpu_says_what_it_can(
 
 
 @pytest.mark.parametrize("decay", ["0", "0.99"])
-def test_the_bytes_of_a_parameter_are_counted(tmp_path: Path, decay: str) -> None:
-    config = smallest(tmp_path, f"optim.ema_decay={decay}")
-    weights = [torch.nn.Parameter(torch.ones(100, 100))]
-    optimizer = make_optimizer(weights, config.optim, False)
-    weights[0].sum().backward()
+@pytest.mark.parametrize("optim", ["adam", "muon", "adamax"])
+def test_the_bytes_of_parameters_are_counted(tmp_path: Path, optim: str, decay: str) -> None:
+    config = smallest(tmp_path, f"optim={optim}", f"optim.ema_decay={decay}")
+    layer = torch.nn.Linear(100, 100)
+    optimizer = make_optimizer(layer, config.optim, False)
+    layer(torch.ones(1, 100)).sum().backward()
     optimizer.step()
-    assert weights[0].grad is not None
-    moments = [value for value in optimizer.state[weights[0]].values() if value.numel() > 1]
+    weights = list(layer.parameters())
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]
     averages = weights if decay != "0" else []
-    tensors = [*weights, weights[0].grad, *moments, *averages]
-    assert bytes_per_parameter(config) * 100**2 == sum(tensor.nbytes for tensor in tensors)
+    tensors = [*weights, *(weight.grad for weight in weights), *moments, *averages]
+    assert bytes_of_parameters(config, layer) == sum(tensor.nbytes for tensor in tensors if tensor is not None)

@@ -96,7 +96,9 @@ def test_the_same_configuration_gives_the_same_model(tmp_path: Path, whole: Whol
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["optim=adamax", "trainer.accumulate=2", "data.workers=1"]], ids=["adam", "adamax"]
+    "options",
+    [[], ["optim=adamax", "trainer.accumulate=2", "data.workers=1"], ["optim=muon"]],
+    ids=["adam", "adamax", "muon"],
 )
 def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]

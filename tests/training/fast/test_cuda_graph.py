@@ -215,7 +215,7 @@ def test_cuda_graphs_train_the_same_to_rounding(memory: str) -> None:
         module = a_module(captured).to("cuda")
         for level in module.flow.levels:
             level.steps.memory = memory  # type: ignore[union-attr]
-        optimizer = make_optimizer(module.flow.parameters(), configure("optim.lr=1e-3").optim, captured)
+        optimizer = make_optimizer(module.flow, configure("optim.lr=1e-3").optim, captured)
         found[captured] = []
         for seed in range(6):
             batch = Batch(*(None if part is None else part.to("cuda") for part in a_batch(seed)))  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_the_error_names_the_layer_and_the_sample(
         train(smallest(tmp_path), tmp_path / "run")
 
 
-@pytest.mark.parametrize(("optim", "captured"), [("adam", False), ("adamax", False), ("adam", True)])
+@pytest.mark.parametrize(("optim", "captured"), [("adam", False), ("adamax", False), ("muon", False), ("adam", True)])
 @pytest.mark.parametrize("every", [1, 4])
 def test_an_update_that_is_left_out_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str, captured: bool, every: int
