@@ -25,8 +25,8 @@ class Model(nn.Module):
         self.shape = shape
 
     @abstractmethod
-    def mean_log_prob(self, x: Tensor) -> Tensor:
-        """Mean of log p(x) in nats, differentiable."""
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) in nats, (B,), differentiable."""
 
     @abstractmethod
     def sample(self, n: int) -> Tensor:
@@ -35,11 +35,11 @@ class Model(nn.Module):
     def initialize(self, x: Tensor) -> None:
         """Sets what is initialised from data. Most libraries do so in the first pass of training."""
         with torch.no_grad():
-            self.train().mean_log_prob(x)
+            self.train().log_prob(x)
 
     def loss(self, x: Tensor) -> Tensor:
         """Bits per dimension of dequantized 8-bit images ``x`` in [-1/2, 1/2): a scalar."""
-        return 8 - self.mean_log_prob(x) / (self.shape.n_dims * math.log(2))
+        return 8 - self.log_prob(x).mean() / (self.shape.n_dims * math.log(2))
 
 
 class OurGlow(Model):
@@ -55,8 +55,8 @@ class OurGlow(Model):
     def initialize(self, x: Tensor) -> None:
         initialize(self.flow, x)
 
-    def mean_log_prob(self, x: Tensor) -> Tensor:
-        return self.flow.log_prob(x).mean()
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.flow.log_prob(x)
 
     def sample(self, n: int) -> Tensor:
         return self.flow.sample(n)
@@ -88,8 +88,8 @@ class Multiscale(Model):
             base.append(library.distributions.GlowBase(latent))
         self.flow = library.MultiscaleFlow(base, flows, merges, class_cond=False, **options)
 
-    def mean_log_prob(self, x: Tensor) -> Tensor:
-        return self.flow.log_prob(x, None).mean()
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.flow.log_prob(x, None)
 
     def sample(self, n: int) -> Tensor:
         return self.flow.sample(n)[0]
@@ -98,9 +98,9 @@ class Multiscale(Model):
 class AntsMultiscale(Multiscale):
     """antsnormflows, a fork of normflows. What it uses in training is ``inverse_and_log_det``, which can checkpoint."""
 
-    def mean_log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         latents, logdet = self.flow.inverse_and_log_det(x)
-        return (logdet + sum(base.log_prob(z) for base, z in zip(self.flow.q0, latents, strict=True))).mean()
+        return logdet + sum(base.log_prob(z) for base, z in zip(self.flow.q0, latents, strict=True))
 
 
 class ThreeLayers(nn.Sequential):
@@ -144,8 +144,8 @@ class NflowsGlow(Model):
             channels //= 2
         self.flow = Flow(multiscale, StandardNormal([shape.n_dims]))
 
-    def mean_log_prob(self, x: Tensor) -> Tensor:
-        return self.flow.log_prob(x).mean()
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.flow.log_prob(x)
 
     def sample(self, n: int) -> Tensor:
         return self.flow.sample(n)
@@ -191,10 +191,10 @@ class FreiaGlow(Model):
         block.get_parameter("global_scale").copy_(2 * (wanted + torch.log(-torch.expm1(-wanted))))
         block.get_parameter("global_offset").copy_(-mean / std)
 
-    def mean_log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         latents, logdet = self.flow(x)
         squares = sum(z.square().flatten(1).sum(1) for z in latents)
-        return (logdet - 0.5 * (squares + self.shape.n_dims * math.log(2 * math.pi))).mean()
+        return logdet - 0.5 * (squares + self.shape.n_dims * math.log(2 * math.pi))
 
     def sample(self, n: int) -> Tensor:
         device = next(self.parameters()).device

@@ -1,0 +1,69 @@
+"""``python -m benchmarks.training NAME ... --root FOLDER``: trains each, and adds a line of results for it to a file.
+
+Names: recipes of :mod:`benchmarks.training.ideas`, or, with ``--programs FOLDER``, other programs.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.training.ideas import IDEAS
+from benchmarks.training.race import race
+from glow_app.data.sets.celeba import CelebA
+from glow_app.data.sets.cifar import Cifar10
+from glow_app.data.source import ImageSource
+
+DATA: dict[str, Callable[[str, str], ImageSource]] = {
+    "cifar10": Cifar10,
+    "celeba64": partial(CelebA, image_size=64, crop=74, subset=True, validation_identities=10),
+}
+"""(root, split) -> images. CIFAR-10: 45,000 and 5,000. CelebA at half its size: no person is in both splits."""
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--data", choices=sorted(DATA), default="cifar10")
+    parser.add_argument("--root", required=True, help="folder of the data set, as data.root of glow-train")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="CPU seconds of training")
+    parser.add_argument("--images", type=float, default=math.inf, help="images of training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--validations", type=int, default=3)
+    parser.add_argument("--programs", type=Path, help="folder with checkouts of other programs")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/training.jsonl"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipes = dict(IDEAS)
+    if arguments.programs is not None:
+        from benchmarks.training.programs import programs
+
+        recipes |= programs(arguments.programs)
+    if unknown := [name for name in arguments.names if name not in recipes]:
+        parser.error(f"{unknown[0]} is not one of {', '.join(recipes)}")
+    train, val = (images(DATA[arguments.data](arguments.root, split)) for split in ("train", "val"))
+    for name in arguments.names:
+        result, _ = race(
+            recipes[name], train, val, seconds=arguments.seconds, images=arguments.images, seed=arguments.seed,
+            validations=arguments.validations, tell=lambda line, name=name: print(name, line, flush=True),
+        )  # fmt: skip
+        limits = {key: value for key in ("seconds", "images") if math.isfinite(value := getattr(arguments, key))}
+        line = {"name": name, "data": arguments.data, "limits": limits, "seed": arguments.seed} | asdict(result)
+        with arguments.output.open("a") as file:
+            print(json.dumps(line), file=file)
+        print(name, f"{result.bits:.4f} ± {result.standard_error:.4f}", f"{result.images} images", flush=True)
+
+
+def images(source: ImageSource) -> torch.Tensor:
+    """All images of a split, uint8 (N, C, H, W)."""
+    return source.fetch(range(len(source)))
+
+
+main()

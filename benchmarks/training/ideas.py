@@ -1,0 +1,119 @@
+"""The recipes that are compared with the preset ``small`` at equal time, one change at a time."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch.optim import Adam, Optimizer
+
+from benchmarks.training.layers import (
+    DropoutNet,
+    MixtureOfLogistics,
+    ResidualNet,
+    SinhArcsinh,
+    Spline,
+    VariationalNoise,
+)
+from benchmarks.training.ours import Net, Ours, glow
+from benchmarks.training.race import Model, Recipe
+from benchmarks.training.schedules import Rate, clip_norm, cosine, warm_stable_decay
+from glow_app.flows.conditioner import ConvNet
+from glow_app.training.muon import Muon, kernels_of
+from glow_app.training.optim import PublishedAdamax
+
+Optimizers = Callable[[Model], Sequence[Optimizer]]
+
+
+def adam(lr: float = 4e-3) -> Optimizers:
+    """Adam for everything."""
+    return lambda model: [Adam(model.parameters(), lr=lr, fused=True)]
+
+
+def adamax(lr: float) -> Optimizers:
+    """The published Adamax."""
+    return lambda model: [PublishedAdamax(model.parameters(), lr=lr, betas=(0.9, 0.999))]
+
+
+def muon(kernels: float = 4e-3, rest: float = 4e-3) -> Optimizers:
+    """Muon for the kernels, Adam for everything else, each with its rate."""
+
+    def make(model: Model) -> Sequence[Optimizer]:
+        chosen = kernels_of(model)
+        ids = {id(kernel) for kernel in chosen}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+        return [Muon(chosen, chosen, kernels, (0.9, 0.999)), Adam(others, lr=rest, fused=True)]
+
+    return make
+
+
+def conv_net(width: int) -> Net:
+    """The published conditioner."""
+    return lambda n_in, n_out: ConvNet(n_in, n_out, width, True, None)
+
+
+def residual(width: int, **options: Any) -> Net:
+    """A gated residual conditioner."""
+    return lambda n_in, n_out: ResidualNet(n_in, n_out, width, **options)
+
+
+def dropout(n_in: int, n_out: int) -> DropoutNet:
+    """The published conditioner with dropout."""
+    return DropoutNet(n_in, n_out, 128, True, None)
+
+
+def idea(
+    optimizers: Optimizers, rate: Rate | None = None, noise: Any = None, average: float = 0.999, flip: bool = True,
+    batch: int = 32, **model: Any,
+) -> Recipe:  # fmt: skip
+    """``small`` with these changes; ``model`` is passed to :func:`benchmarks.training.ours.glow`."""
+    return Recipe(
+        lambda shape: Ours(glow(shape, **model), noise(shape[0]) if noise else None),  # type: ignore[arg-type]
+        optimizers, rate or cosine(), batch, average, flip, clip=clip_norm(100.0),
+    )  # fmt: skip
+
+
+ADAM = {
+    "small": idea(adam()),
+    "no_flip": idea(adam(), flip=False),
+    "no_average": idea(adam(), average=0.0),
+    "adam_2e-3": idea(adam(2e-3)),
+    "adamax": idea(adamax(4e-3)),
+    "wsd": idea(adam(), warm_stable_decay()),
+    "batch64": idea(adam(), batch=64),
+    "batch16": idea(adam(2.8e-3), batch=16),
+    "deep_split": idea(adam(), split=conv_net(128)),
+    "residual": idea(adam(), net=residual(64)),
+    "spline": idea(adam(), coupling=partial(Spline, bins=4)),
+    "mixture": idea(adam(), coupling=partial(MixtureOfLogistics, components=4)),
+    "k16_w64": idea(adam(), n_steps=16, width=64),
+    "k4_w256": idea(adam(), n_steps=4, width=256),
+}
+"""With Adam, as ``small`` has it."""
+
+MUON = {
+    "muon": idea(muon()),
+    "muon_2e-3": idea(muon(2e-3)),
+    "muon_8e-3": idea(muon(8e-3)),
+    "muon_rest_8e-3": idea(muon(rest=8e-3)),
+    "muon_wsd": idea(muon(), warm_stable_decay()),
+    "muon_8e-3_rest_2e-3": idea(muon(8e-3, 2e-3)),
+    "muon_rest_2e-3": idea(muon(rest=2e-3)),
+    "muon_batch64": idea(muon(), batch=64),
+    "muon_batch16": idea(muon(), batch=16),
+    "muon_dropout": idea(muon(), net=dropout),
+    "muon_deep_split": idea(muon(), split=conv_net(128)),
+    "muon_residual": idea(muon(), net=residual(64)),
+    "muon_residual_1x1": idea(muon(), net=residual(96, kernel=1)),
+    "muon_residual2": idea(muon(), net=residual(64, blocks=2, gated=False)),
+    "muon_sinh": idea(muon(), coupling=SinhArcsinh),
+    "muon_spline": idea(muon(), coupling=partial(Spline, bins=4)),
+    "muon_mixture": idea(muon(), coupling=partial(MixtureOfLogistics, components=4)),
+    "muon_variational": idea(muon(), noise=partial(VariationalNoise, width=64)),
+    "muon_k16_w64": idea(muon(), n_steps=16, width=64),
+    "muon_k12_w96": idea(muon(), n_steps=12, width=96),
+    "muon_k4_w256": idea(muon(), n_steps=4, width=256),
+    "muon_k16": idea(muon(), n_steps=16),
+}
+"""With Muon for the kernels."""
+
+IDEAS: dict[str, Recipe] = ADAM | MUON

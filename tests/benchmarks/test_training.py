@@ -1,0 +1,99 @@
+"""The race's own arithmetic, and the layers that are compared in it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.training import layers, schedules
+from benchmarks.training.ideas import adam, idea, muon
+from benchmarks.training.race import Now, Recipe, augmented, race, validate
+from glow_app.flows import Bijection
+from glow_app.flows.conditioner import ConvNet
+from tests.contracts.bijections import perturb
+
+HALF = 2
+
+
+def net(n_in: int, n_out: int) -> ConvNet:
+    return ConvNet(n_in, n_out, width=6, border=True, compute_dtype=None)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.SinhArcsinh(net, HALF),
+        lambda: layers.Spline(net, HALF, bins=4),
+        lambda: layers.MixtureOfLogistics(net, HALF, components=3),
+        lambda: layers.DeepSplit(net(HALF, 2 * HALF)),
+        lambda: layers.DeepSplit(layers.ResidualNet(HALF, 2 * HALF, 6)),
+    ],
+    ids=["sinh_arcsinh", "spline", "mixture", "deep_split", "residual"],
+)
+def test_layers_are_bijections(make: Callable[[], Bijection]) -> None:
+    torch.manual_seed(0)
+    layer = make().double()
+    perturb(layer)
+    x = torch.randn(2, 2 * HALF, 4, 2, dtype=torch.float64)
+    z, logdet = layer(x)
+    assert (layer.inverse(z) - x).abs().max() < 1e-7
+    for number, one in enumerate(x):
+        jacobian = torch.autograd.functional.jacobian(lambda image: layer(image[None])[0][0], one)
+        expected = torch.linalg.slogdet(jacobian.reshape(one.numel(), one.numel())).logabsdet
+        assert abs(logdet[number] - expected) < 1e-8
+
+
+def test_learned_noise_is_in_the_bin_with_its_density() -> None:
+    """The density is 1 over the derivative of the map from the Gaussian number, in one dimension at a time."""
+    torch.manual_seed(0)
+    noise = layers.VariationalNoise(1, width=4).double()
+    perturb(noise)
+    images = torch.randint(256, (2, 1, 4, 4))
+    u, log_q = noise.sample(images, torch.randn(2, 4, 2, 2, dtype=torch.float64))
+    assert ((u > 0) & (u < 1)).all()
+    eps = torch.randn(1, 4, 2, 2, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda e: noise.sample(images[:1], e)[0], eps).reshape(16, 16)
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(eps).sum()
+    expected = normal - torch.linalg.slogdet(jacobian).logabsdet
+    assert noise.sample(images[:1], eps)[1].item() == pytest.approx(expected.item(), abs=1e-8)
+    assert log_q.shape == (2,)
+
+
+def images(n: int, size: int = 8) -> torch.Tensor:
+    return torch.randint(256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+@pytest.mark.parametrize("recipe", [idea(adam(1e-3), width=4, n_steps=1), idea(muon(1e-3), width=4, n_steps=1)])
+def test_a_race_ends_with_its_images(recipe: Recipe) -> None:
+    lines: list[str] = []
+    result, model = race(recipe, images(64), images(16), images=96, validations=3, tell=lines.append)
+    assert (result.steps, result.images, len(result.curve), len(lines)) == (3, 96, 3, 3)
+    assert [seen for seen, _, _ in result.curve] == [32, 64, 96]
+    assert result.reconstructed == 1.0
+    assert result.bits == pytest.approx(validate(model, images(16)).mean().item())
+
+
+def test_shifts_move_images_by_at_most_their_part() -> None:
+    recipe = Recipe(lambda shape: nn.Identity(), lambda model: [], lambda now: 1.0, flip=False, shift=0.25)  # type: ignore[arg-type, return-value]
+    torch.manual_seed(0)
+    point = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
+    point[:, :, 4, 4] = 1
+    rows, columns = augmented(point, recipe)[:, 0].nonzero()[:, 1:].unbind(1)
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_schedules_at_their_corners() -> None:
+    def at(part: float, step: int = 0) -> Now:
+        return Now(step, int(1000 * part), part)
+
+    cosine = schedules.cosine(0.1)
+    assert cosine(at(0.1)) == pytest.approx(1)
+    assert cosine(at(0.55)) == pytest.approx(0.5)
+    assert cosine(at(1.0)) == pytest.approx(0)
+    trapezoid = schedules.warm_stable_decay(0.1, 0.4)
+    assert [round(trapezoid(at(part)), 6) for part in (0.1, 0.6, 0.8, 1.0)] == [1, 1, 0.5, 0]
+    assert schedules.constant(500)(at(0.25)) == 0.5
+    assert schedules.constant()(at(0)) == 1
+    noam = schedules.noam(100)
+    assert [noam(at(0, step)) for step in (49, 99, 399, 10**6)] == [0.5, 1.0, 0.5, 0.1]
