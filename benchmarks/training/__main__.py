@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.training.ideas import IDEAS
-from benchmarks.training.race import race
+from benchmarks.training.race import Race
 from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.cifar import Cifar10
 from glow_app.data.source import ImageSource
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validations", type=int, default=3)
     parser.add_argument("--programs", type=Path, help="folder with checkouts of other programs")
+    parser.add_argument("--states", type=Path, help="folder in which a race that is killed is kept, to go on from")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/training.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -50,10 +51,11 @@ def main() -> None:
         parser.error(f"{unknown[0]} is not one of {', '.join(recipes)}")
     train, val = (images(DATA[arguments.data](arguments.root, split)) for split in ("train", "val"))
     for name in arguments.names:
-        result, _ = race(
+        state = arguments.states and arguments.states / f"{arguments.data}_{name}_{arguments.seed}.pt"
+        result = Race(
             recipes[name], train, val, seconds=arguments.seconds, images=arguments.images, seed=arguments.seed,
-            validations=arguments.validations, tell=lambda line, name=name: print(name, line, flush=True),
-        )  # fmt: skip
+            validations=arguments.validations, tell=lambda line, name=name: print(name, line, flush=True), state=state,
+        ).run()  # fmt: skip
         limits = {key: value for key in ("seconds", "images") if math.isfinite(value := getattr(arguments, key))}
         line = {"name": name, "data": arguments.data, "limits": limits, "seed": arguments.seed} | asdict(result)
         with arguments.output.open("a") as file:

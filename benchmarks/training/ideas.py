@@ -85,8 +85,8 @@ ADAM = {
     "residual": idea(adam(), net=residual(64)),
     "spline": idea(adam(), coupling=partial(Spline, bins=4)),
     "mixture": idea(adam(), coupling=partial(MixtureOfLogistics, components=4)),
-    "k16_w64": idea(adam(), n_steps=16, width=64),
-    "k4_w256": idea(adam(), n_steps=4, width=256),
+    "k16_w64": idea(adam(), n_steps=(16,) * 4, widths=(64,) * 4),
+    "k4_w256": idea(adam(), n_steps=(4,) * 4, widths=(256,) * 4),
 }
 """With Adam, as ``small`` has it."""
 
@@ -96,6 +96,7 @@ MUON = {
     "muon_8e-3": idea(muon(8e-3)),
     "muon_rest_8e-3": idea(muon(rest=8e-3)),
     "muon_wsd": idea(muon(), warm_stable_decay()),
+    "muon_linear": idea(muon(), warm_stable_decay(decay=0.92)),
     "muon_8e-3_rest_2e-3": idea(muon(8e-3, 2e-3)),
     "muon_rest_2e-3": idea(muon(rest=2e-3)),
     "muon_batch64": idea(muon(), batch=64),
@@ -109,10 +110,12 @@ MUON = {
     "muon_spline": idea(muon(), coupling=partial(Spline, bins=4)),
     "muon_mixture": idea(muon(), coupling=partial(MixtureOfLogistics, components=4)),
     "muon_variational": idea(muon(), noise=partial(VariationalNoise, width=64)),
-    "muon_k16_w64": idea(muon(), n_steps=16, width=64),
-    "muon_k12_w96": idea(muon(), n_steps=12, width=96),
-    "muon_k4_w256": idea(muon(), n_steps=4, width=256),
-    "muon_k16": idea(muon(), n_steps=16),
+    "muon_k16_w64": idea(muon(), n_steps=(16,) * 4, widths=(64,) * 4),
+    "muon_k12_w96": idea(muon(), n_steps=(12,) * 4, widths=(96,) * 4),
+    "muon_k4_w256": idea(muon(), n_steps=(4,) * 4, widths=(256,) * 4),
+    "muon_k5_8_16": idea(muon(), n_steps=(5, 8, 16)),
+    "muon_w96_160_256": idea(muon(), widths=(96, 160, 256)),
+    "muon_k16": idea(muon(), n_steps=(16,) * 4),
 }
 """With Muon for the kernels."""
 

@@ -1,7 +1,8 @@
 """The program of this project, with layers and optimizers replaced one at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 from benchmarks.training.layers import DeepSplit
 from benchmarks.training.race import Model
 from glow_app.flows import Flow, Glow, initialize
-from glow_app.flows.bijection import Bijection
+from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, Network
 from glow_app.flows.coupling import AffineCoupling
 from glow_app.flows.fast import accelerate
-from glow_app.flows.glow import Level
+from glow_app.flows.glow import FlowStep, Level
 from glow_app.flows.split import Split
 from glow_app.likelihood import bits_per_dim, dequantize, log_prob, quantize
 
@@ -64,26 +65,27 @@ def glow(
     net: Net | None = None,
     coupling: Callable[[Net, int], Bijection] | None = None,
     split: Net | None = None,
-    width: int = 128,
-    n_steps: int = 8,
+    widths: Sequence[int] = (128,) * 4,
+    n_steps: Sequence[int] = (8,) * 4,
 ) -> Glow:
     """The preset ``small`` with some layers replaced: L3 at 32 pixels, L4 at 64.
 
     Args:
         shape: of the images.
-        net: conditioner of the couplings.
+        net: conditioner of the couplings; None for the published one.
         coupling: (conditioner, half of the channels) -> coupling.
         split: network of the splits' Gaussians.
-        width: of the conditioners.
-        n_steps: K.
+        widths: of the published conditioners, by level.
+        n_steps: K, by level.
     """
-    flow = Glow(shape, n_levels=3 if shape[1] <= 32 else 4, n_steps=n_steps, width=width)
-    net = net or (lambda n_in, n_out: ConvNet(n_in, n_out, width, True, None))
-    for level in flow.levels:
+    flow = Glow(shape, n_levels=3 if shape[1] <= 32 else 4, n_steps=max(n_steps), width=8)
+    for level, width, n in zip(flow.levels, widths, n_steps, strict=False):
         assert isinstance(level, Level)
-        half = level.steps.steps[0].actnorm.bias.numel() // 2  # type: ignore[union-attr]
+        level.steps = Chain(level.steps.steps[:n])
+        make = net or (lambda n_in, n_out, width=width: ConvNet(n_in, n_out, width, True, None))
+        half = cast(FlowStep, level.steps.steps[0]).actnorm.bias.numel() // 2
         for step in level.steps.steps:
-            step.coupling = coupling(net, half) if coupling else AffineCoupling(net(half, 2 * half), "bounded")
+            step.coupling = coupling(make, half) if coupling else AffineCoupling(make(half, 2 * half), "bounded")
         if split is not None and isinstance(level.prior, Split):
             level.prior = DeepSplit(split(half, 2 * half))  # type: ignore[assignment]
     return flow

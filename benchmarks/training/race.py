@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,12 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from glow_app.likelihood import dequantization_noise
+
+SAVE_EVERY = 300
+"""Seconds between two saves."""
+
+STATE = ("order", "used", "images", "step", "smooth", "curve", "bits")
+"""Attributes of a race that are saved as they are."""
 
 
 class Model(nn.Module):
@@ -133,55 +140,117 @@ class Average:
         torch._foreach_copy_(self.weights, kept)
 
 
-def race(
-    recipe: Recipe, train: Tensor, val: Tensor, *, seconds: float = math.inf, images: float = math.inf, seed: int = 0,
-    validations: int = 3, tell: Callable[[str], object] = print,
-) -> tuple[Result, Model]:  # fmt: skip
-    """Trains until ``seconds`` or ``images`` are used up; returns the result and the model with averaged weights."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = recipe.model(tuple(train.shape[1:]))
-    model.initialize(train[torch.randperm(len(train), generator=generator)[: recipe.init_images]])
-    model.train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizers = recipe.optimizers(model)
-    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    average = Average(model, recipe.average)
-    order = torch.empty(0, dtype=torch.long)
-    used, seen, step, smooth = 0.0, 0, 0, 0.0
-    curve: list[tuple[int, float, float]] = []
-    bits = torch.empty(0)
-    while (part := max(used / seconds, seen / images)) < 1:
-        began = time.process_time()
-        if len(order) < recipe.batch:
-            order = torch.randperm(len(train), generator=generator)
-        batch, order = augmented(train[order[: recipe.batch]], recipe), order[recipe.batch :]
+class Race:
+    """One training.
+
+    Args:
+        recipe: what is trained, and how.
+        train: uint8 (N, C, H, W).
+        val: uint8 (M, C, H, W).
+        seconds: CPU seconds of training.
+        images: images of training; the race ends with the first of both limits.
+        seed: of everything.
+        validations: number of validations, the last one at the end.
+        tell: called with a line at each validation.
+        state: file to which the race is saved every few minutes, and from which it goes on if it exists.
+    """
+
+    def __init__(
+        self, recipe: Recipe, train: Tensor, val: Tensor, *, seconds: float = math.inf, images: float = math.inf,
+        seed: int = 0, validations: int = 3, tell: Callable[[str], object] = print, state: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.train, self.val, self.tell, self.state = recipe, train, val, tell, state
+        self.seconds, self.most_images, self.validations = seconds, images, validations
+        torch.manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.model = recipe.model(tuple(train.shape[1:]))
+        first = torch.randperm(len(train), generator=self.generator)[: recipe.init_images]
+        self.model.initialize(train[first])
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizers = recipe.optimizers(self.model)
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.average = Average(self.model, recipe.average)
+        self.order = torch.empty(0, dtype=torch.long)
+        self.used, self.images, self.step, self.smooth = 0.0, 0, 0, 0.0
+        self.curve: list[tuple[int, float, float]] = []
+        self.bits = torch.empty(0)
+
+    @property
+    def part(self) -> float:
+        """Part of the race that is over."""
+        return max(self.used / self.seconds, self.images / self.most_images)
+
+    def run(self) -> Result:
+        """Trains to the end; the model then has the averaged weights."""
+        if self.state is not None and self.state.exists():
+            self._load(self.state)
+        self.model.train()
+        saved = time.monotonic()
+        while self.part < 1:
+            began = time.process_time()
+            self._update()
+            self.used += time.process_time() - began
+            if self.part >= (len(self.curve) + 1) / self.validations:
+                self._validate()
+            if self.state is not None and time.monotonic() - saved > SAVE_EVERY:
+                self._save(self.state)
+                saved = time.monotonic()
+        torch._foreach_copy_(self.average.weights, self.average.average)
+        if self.state is not None:
+            self.state.unlink(missing_ok=True)
+        return Result(
+            sum(p.numel() for p in self.parameters), self.step, self.images, round(self.used, 1), self.curve,
+            self.bits.mean().item(), self.bits.std().item() / len(self.bits) ** 0.5, self.smooth,
+            reconstructed(self.model, self.val[:256]),
+        )  # fmt: skip
+
+    def _update(self) -> None:
+        recipe, model = self.recipe, self.model
+        if len(self.order) < recipe.batch:
+            self.order = torch.randperm(len(self.train), generator=self.generator)
+        batch, self.order = augmented(self.train[self.order[: recipe.batch]], recipe), self.order[recipe.batch :]
         loss = model.bits(batch, torch.rand(batch.shape)).mean()
         loss.backward()
-        recipe.clip(parameters)
-        factor = recipe.rate(Now(step, seen, part))
-        for optimizer, own in zip(optimizers, rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, own, strict=True):
+        recipe.clip(self.parameters)
+        factor = recipe.rate(Now(self.step, self.images, self.part))
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad()
-        step, seen = step + 1, seen + len(batch)
-        average.update(step)
+        self.step, self.images = self.step + 1, self.images + len(batch)
+        self.average.update(self.step)
         value = loss.item()
         if not math.isfinite(value):
-            raise ArithmeticError(f"step {step}, {seen} images: the loss is {value}")
-        smooth += (value - smooth) / min(step, 300)
-        used += time.process_time() - began
-        if max(used / seconds, seen / images) >= (len(curve) + 1) / validations:
-            with average.used():
-                bits = validate(model, val)
-            curve.append((seen, round(used, 1), bits.mean().item()))
-            tell(f"{used:7.0f} s {seen:8d} images  train {smooth:.4f}  val {bits.mean():.4f}")
-    torch._foreach_copy_(average.weights, average.average)
-    error = bits.std().item() / len(bits) ** 0.5
-    n = sum(p.numel() for p in parameters)
-    last, exact = bits.mean().item(), reconstructed(model, val[:256])
-    return Result(n, step, seen, round(used, 1), curve, last, error, smooth, exact), model
+            raise ArithmeticError(f"step {self.step}, {self.images} images: the loss is {value}")
+        self.smooth += (value - self.smooth) / min(self.step, 300)
+
+    def _validate(self) -> None:
+        with self.average.used():
+            self.bits = validate(self.model, self.val)
+        self.curve.append((self.images, round(self.used, 1), self.bits.mean().item()))
+        self.tell(f"{self.used:7.0f} s {self.images:8d} images  train {self.smooth:.4f}  val {self.bits.mean():.4f}")
+
+    def _save(self, path: Path) -> None:
+        state = {name: getattr(self, name) for name in STATE} | {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "average": self.average.average,
+            "generators": [self.generator.get_state(), torch.get_rng_state()],
+        }
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    def _load(self, path: Path) -> None:
+        state = torch.load(path)
+        for name in STATE:
+            setattr(self, name, state[name])
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch._foreach_copy_(self.average.average, state["average"])
+        self.generator.set_state(state["generators"][0])
+        torch.set_rng_state(state["generators"][1])
 
 
 def augmented(images: Tensor, recipe: Recipe) -> Tensor:

@@ -1,14 +1,16 @@
 """The race's own arithmetic, and the layers that are compared in it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.training import layers, schedules
+from benchmarks.training import race as module
 from benchmarks.training.ideas import adam, idea, muon
-from benchmarks.training.race import Now, Recipe, augmented, race, validate
+from benchmarks.training.race import Now, Race, Recipe, augmented, validate
 from glow_app.flows import Bijection
 from glow_app.flows.conditioner import ConvNet
 from tests.contracts.bijections import perturb
@@ -64,14 +66,47 @@ def images(n: int, size: int = 8) -> torch.Tensor:
     return torch.randint(256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
 
 
-@pytest.mark.parametrize("recipe", [idea(adam(1e-3), width=4, n_steps=1), idea(muon(1e-3), width=4, n_steps=1)])
-def test_a_race_ends_with_its_images(recipe: Recipe) -> None:
+RECIPES = {
+    "adam": idea(adam(1e-3), widths=(4,) * 3, n_steps=(1,) * 3),
+    "muon": idea(muon(1e-3), widths=(4,) * 3, n_steps=(1,) * 3),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_race_ends_with_its_images(name: str) -> None:
     lines: list[str] = []
-    result, model = race(recipe, images(64), images(16), images=96, validations=3, tell=lines.append)
+    one = Race(RECIPES[name], images(64), images(16), images=96, validations=3, tell=lines.append)
+    result = one.run()
     assert (result.steps, result.images, len(result.curve), len(lines)) == (3, 96, 3, 3)
     assert [seen for seen, _, _ in result.curve] == [32, 64, 96]
     assert result.reconstructed == 1.0
-    assert result.bits == pytest.approx(validate(model, images(16)).mean().item())
+    assert result.bits == pytest.approx(validate(one.model, images(16)).mean().item())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_killed_race_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(state: Path | None) -> Race:
+        return Race(
+            RECIPES[name], images(40), images(16), images=192, validations=1, tell=lambda line: None, state=state
+        )
+
+    whole = start(None).run()
+    monkeypatch.setattr(module, "SAVE_EVERY", 0)
+    state = tmp_path / "state.pt"
+    killed = start(state)
+    update = killed._update
+
+    def die_later() -> None:
+        update()
+        if killed.step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(killed, "_update", die_later)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    again = start(state).run()
+    assert (again.bits, again.steps, again.images) == (whole.bits, whole.steps, whole.images)
+    assert not state.exists()
 
 
 def test_shifts_move_images_by_at_most_their_part() -> None:
