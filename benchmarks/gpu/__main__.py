@@ -14,7 +14,13 @@ from pathlib import Path
 from benchmarks.gpu import check, cifar10, faces64, profile256
 from benchmarks.gpu.work import MARGIN, ROOT, Work, run
 
-PLANS = {"cifar10": cifar10.PLAN, "faces64": faces64.PLAN, "check": check.PLAN, "profile256": profile256.PLAN}
+PLANS = {
+    "cifar10": cifar10.PLAN,
+    "cifar10-plus": cifar10.PLUS,
+    "faces64": faces64.PLAN,
+    "check": check.PLAN,
+    "profile256": profile256.PLAN,
+}
 SHORTEST_TRAINING = 2.0
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import machine
 from benchmarks.training.ideas import IDEAS
 from benchmarks.training.race import Race
 from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.cifar import Cifar10
 from glow_app.data.source import ImageSource
+from glow_app.runtime.malloc import keep_freed_memory
 
 DATA: dict[str, Callable[[str, str], ImageSource]] = {
     "cifar10": Cifar10,
@@ -42,6 +44,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/training.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as glow-train does, for everybody
+    facts = machine(torch.device("cpu"))
     recipes = dict(IDEAS)
     if arguments.programs is not None:
         from benchmarks.training.programs import programs
@@ -58,6 +62,7 @@ def main() -> None:
         ).run()  # fmt: skip
         limits = {key: value for key in ("seconds", "images") if math.isfinite(value := getattr(arguments, key))}
         line = {"name": name, "data": arguments.data, "limits": limits, "seed": arguments.seed} | asdict(result)
+        line |= {key: facts[key] for key in ("processor", "threads", "torch")}
         with arguments.output.open("a") as file:
             print(json.dumps(line), file=file)
         print(name, f"{result.bits:.4f} ± {result.standard_error:.4f}", f"{result.images} images", flush=True)

@@ -125,8 +125,9 @@ class Plan:
 
 
 @pytest.mark.slow
-def test_cifar10_is_cut_short_and_gone_on_with(tmp_path: Path, packed: Path) -> None:
-    plan = Plan("cifar10", tmp_path, packed)
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-plus"])
+def test_cifar10_is_cut_short_and_gone_on_with(tmp_path: Path, packed: Path, name: str) -> None:
+    plan = Plan(name, tmp_path, packed)
     process = plan.start()
     wait_for(plan.folder, "runs/cifar10/*/metrics.csv")
     process.send_signal(signal.SIGTERM)
