@@ -19,7 +19,6 @@ from benchmarks.training.race import Race
 from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.cifar import Cifar10
 from glow_app.data.source import ImageSource
-from glow_app.runtime.malloc import keep_freed_memory
 
 DATA: dict[str, Callable[[str, str], ImageSource]] = {
     "cifar10": Cifar10,
@@ -44,7 +43,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/training.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()  # as glow-train does, for everybody
     facts = machine(torch.device("cpu"))
     recipes = dict(IDEAS)
     if arguments.programs is not None:

@@ -17,7 +17,7 @@ from benchmarks.training.layers import (
 from benchmarks.training.ours import Net, Ours, glow
 from benchmarks.training.race import Model, Recipe
 from benchmarks.training.schedules import Rate, clip_norm, cosine, warm_stable_decay
-from glow_app.flows.conditioner import ConvNet
+from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.training.muon import Muon, kernels_of
 from glow_app.training.optim import PublishedAdamax
 
@@ -34,11 +34,18 @@ def adamax(lr: float) -> Optimizers:
     return lambda model: [PublishedAdamax(model.parameters(), lr=lr, betas=(0.9, 0.999))]
 
 
-def muon(kernels: float = 4e-3, rest: float = 4e-3) -> Optimizers:
-    """Muon for the kernels, Adam for everything else, each with its rate."""
+def muon(kernels: float = 4e-3, rest: float = 4e-3, last: bool = True) -> Optimizers:
+    """Muon for the kernels, Adam for everything else, each with its rate.
+
+    Args:
+        kernels: rate of Muon.
+        rest: rate of Adam.
+        last: whether the zero-initialised kernels, whose output is shift and log-scale, are Muon's.
+    """
 
     def make(model: Model) -> Sequence[Optimizer]:
-        chosen = kernels_of(model)
+        zero = {id(module.weight) for module in model.modules() if isinstance(module, ZeroConv2d)}
+        chosen = [kernel for kernel in kernels_of(model) if last or id(kernel) not in zero]
         ids = {id(kernel) for kernel in chosen}
         others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
         return [Muon(chosen, chosen, kernels, (0.9, 0.999)), Adam(others, lr=rest, fused=True)]
@@ -95,6 +102,8 @@ MUON = {
     "muon_2e-3": idea(muon(2e-3)),
     "muon_8e-3": idea(muon(8e-3)),
     "muon_rest_8e-3": idea(muon(rest=8e-3)),
+    "muon_hidden": idea(muon(last=False)),
+    "muon_hidden_8e-3": idea(muon(8e-3, last=False)),
     "muon_wsd": idea(muon(), warm_stable_decay()),
     "muon_linear": idea(muon(), warm_stable_decay(decay=0.92)),
     "muon_8e-3_rest_2e-3": idea(muon(8e-3, 2e-3)),
