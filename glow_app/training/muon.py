@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is orthogonalised, for the kernels of conditioners; Adam for all other parameters."""
+"""Muon: momentum whose update is orthogonalised, for kernels of convolutions; Adam for all other parameters."""
 
 # pyright: reportPrivateImportUsage=false
 # torch._foreach_* is how torch's own optimizers update all parameters in a few launches; it has no public name.
@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from torch.optim.adam import adam
 
 from glow_app.flows.conditioner import ScaledConv2d
-from glow_app.flows.family.residual import WeightNormConv2d
 
 MOMENTUM = 0.95
 """``mu``, as published."""
@@ -22,15 +21,6 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 N_ITERATIONS = 5
 """After these, singular values are between 0.7 and 1.2, which is near enough."""
-
-
-KERNELS: dict[type[nn.Module], str] = {
-    ScaledConv2d: "weight",
-    WeightNormConv2d: "v",
-    nn.Conv2d: "weight",
-    nn.Linear: "weight",
-}
-"""Layer -> name of its kernel."""
 
 
 class Muon(Optimizer):
@@ -133,10 +123,10 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 def kernels_of(flow: nn.Module) -> list[nn.Parameter]:
-    """The kernels of all convolutions and linear layers, which are those of the conditioners and of the splits."""
-    return [
-        module.get_parameter(name)
-        for module in flow.modules()
-        for kind, name in KERNELS.items()
-        if isinstance(module, kind)
-    ]
+    """The kernels of all convolutions but weight-normalised ones: of Glow's conditioners and of its splits.
+
+    Matrices of linear layers are not among them: a matrix of ``a`` columns takes ``5 a`` products of its own size, a
+    convolution of a batch as many as it has pixels, a linear layer only as many as there are images.
+    """
+    layers = [module for module in flow.modules() if isinstance(module, ScaledConv2d | nn.Conv2d)]
+    return [layer.get_parameter("weight") for layer in layers]

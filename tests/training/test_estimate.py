@@ -104,9 +104,9 @@ def test_a_machine_without_the_gpu_says_what_it_can(
 @pytest.mark.parametrize("optim", ["adam", "muon", "adamax"])
 def test_the_bytes_of_parameters_are_counted(tmp_path: Path, optim: str, decay: str) -> None:
     config = smallest(tmp_path, f"optim={optim}", f"optim.ema_decay={decay}")
-    layer = torch.nn.Linear(100, 100)
+    layer = torch.nn.Conv2d(100, 100, 1)
     optimizer = make_optimizer(layer, config.optim, False)
-    layer(torch.ones(1, 100)).sum().backward()
+    layer(torch.ones(1, 100, 1, 1)).sum().backward()
     optimizer.step()
     weights = list(layer.parameters())
     moments = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from glow_app.config.train import OptimConfig
-from glow_app.flows import Glow
+from glow_app.flows import Glow, Nice
 from glow_app.training.clock import Clock
-from glow_app.training.muon import MOMENTUM, Muon
+from glow_app.training.muon import MOMENTUM, Muon, kernels_of
 from glow_app.training.optim import PublishedAdamax, clip_gradients, gradient_norm, learning_rate_factor, make_optimizer
 
 
@@ -87,6 +87,10 @@ def test_muon_leaves_all_but_kernels_to_adam() -> None:
     other = {name for name, ours in flows[0].named_parameters() if not torch.equal(ours, theirs[name])}
     kernels = {f"conv{number}.weight" for number in (1, 2, 3)}
     assert other == {name for name in theirs if name.endswith(tuple(kernels))} | {"levels.0.prior.conv.weight"}
+
+
+def test_muon_has_no_kernels_in_linear_layers() -> None:
+    assert not kernels_of(Nice((1, 8, 8), n_couplings=2, n_hidden=1, width=16))
 
 
 @pytest.mark.parametrize("name", ["adam", "muon", "adamax"])
