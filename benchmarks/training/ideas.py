@@ -12,6 +12,7 @@ from benchmarks.training.layers import (
     ResidualNet,
     SinhArcsinh,
     Spline,
+    ThreeByThreeNet,
     VariationalNoise,
 )
 from benchmarks.training.ours import Net, Ours, glow
@@ -56,6 +57,11 @@ def muon(kernels: float = 4e-3, rest: float = 4e-3, last: bool = True) -> Optimi
 def conv_net(width: int) -> Net:
     """The published conditioner."""
     return lambda n_in, n_out: ConvNet(n_in, n_out, width, True, None)
+
+
+def three_by_three(width: int) -> Net:
+    """Three 3x3 convolutions."""
+    return lambda n_in, n_out: ThreeByThreeNet(n_in, n_out, width)
 
 
 def residual(width: int, **options: Any) -> Net:
@@ -112,6 +118,7 @@ MUON = {
     "muon_batch16": idea(muon(), batch=16),
     "muon_dropout": idea(muon(), net=dropout),
     "muon_deep_split": idea(muon(), split=conv_net(128)),
+    "muon_3x3_w64": idea(muon(), net=three_by_three(64)),
     "muon_residual": idea(muon(), net=residual(64)),
     "muon_residual_1x1": idea(muon(), net=residual(96, kernel=1)),
     "muon_residual2": idea(muon(), net=residual(64, blocks=2, gated=False)),

@@ -49,6 +49,18 @@ class ResidualNet(Network):
         return h + value * torch.sigmoid(gate)
 
 
+class ThreeByThreeNet(ConvNet):
+    """The published conditioner with a 3x3 convolution in the middle."""
+
+    def __init__(self, n_in: int, n_out: int, width: int) -> None:
+        super().__init__(n_in, n_out, width, True, None)
+        self.conv2 = ActNormConv2d(width, width, 3, True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = [layer_of(self.conv1), layer_of(self.conv2), layer_of(self.conv3)]
+        return convolutions(x.to(self.compute_dtype or x.dtype), layers).to(x.dtype)
+
+
 class DropoutNet(ConvNet):
     """The published conditioner with dropout before the last convolution."""
 
