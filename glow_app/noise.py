@@ -27,6 +27,7 @@ class Stream(IntEnum):
     SHIFT = 6
     PLACE = 7
     BLUR = 8
+    PIXELS = 9
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:

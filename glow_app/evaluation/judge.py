@@ -63,9 +63,13 @@ class Judge(nn.Module):
         self.decide = nn.Linear(sizes[-1], len(self.attributes))
         self.estimate = nn.Linear(sizes[-1], len(self.factors)) if self.factors else None
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Computes the features before the last layers, float32 (B, d), of uint8 (B, C, H, W)."""
+        return self.features(images.float() / 127.5 - 1).mean((2, 3))
+
     def forward(self, images: Tensor) -> Verdict:
         """Judges uint8 (B, C, H, W)."""
-        features = self.features(images.float() / 127.5 - 1).mean((2, 3))
+        features = self.embed(images)
         estimated = features.new_zeros(len(images), 0) if self.estimate is None else self.estimate(features)
         return Verdict(self.decide(features), estimated)
 
