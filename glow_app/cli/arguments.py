@@ -111,6 +111,11 @@ def _with_braces(argument: str) -> str:
     return f"{key}={{{','.join(pieces)}}}"
 
 
+def with_switch(arguments: list[str], group: str, option: str) -> list[str]:
+    """Writes ``quality=true`` as ``quality.measure=true``, for a group of options that one of them switches on."""
+    return [re.sub(rf"^{group}=", f"{group}.{option}=", argument) for argument in arguments]
+
+
 def quoted(item: str) -> str:
     """A text that Hydra takes as it is, whatever is in it."""
     # Only backslashes before a quote, and the quote itself, are escaped.

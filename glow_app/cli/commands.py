@@ -24,6 +24,7 @@ from glow_app.cli.arguments import (
     with_brackets,
     with_data_of_model,
     with_groups_of_run,
+    with_switch,
 )
 from glow_app.cli.inputs import require_data, require_device, require_files
 from glow_app.cli.resume import resumed
@@ -71,7 +72,8 @@ def train() -> None:
 
 def evaluate() -> None:
     """``glow-evaluate``: measures bits per dimension, and checks them."""
-    run("evaluate", _evaluate, _model_arguments("compare"))
+    prepare = _model_arguments("compare")
+    run("evaluate", _evaluate, lambda arguments: prepare(with_switch(arguments, "quality", "measure")))
 
 
 def sample() -> None:

@@ -85,7 +85,8 @@ PAGES = {
         EvaluateConfig,
         "Bits per dimension of a trained model, with their standard error, and checks of them.",
         "By level and kind of layer; exactness of the inverse; conditioning; the gap to training images; lossless "
-        "codecs on the same pixels. Writes evaluation.json and per_image.csv.",
+        "codecs on the same pixels; with quality=true, how near samples are to real images. Writes evaluation.json and "
+        "per_image.csv.",
         (
             ("glow-evaluate", "the shipped model, all test images, one draw of the noise"),
             ("glow-evaluate checkpoint=runs/... split=val n_images=100", "a quick look"),
@@ -93,7 +94,17 @@ PAGES = {
             ("glow-evaluate checkpoint=runs/... worst=16", "and a picture of the images with the most bits"),
             ("glow-evaluate compare=runs/a,runs/b", "the paired difference of two models"),
         ),
-        ("checkpoint", "compare", "split", "n_images", "importance_samples", "batch_size", "precision", "output"),
+        (
+            "checkpoint",
+            "compare",
+            "split",
+            "n_images",
+            "importance_samples",
+            "quality.measure",
+            "batch_size",
+            "precision",
+            "output",
+        ),
     ),
     "sample": Page(
         SampleConfig,

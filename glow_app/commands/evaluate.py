@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from glow_app.commands.common import open_any_model, open_split_of, output_folder, require_classes
+from glow_app.commands.quality import measure_quality
 from glow_app.commands.reports import evaluate as report
+from glow_app.commands.reports import quality as quality_report
 from glow_app.commands.reports.evaluate import Evaluation
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.sets.points import Points
@@ -34,20 +36,29 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_any_model(config)
-        _require_images_for_pictures(model, config)
+        _require_options_that_fit(model, config)
         source = open_split_of(model, config.data, config.split, console)
         folder = output_folder(config, model, "evaluate")
         indices = range(min(config.n_images or len(source), len(source)))
+        quality = None
+        if config.quality.measure:  # first: what is missing for it is told at once
+            quality = measure_quality(model, source, indices, config, folder, console)
         reached = measure(model, source, indices, config, console)
         if distributed.is_rank_zero():
             report.table(reached, model, source, config, console)
-            report.write(reached, model, source, config, folder)
+            if quality is not None:
+                quality_report.table(quality, source, console)
+            report.write(reached, quality, model, source, config, folder)
             report.look_at(folder, config, console)
 
 
-def _require_images_for_pictures(model: Model, config: EvaluateConfig) -> None:
+def _require_options_that_fit(model: Model, config: EvaluateConfig) -> None:
     if config.worst and model.n_bits is None:
         raise UserError(f"worst={config.worst} makes a picture of images, and the model is of points: leave it out")
+    if config.quality.weights is not None and not config.quality.measure:
+        raise UserError(f"quality.weights={config.quality.weights} is for quality=true: add it")
+    if config.quality.measure and model.n_bits is None:
+        raise UserError("quality=true compares images, and the model is of points: leave it out")
 
 
 def measure(
@@ -116,6 +127,8 @@ def compare(config: EvaluateConfig, console: Console) -> None:
         UserError: a model is missing, or the two differ in the shape or the number of bits of their images.
     """
     assert config.compare is not None
+    if config.quality.measure:
+        raise UserError("quality=true measures one model, and compare two: leave one of them out")
     with distributed.process_group():
         if not distributed.is_rank_zero():
             console = Console(quiet=True)

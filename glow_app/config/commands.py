@@ -32,9 +32,29 @@ class UseConfig(OpenConfig):
 
 
 @dataclass
+class QualityConfig:
+    """The quality of samples."""
+
+    measure: bool = option("compare samples with images that were not learned from; in short, quality=true")
+    samples: int | None = option(
+        "images in each set that is compared; null: half of the split's images, at most 2,000", at_least=10
+    )
+    temperature: float = option(
+        "temperature of the samples; those of temperature 1 are measured too", at_least=0, at_most=100
+    )
+    examples: int = option(
+        "training examples of the classifier whose features are compared; images repeat", at_least=64
+    )
+    weights: str | None = path_option(
+        "file of InceptionV3's weights, to compare its features; null: those of a classifier trained for that"
+    )
+
+
+@dataclass
 class EvaluateConfig(UseConfig):
     """All options of ``glow-evaluate``."""
 
+    quality: QualityConfig = option("the quality of samples")
     compare: list[str] | None = path_option("two models to compare on the same noise")
     split: str = option("split of the data set", choices=("train", "val", "test"))
     n_images: int = option("images, from the first on; 0: all", at_least=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from glow_app.cli.arguments import fill_in_data, with_braces, with_brackets, with_data_of_model
+from glow_app.cli.arguments import fill_in_data, with_braces, with_brackets, with_data_of_model, with_switch
 from glow_app.errors import UserError
 
 
@@ -48,6 +48,11 @@ def test_amounts_need_no_braces(given: str, meant: str) -> None:
 def test_malformed_amounts_are_one_line(given: str) -> None:
     with pytest.raises(UserError, match=r"^edit=.*(give each name a number, |not a number; write )edit=Smiling=0\.8"):
         with_braces([f"edit={given}"], "edit")
+
+
+def test_a_group_is_switched_on_by_its_name() -> None:
+    given = ["quality=true", "quality.samples=20", "qualities=true", "output=quality=true"]
+    assert with_switch(given, "quality", "measure") == ["quality.measure=true", *given[1:]]
 
 
 def test_a_sweep_stays_a_sweep() -> None:

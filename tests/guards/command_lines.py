@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from glow_app.cli import conf_folder
-from glow_app.cli.arguments import with_brackets
+from glow_app.cli.arguments import with_brackets, with_switch
 from glow_app.cli.pages import PAGES
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,9 @@ def composed(line: str) -> tuple[DictConfig, type]:
     """What ``glow-... key=value ...`` composes to, and the schema that it has to fit."""
     command, *arguments = shlex.split(line, comments=True)
     name = command.removeprefix("glow-")
+    overrides = with_switch(with_brackets(arguments, lists(PAGES[name].schema)), "quality", "measure")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(name, overrides=with_brackets(arguments, lists(PAGES[name].schema))), PAGES[name].schema
+        return compose(name, overrides=overrides), PAGES[name].schema
 
 
 def lists(schema: type) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from glow_app import figures
 from glow_app.commands.common import metadata_of
+from glow_app.commands.reports.quality import Quality
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
@@ -136,7 +137,14 @@ def _decomposition(likelihood: Likelihood) -> Table:
     return table
 
 
-def write(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, folder: Path) -> None:
+def write(
+    reached: Evaluation,
+    quality: Quality | None,
+    model: Model,
+    source: ImageSource,
+    config: EvaluateConfig,
+    folder: Path,
+) -> None:
     """Writes ``evaluation.json``, ``per_image.csv`` and, if asked for, ``worst.png``."""
     reconstruction = reached.reconstruction
     content: dict[str, Any] = {
@@ -164,6 +172,7 @@ def write(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
             one.name: {"condition": one.condition, "round_trip": one.round_trip} for one in reached.convolutions
         },
         "images_per_second": reached.images_per_second,
+        "quality": None if quality is None else quality.content(),
     }
     write_json(content, folder / METADATA)
     write_text(folder / PER_IMAGE, _per_image(reached, source))
