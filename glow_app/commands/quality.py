@@ -110,10 +110,12 @@ def _images_per_set(source: ImageSource, n_images: int, config: EvaluateConfig) 
 
 
 def _training_images(model: Model, config: EvaluateConfig, console: Console) -> ImageSource | None:
+    """The training images; None if there are too few."""
     try:
-        return open_split_of(model, config.data, "train", console)
+        train = open_split_of(model, config.data, "train", console)
     except EmptySplit:
         return None
+    return train if len(train) >= FEWEST else None
 
 
 def _network(

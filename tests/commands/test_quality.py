@@ -91,6 +91,16 @@ def test_without_labels_there_is_no_classifier(run: Path, tmp_path: Path) -> Non
         told(run, tmp_path / "out", *QUICK, *pictures(tmp_path, *names))
 
 
+def test_few_training_images_are_left_out(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "inception", lambda path, device: lambda images: images.float().mean((2, 3)))
+    data = pictures(tmp_path, *(f"{i}.png" for i in range(20)))
+    for i in range(15):
+        (tmp_path / "pictures" / "train" / f"{i}.png").unlink()
+    told(run, tmp_path / "out", *QUICK, "quality.weights=weights.pth", *data)
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["quality"]
+    assert not any("training" in name for name in found["sets"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
