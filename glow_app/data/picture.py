@@ -10,11 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data import transforms
+from glow_app.data.alignment import CELEBA_SIZE, Placement, of_box
 from glow_app.data.image import SUFFIXES, Channels, CorruptImage, normalized, open_image, to_tensor
 from glow_app.errors import UserError
-
-CELEBA_SIZE = (178, 218)
-"""(width, height) of CelebA's aligned images; only these are cropped as in its reader."""
 
 KINDS = "a tensor (C, H, W), an array (H, W, C), a PIL image or a file"
 """The kinds of pictures that :func:`pixels_of` takes, in words."""
@@ -36,11 +34,19 @@ def open_picture(source: str | Path | bytes, image_shape: tuple[int, int, int], 
     Raises:
         UserError: missing, unreadable or not an image.
     """
+    return fitted(open_photo(source, cast(Channels, image_shape[0])), image_shape, data)
+
+
+def open_photo(source: str | Path | bytes, channels: Channels) -> Image.Image:
+    """Opens one image with :func:`glow_app.data.image.open_image`.
+
+    Raises:
+        UserError: missing, unreadable or not an image.
+    """
     try:
-        image = open_image(source, cast(Channels, image_shape[0]))
+        return open_image(source, channels)
     except CorruptImage as error:
         raise UserError(f"image {error.name}: {error.found}; replace it, or leave it out") from error
-    return fitted(image, image_shape, data)
 
 
 def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Tensor:
@@ -54,6 +60,30 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int], data: Mapping[
     if name in ("mnist", "fashion_mnist") and image.size == (28, 28):
         return transforms.zero_pad(to_tensor(image), height)
     return to_tensor(transforms.fit(image, height, width, data.get("fit", "crop")))
+
+
+def placement_of(size: tuple[int, int], image_shape: tuple[int, int, int], data: Mapping[str, Any]) -> Placement:
+    """Returns where in an image of ``size`` (width, height) the picture lies that :func:`fitted` makes of it."""
+    _, height, width = image_shape
+    across, down = size
+    name, how = data.get("name"), data.get("fit", "crop")
+    if name == "celeba_hq" and across == down and across % height == 0:
+        how = "stretch"
+    part = across, down
+    if name == "celeba" and size == CELEBA_SIZE and data.get("crop") is not None:
+        part = data["crop"], data["crop"]
+    if name in ("mnist", "fashion_mnist") and size == (28, 28):
+        part = width, height
+    elif how == "crop":
+        wide = part[0] * height > part[1] * width
+        part = (max(1, part[1] * width // height), part[1]) if wide else (part[0], max(1, part[0] * height // width))
+    elif how == "pad":
+        scale = min(height / down, width / across)
+        columns, rows = max(1, min(width, round(across * scale))), max(1, min(height, round(down * scale)))
+        left, top = (width - columns) // 2 * across / columns, (height - rows) // 2 * down / rows
+        return of_box(-left, -top, width * across / columns - left, height * down / rows - top, height, width)
+    left, top = (across - part[0]) // 2, (down - part[1]) // 2
+    return of_box(left, top, left + part[0], top + part[1], height, width)
 
 
 def picture_of_array(array: np.ndarray) -> Image.Image:

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "flows": {"torch", "triton"},
     "likelihood": {"torch"},
     "figures": {"torch", "PIL", "matplotlib"},
-    "data": {"torch", "torchvision", "numpy", "PIL", "lmdb", "datasets", "pytorch_lightning"},
+    "data": {"torch", "torchvision", "numpy", "PIL", "lmdb", "datasets", "dlib", "pytorch_lightning"},
 }
 """What the lower rooms import of other people's."""
 
