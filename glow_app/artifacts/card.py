@@ -31,6 +31,8 @@ class Card:
         weights: ``averaged`` or ``raw``.
         metrics: finite metrics, such as ``test/bits_per_dim``.
         versions: versions of the libraries.
+        eyes: mean centres of the eyes in the training images, x1, y1, x2, y2 as fractions of width and height; None if
+            they are not known.
         command: command that trained it, if known.
         init_from: name of the model whose weights training started from, if any.
     """
@@ -45,6 +47,7 @@ class Card:
     weights: str
     metrics: dict[str, float]
     versions: dict[str, str]
+    eyes: tuple[float, float, float, float] | None = None
     command: str | None = None
     init_from: str | None = None
 
@@ -95,6 +98,9 @@ def read_card(folder: Path) -> tuple[Card, str]:
             content["n_bits"] = None
         content["image_shape"] = tuple(content["image_shape"])
         content["class_names"] = tuple(content["class_names"])
+        if content.get("eyes") is not None:
+            x1, y1, x2, y2 = map(float, content["eyes"])
+            content["eyes"] = (x1, y1, x2, y2)
         card = Card(**content)
         str(card.data["name"])
         if [type(side) for side in card.image_shape] != [int] * 3 or min(card.image_shape) < 1:

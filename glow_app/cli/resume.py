@@ -18,8 +18,8 @@ from glow_app.errors import UserError
 FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images", "init_from")
 """Options, besides those of model and data, that a resumed run cannot change."""
 
-MOVABLE = ("data.workers", "data.cache", "data.on_corrupt", *(key for key in PATHS if key.startswith("data.")))
-"""Options of the data that say where the images are, and not which."""
+MOVABLE = ("data.workers", "data.cache", "data.on_corrupt", "data.eyes", *(k for k in PATHS if k.startswith("data.")))
+"""Options of the data that say where the images are, or what is known of them, and not which they are."""
 
 DECIDING = (*FIXED_IN_A_RUN, "model", "data", "optim", "trainer.precision")
 """Options and groups that decide what a run computes. Two runs are alike if they differ only in ``MOVABLE`` ones.

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from glow_app.config import commands
-from glow_app.config.data import DATA_SCHEMAS, DataConfig, PicturesConfig, PointsConfig
+from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig
 from glow_app.config.model import MODEL_SCHEMAS, PlaneConfig
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
@@ -117,6 +117,14 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def _check_data(data: DataConfig | None) -> None:
     if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
         raise UserError("data.on_corrupt=skip needs the cache, which records the files left out: set data.cache=true")
+
+    if (
+        isinstance(data, FacesConfig)
+        and data.eyes is not None
+        and not (len(data.eyes) == 4 and data.eyes[0] < data.eyes[2])
+    ):
+        given = ",".join(map(str, data.eyes))
+        raise UserError(f"data.eyes=[{given}]: give [x1,y1,x2,y2], fractions of width and height, the left eye first")
 
 
 def check_ranges(options: Any, prefix: str) -> None:

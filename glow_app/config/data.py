@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from glow_app.config.data_set import DataConfig, FilesConfig, PicturesConfig, channels_of
+from glow_app.config.data_set import DataConfig, FacesConfig, FilesConfig, PicturesConfig, channels_of
 from glow_app.config.option import option, path_option
 from glow_app.errors import UserError
 
@@ -33,7 +33,7 @@ class DrawnFacesConfig(DataConfig):
 
 
 @dataclass
-class FolderConfig(PicturesConfig):
+class FolderConfig(FacesConfig):
     """Any folder of images, with or without train/, val/ and test/ inside."""
 
     root: str = path_option("folder that holds the pictures, or a zip of them")
@@ -60,7 +60,7 @@ class FolderConfig(PicturesConfig):
 
 
 @dataclass
-class HubConfig(PicturesConfig):
+class HubConfig(FacesConfig):
     """A data set of images of the Hugging Face hub."""
 
     root: str = option("owner/name on the hub")  # not a path
@@ -73,7 +73,7 @@ class HubConfig(PicturesConfig):
 
 
 @dataclass
-class CelebAConfig(PicturesConfig):
+class CelebAConfig(FacesConfig):
     """CelebA as downloaded, unpacked or not."""
 
     crop: int | None = option(
@@ -104,7 +104,7 @@ class CelebAConfig(PicturesConfig):
 
 
 @dataclass
-class CelebAHQConfig(PicturesConfig):
+class CelebAHQConfig(FacesConfig):
     """CelebA-HQ or CelebAMask-HQ: a folder of 1024 or 256 pixel images."""
 
     partition: str = option(

@@ -92,6 +92,18 @@ class PicturesConfig(FilesConfig):
     on_corrupt: str = option("what to do with a file that cannot be decoded", choices=ON_CORRUPT)
 
 
+@dataclass
+class FacesConfig(PicturesConfig):
+    """Options of every data set of files that may be aligned faces."""
+
+    eyes: list[float] | None = option(
+        "mean centres of the eyes in the images, x1,y1,x2,y2 as fractions of width and height, the left one first, for "
+        "align=true; null: not known, or as published",
+        at_least=0,
+        at_most=1,
+    )
+
+
 def channels_of(channels: int) -> "Channels":
     """Checks ``data.channels``.
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from glow_app.data.alignment import Eyes
 from glow_app.data.formats.files import take
 from glow_app.data.image import CorruptImage
 from glow_app.data.source import ImageSource, RandomCropSource
@@ -59,6 +60,10 @@ class CachedSource(ImageSource):
         self.labelled = take(source.labelled, self._decoded.tolist()) if self.skipped else source.labelled
         self.classes = take(source.classes, self._decoded.tolist()) if self.skipped else source.classes
         self._pixels: np.memmap | None = None
+
+    @property
+    def eyes(self) -> Eyes | None:
+        return self.source.eyes
 
     def __getstate__(self) -> dict[str, object]:
         # Pickling a memory map would copy all pixels to the worker process.

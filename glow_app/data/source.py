@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.data.alignment import Eyes
 from glow_app.data.transforms import PIXELS_VERSION, crop_at
 from glow_app.errors import UserError
 
@@ -61,6 +62,11 @@ class ImageSource(ABC):
     @abstractmethod
     def item_name(self, index: int) -> str:
         """Readable name of an image: its file's path inside the data set, its key, or its number."""
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """Mean centres of the eyes, if the images are faces with the eyes at the same place, as far as is known."""
+        return None
 
     def find_classes(self) -> None:
         """Requires ``classes`` and ``class_names``, for a conditional model; some sources set them only here.

@@ -1,8 +1,6 @@
 """One training run, from its configuration to its last line; wires all parts together."""
 
-import dataclasses
 import logging
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from glow_app.artifacts.card import Card, read_card
+from glow_app.artifacts.card import read_card
 from glow_app.artifacts.weights import export
 from glow_app.build import forbid_tf32, open_split
 from glow_app.config.train import AUTO, TrainConfig
@@ -27,9 +25,10 @@ from glow_app.runtime.malloc import keep_freed_memory
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
 from glow_app.training.begin import build_flow, initialize_flow, make_module, open_start, start_from
+from glow_app.training.card import card_of
 from glow_app.training.checkpoints.callback import Checkpoints
 from glow_app.training.checkpoints.format import read_checkpoint, require_state_of, require_weights_of
-from glow_app.training.checkpoints.run_folder import published_path, save_configuration, trained_alone, versions
+from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone
 from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
@@ -302,19 +301,7 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
 
 def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
     """Exports the current model."""
-    config, train = run.config, run.train
-    card = Card(
-        model=config.model,
-        image_shape=train.image_shape,
-        n_bits=config.data.n_bits,
-        class_names=train.class_names if config.model.class_conditional else (),
-        data=dataclasses.asdict(config.data),
-        preprocessing=train.preprocessing,
-        step=step,
-        weights="averaged" if run.average else "raw",
-        metrics={key: value for key, value in reached.items() if math.isfinite(value)},
-        versions=versions(),
-        init_from=None if config.init_from is None else published_path(config.init_from),
-    )
+    sources = {"train": run.train, "val": run.val, "test": run.test}
+    card = card_of(run.config, sources, step, reached)
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")

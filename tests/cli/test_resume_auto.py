@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from glow_app.cli import train
+from glow_app.cli.resume import _deciding
 from glow_app.training.checkpoints.format import checkpoints_of
 from glow_app.training.checkpoints.run_folder import training_command
-from tests.training.runs import SMALLEST
+from tests.training.runs import SMALLEST, configure
 
 COMMAND = [*SMALLEST, "name=auto", "resume=auto", "max_steps=4", "data.cache_folder=cache"]
 
@@ -91,3 +92,8 @@ def test_a_run_from_before_an_option_has_its_default(
     status, said = command(monkeypatch, capsys, "max_steps=6")
     assert (status, "resume=auto resumes from runs/auto/" in said) == (0, True), said
     assert checkpoints_of(run)[-1].name == "step_00000006.ckpt"
+
+
+def test_a_run_may_learn_later_where_eyes_are() -> None:
+    one, other = (configure("data=folder", "data.root=faces", *eyes) for eyes in ([], ["data.eyes=[0.3,0.5,0.7,0.5]"]))
+    assert _deciding(one) == _deciding(other)

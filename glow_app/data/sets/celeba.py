@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glow_app.data.alignment import Eyes, celeba_eyes
 from glow_app.data.formats.files import (
     OnCorrupt,
     find_level,
@@ -20,7 +21,7 @@ from glow_app.data.formats.files import (
 )
 from glow_app.data.formats.image_store import FolderStore, ImageStore, ZipStore
 from glow_app.data.formats.tables import Table, read_table
-from glow_app.data.image import Channels, open_image, to_tensor
+from glow_app.data.image import Channels, CorruptImage, open_image, to_tensor
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.transforms import celeba_aligned
 from glow_app.errors import UserError
@@ -113,6 +114,17 @@ class CelebA(ImageSource):
             )
         _, height, width = self.image_shape
         return to_tensor(celeba_aligned(image, height, width, self.crop))
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """The published alignment's, if the images are cropped here; of images that were cropped before, not known."""
+        if self.crop is None:
+            return None
+        try:
+            size = open_image(self.images.read(0)).size
+        except CorruptImage:
+            return None
+        return celeba_eyes(size, *self.image_shape[1:], self.crop)
 
     def item_name(self, index: int) -> str:
         return self.files[index]

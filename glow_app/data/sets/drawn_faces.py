@@ -7,6 +7,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from glow_app.data.alignment import Eyes
 from glow_app.data.faces.face import (
     DRAWING_VERSION,
     FACE_ATTRIBUTES,
@@ -75,6 +76,11 @@ class DrawnFaces(ImageSource):
     def face(self, index: int) -> FaceFactors:
         """Factors of face ``index`` of this split."""
         return sample_factors(self.seed, self._number(index))
+
+    @property
+    def eyes(self) -> Eyes:
+        """Centres of the eyes of a face without tilt and shifts."""
+        return 0.368, 0.49, 0.632, 0.49
 
     def item_name(self, index: int) -> str:
         """Seed and number of the face: ``sample_factors`` of them draws it again at any size."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app.data.cache import cached
 from glow_app.data.formats.image_store import ZipStore
 from glow_app.data.image import CorruptImage, decode_image
 from glow_app.data.sets.celeba import CelebA
@@ -378,3 +379,15 @@ def test_a_partition_that_contradicts_itself_is_told(tmp_path: Path, line: str) 
     table.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
     with pytest.raises(UserError, match="a name appears twice, or a partition number is not 0, 1 or 2"):
         CelebA(root, "train")
+
+
+def test_the_published_crop_tells_where_the_eyes_are(tmp_path: Path) -> None:
+    root = write_celeba(tmp_path / "whole")
+    eyes = CelebA(root, "train", 64).eyes
+    assert eyes == pytest.approx((0.371, 0.528, 0.629, 0.529), abs=1e-3)
+    assert cached(CelebA(root, "train", 64), tmp_path / "cache", 0, lambda done, total: None).eyes == eyes
+    assert CelebA(root, "train", 64, crop=None).eyes is None
+    half = CelebA(write_celeba(tmp_path / "half", size=(109, 89)), "train", 64, crop=74)
+    assert half.eyes == pytest.approx(eyes, abs=0.01)
+    (root / "img_align_celeba" / half.files[0]).write_bytes(b"broken")
+    assert CelebA(root, "train", 64).eyes is None
