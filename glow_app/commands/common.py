@@ -16,11 +16,12 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
+from glow_app.commands.photos import Photo, open_photo, unlike
 from glow_app.config.check import did_you_mean, no_gpu
-from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.commands import EditConfig, InterpolateConfig, OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.identity import difference
-from glow_app.data.picture import open_picture, picture_files
+from glow_app.data.picture import picture_files
 from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.likelihood import seen
@@ -191,35 +192,35 @@ class Picture(NamedTuple):
         pixels: uint8 (C, H, W).
         position: position of its dequantization noise: its number in the data set, 0 for files.
         label: class, for a conditional model.
+        photo: the file that it was taken from; None for an image of a data set.
     """
 
     name: str
     pixels: Tensor
     position: int
     label: int | None
+    photo: Photo | None = None
 
 
-def open_pictures(
-    names: list[str] | None, model: Model, data: DataConfig, split: str, label: str | None, console: Console
-) -> list[Picture]:
-    """Opens the named images: files, folders of files, or numbers of images of a data set.
+def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console: Console) -> list[Picture]:
+    """Opens the images that ``images`` names: files, folders of files, or numbers of images of a data set.
 
     Raises:
-        UserError: no image is named, one is missing or not an image, or a label is missing or unknown.
+        UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
     """
-    if not names:
+    if not config.images:
         raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
     source: ImageSource | None = None
-    chosen = None if label is None else class_number(model.card, label)
+    chosen = None if config.label is None else class_number(model.card, config.label)
     pictures: list[Picture] = []
-    for name in names:
+    for name in config.images:
         if re.fullmatch(r"\d+", name):
-            source = source or open_split_of(model, data, split, console)
+            source = source or open_split_of(model, config.data, config.split, console)
             pictures.append(_from_data_set(source, int(name), chosen))
             continue
         for path in picture_files(Path(name)):
-            pixels = open_picture(path, model.image_shape, model.card.data)
-            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen))
+            pixels, photo = open_photo(path, model, config)
+            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen, photo))
     if model.flow.n_classes and any(picture.label is None for picture in pictures):
         raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
     return _uniquely_named(pictures)
@@ -268,6 +269,13 @@ def say_reconstruction(decoded: Tensor, pictures: list[Picture], n_bits: Bits, w
     for picture, error in zip(pictures, errors, strict=True):
         if error:
             say(console, f"  {picture.name} is not: it is off by up to {error} of 255 grey levels")
+
+
+def say_unlike(model: Model, pictures: list[Picture], seed: int, console: Console) -> None:
+    """Reports the photos that are unlike the training images, see :func:`glow_app.commands.photos.unlike`."""
+    photos = [picture.photo for picture in pictures]
+    for line in unlike(model, photos, pixels_of(pictures), labels_of(model, pictures), seed):
+        say(console, line)
 
 
 def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:

@@ -20,7 +20,9 @@ from glow_app.commands.common import (
     open_pictures,
     output_folder,
     say_reconstruction,
+    say_unlike,
 )
+from glow_app.commands.photos import pasted
 from glow_app.config.commands import EditConfig
 from glow_app.errors import UserError
 from glow_app.figures.animation import save_gif
@@ -35,7 +37,8 @@ def edit(config: EditConfig, console: Console) -> None:
     """Edits pictures as requested: one edit, sweeps, a grid of two attributes, or only measurements.
 
     Writes, for each picture, ``<name>_<edit>.png`` (the edited image alone) and ``<name>_<edit>_before_after.png``,
-    ``<name>_sweep.png`` with one row per attribute, ``<name>_sweep_<attribute>.gif``, ``<name>_grid.png``.
+    ``<name>_sweep_<attributes>_<amounts>.png`` with one row per attribute, a ``.gif`` of that name for each attribute,
+    ``<name>_grid_<attributes>_<amounts>.png``; and ``<name>_<edit>_pasted.png``, the photo with the edit in it.
 
     Raises:
         UserError: an image, an attribute or the directions do not fit the model, or nothing is requested.
@@ -59,7 +62,9 @@ def edit(config: EditConfig, console: Console) -> None:
         raise UserError(f"grid={','.join(config.grid)}: a grid has two attributes, grid=Smiling,Young")
     if (config.sweep or config.grid) and not config.amounts:
         raise UserError("amounts=[] leaves nothing to draw: give some, amounts=-1,0,1")
-    pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
+    pictures = open_pictures(config, model, console)
+    if config.paste and not all(picture.photo for picture in pictures):
+        raise UserError("paste=true changes photos, and images= names numbers of a data set: name files")
     _Edits(config, model, directions, pictures, console).run()
 
 
@@ -102,7 +107,8 @@ class _Edits:
 
     def _batch(self, pictures: list[Picture]) -> None:
         latents = encode(self.model, pictures, self.config.seed)
-        before = self.model.decode(latents, labels_of(self.model, pictures)).cpu()
+        say_unlike(self.model, pictures, self.config.seed, self.console)
+        before = self._decode(latents, pictures)
         say_reconstruction(before, pictures, self.model.n_bits, "unedited images", self.console)
         if self.config.measure:
             self._report_amounts(pictures, latents)
@@ -110,34 +116,57 @@ class _Edits:
             after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
             for picture, old, new in zip(pictures, before, after, strict=True):
                 what = _name_of(self.config.edit)
-                self._save(picture, what, figures.to_picture(new))
+                self._save(picture, what, figures.to_picture(self._zoomed(new[None])[0]))
                 labels = ["before", ", ".join(f"{name} {amount:+g}" for name, amount in self.config.edit.items())]
-                self._save(picture, f"{what}_before_after", figures.grid(torch.stack([old, new]), 1, row_labels=labels))
-        for number, picture in enumerate(pictures):
+                both = self._zoomed(torch.stack([old, new]))
+                self._save(picture, f"{what}_before_after", figures.grid(both, 1, row_labels=labels))
+                self._paste(picture, old, [self.config.edit], new[None])
+        for number, (picture, old) in enumerate(zip(pictures, before, strict=True)):
             own = [z[number : number + 1] for z in latents]
             if self.config.sweep:
-                self._sweep(picture, own, self.config.sweep)
+                self._sweep(picture, own, old, self.config.sweep)
             if self.config.grid:
-                self._grid(picture, own, self.config.grid)
+                self._grid(picture, own, old, self.config.grid)
 
-    def _sweep(self, picture: Picture, latents: list[Tensor], names: Sequence[str]) -> None:
+    def _sweep(self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str]) -> None:
         amounts = self.config.amounts
-        rows = [self._decode_all(picture, latents, [{name: amount} for amount in amounts]) for name in names]
+        rows = [self._edited(picture, latents, before, [{name: amount} for amount in amounts]) for name in names]
         labels = [f"{amount:+g}" for amount in amounts]
-        self._save(picture, "sweep", figures.grid(torch.cat(rows), len(amounts), 2, names, labels))
+        large = [self._zoomed(row) for row in rows]
+        self._save(
+            picture,
+            _name_of_all("sweep", names, amounts),
+            figures.grid(torch.cat(large), len(amounts), 2, names, labels),
+        )
         if self.config.gif:
-            for name, row in zip(names, rows, strict=True):
-                path = self.folder / f"{picture.name}_sweep_{file_name(name)}.gif"
+            for name, row in zip(names, large, strict=True):
+                path = self.folder / f"{picture.name}_{_name_of_all('sweep', [name], amounts)}.gif"
                 save_gif(row, path, self.config.frame_ms)
                 self.made.append(path)
 
-    def _grid(self, picture: Picture, latents: list[Tensor], names: Sequence[str]) -> None:
+    def _grid(self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str]) -> None:
         down, across = names
         amounts = self.config.amounts
         edits = [{down: first, across: second} for first in amounts for second in amounts]
-        images = self._decode_all(picture, latents, edits)
+        images = self._zoomed(self._edited(picture, latents, before, edits))
         rows, columns = ([f"{name} {amount:+g}" for amount in amounts] for name in (down, across))
-        self._save(picture, "grid", figures.grid(images, len(amounts), 2, rows, columns))
+        self._save(picture, _name_of_all("grid", names, amounts), figures.grid(images, len(amounts), 2, rows, columns))
+
+    def _edited(
+        self, picture: Picture, latents: list[Tensor], before: Tensor, edits: Sequence[dict[str, float]]
+    ) -> Tensor:
+        """Edits one image in several ways, uint8 (len(edits), C, H, W), and pastes each if asked for."""
+        images = self._decode_all(picture, latents, edits)
+        self._paste(picture, before, edits, images)
+        return images
+
+    def _paste(self, picture: Picture, before: Tensor, edits: Sequence[Mapping[str, float]], after: Tensor) -> None:
+        if self.config.paste and picture.photo is not None:
+            for edit, image in zip(edits, after, strict=True):
+                self._save(picture, f"{_name_of(edit)}_pasted", pasted(picture.photo, before, image))
+
+    def _zoomed(self, images: Tensor) -> Tensor:
+        return figures.zoomed(images, self.config.zoom)
 
     def _decode_all(self, picture: Picture, latents: list[Tensor], edits: Sequence[dict[str, float]]) -> Tensor:
         """Edits one image in several ways, uint8 (len(edits), C, H, W)."""
@@ -170,3 +199,8 @@ class _Edits:
 def _name_of(edit: Mapping[str, float]) -> str:
     """Returns the part of a file name that identifies an edit."""
     return "_".join(f"{file_name(name)}{amount:+g}" for name, amount in edit.items())[:80]
+
+
+def _name_of_all(kind: str, names: Sequence[str], amounts: Sequence[float]) -> str:
+    """Returns the part of a file name that identifies the edits of a sweep or grid."""
+    return f"{kind}_{'_'.join(map(file_name, names))[:60]}_{amounts[0]:+g}to{amounts[-1]:+g}"

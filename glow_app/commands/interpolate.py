@@ -17,6 +17,7 @@ from glow_app.commands.common import (
     open_pictures,
     output_folder,
     say_reconstruction,
+    say_unlike,
 )
 from glow_app.config.commands import InterpolateConfig
 from glow_app.errors import UserError
@@ -39,10 +40,11 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     """
     distributed.require_one("glow-interpolate")
     model = open_model(config)
-    pictures = open_pictures(config.images, model, config.data, config.split, config.label, console)
+    pictures = open_pictures(config, model, console)
     _require(pictures, config)
     folder = output_folder(config, model, "interpolate")
     labels = labels_of(model, pictures)
+    say_unlike(model, pictures, config.seed, console)
     latents = encode(model, pictures, config.seed)
     say_reconstruction(model.decode(latents, labels), pictures, model.n_bits, "end points", console)
     points = [[z[i : i + 1] for z in latents] for i in range(len(pictures))]
@@ -50,7 +52,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
         moved = square(points, config.steps, config.path)
     else:
         moved = chain(points, config.steps, config.path)
-    frames = _decode(model, moved, labels, config.batch_size)
+    frames = figures.zoomed(_decode(model, moved, labels, config.batch_size), config.zoom)
 
     stem = folder / _name(pictures, config)
     made = [stem.with_name(f"{stem.name}.png")]

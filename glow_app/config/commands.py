@@ -51,6 +51,17 @@ class QualityConfig:
 
 
 @dataclass
+class PhotosConfig(UseConfig):
+    """Further options of every command that takes photos."""
+
+    align: bool = option("find the face in a photo, and turn, scale and crop the photo as the training images are")
+    face: int | None = option(
+        "which face to align, where a photo shows several, from left to right; null: the only one", at_least=1
+    )
+    zoom: int = option("enlargement of the images in what is written; 1: none", at_least=1, at_most=32)
+
+
+@dataclass
 class EvaluateConfig(UseConfig):
     """All options of ``glow-evaluate``."""
 
@@ -86,7 +97,7 @@ class SampleConfig(UseConfig):
 
 
 @dataclass
-class InterpolateConfig(UseConfig):
+class InterpolateConfig(PhotosConfig):
     """All options of ``glow-interpolate``."""
 
     images: list[str] | None = path_option("files, or numbers of images of the data set; two or more, four for a grid")
@@ -120,7 +131,7 @@ class DirectionsConfig(UseConfig):
 
 
 @dataclass
-class EditConfig(UseConfig):
+class EditConfig(PhotosConfig):
     """All options of ``glow-edit``."""
 
     directions: str | None = path_option("folder written by glow-directions; null: the model's own")
@@ -132,6 +143,7 @@ class EditConfig(UseConfig):
     amounts: list[float] = option("amounts of a sweep or grid")
     grid: list[str] | None = option("two attributes to change together")
     gif: bool = option("also an animation of each sweep")
+    paste: bool = option("also each photo at its own size with the change in it")
     measure: bool = option("print how much of each attribute an image has: 0 and 1 are the two class means")
     orthogonal_to: list[str] = option("attributes whose directions are projected out of the others")
     levels: list[int] | None = option("levels that an edit may change, 1 being the finest; null: all")

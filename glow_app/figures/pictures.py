@@ -82,6 +82,19 @@ def enlarged(images: Tensor) -> Tensor:
     return images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
+def zoomed(images: Tensor, factor: int) -> Tensor:
+    """Enlarges images by Lanczos interpolation: uint8 (N, 3, factor H, factor W); unchanged if ``factor`` is 1."""
+    if factor == 1:
+        return images
+    size = factor * images.shape[3], factor * images.shape[2]
+    large = [to_picture(image).resize(size, Image.Resampling.LANCZOS).tobytes() for image in images]
+    return (
+        torch.stack([torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in large])
+        .view(len(images), size[1], size[0], 3)
+        .permute(0, 3, 1, 2)
+    )
+
+
 def to_picture(image: Tensor) -> Picture:
     """Converts one image, uint8 (C, H, W), as it is."""
     return Image.fromarray(image.expand(3, -1, -1).permute(1, 2, 0).contiguous().cpu().numpy())

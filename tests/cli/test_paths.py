@@ -24,7 +24,7 @@ HOSTILE = (
 )  # fmt: skip
 
 SCHEMAS = {name.removesuffix("Config").lower(): schema for name, schema in vars(commands).items() if "Config" in name}
-SCHEMAS = {name: schema for name, schema in SCHEMAS.items() if name not in ("open", "use", "data")}
+SCHEMAS = {name: schema for name, schema in SCHEMAS.items() if name not in ("open", "use", "photos", "data")}
 SCHEMAS |= {"train": TrainConfig, "prepare": PrepareConfig}
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app import figures
 from glow_app.commands import directions as directions_command
 from glow_app.commands.common import directions_folder
 from glow_app.commands.directions import directions
 from glow_app.commands.edit import _name_of, edit
 from glow_app.config.commands import DirectionsConfig, EditConfig
-from glow_app.data.image import decode_image
+from glow_app.data.image import decode_image, to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.latents.directions import load
@@ -28,7 +29,8 @@ def find(run: Path, folder: Path, *arguments: str) -> str:
 
 
 def told(run: Path, folder: Path, *arguments: str) -> str:
-    return use(edit, configure("edit", EditConfig, f"checkpoint={run}", f"output={folder}", *arguments))
+    shared = (f"checkpoint={run}", f"output={folder}", "zoom=1")
+    return use(edit, configure("edit", EditConfig, *shared, *arguments))
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +127,26 @@ def test_an_edit_leaves_the_image_and_its_before_and_after(run: Path, found: Pat
 def test_sweeps_grids_animations_and_measures(run: Path, found: Path, tmp_path: Path) -> None:
     arguments = ["images=[5]", "sweep=[Smiling,Male]", "grid=[Smiling,Male]", "amounts=[-1,0,1]", "gif=true"]
     text = told(run, tmp_path, f"directions={found}", *arguments, "measure=true")
-    with Image.open(tmp_path / "test_5_sweep.png") as picture:
+    with Image.open(tmp_path / "test_5_sweep_Smiling_Male_-1to+1.png") as picture:
         assert picture.size[0] > 3 * 96 > picture.size[1]
-    with Image.open(tmp_path / "test_5_grid.png") as picture:
+    with Image.open(tmp_path / "test_5_grid_Smiling_Male_-1to+1.png") as picture:
         assert min(picture.size) > 3 * 96
     for name in ("Smiling", "Male"):
-        with Image.open(tmp_path / f"test_5_sweep_{name}.gif") as film:
+        with Image.open(tmp_path / f"test_5_sweep_{name}_-1to+1.gif") as film:
             assert film.n_frames == 4  # type: ignore[attr-defined]
     assert any(line.startswith("Smiling ") and ("+" in line or "-" in line) for line in text.splitlines())
+
+
+def test_results_are_shown_four_times_larger(run: Path, found: Path, tmp_path: Path) -> None:
+    arguments = [f"checkpoint={run}", f"output={tmp_path}", f"directions={found}", "images=[5]", "edit={Smiling: 0.0}"]
+    arguments += ["sweep=[Smiling]", "amounts=[0,1]", "gif=true"]
+    use(edit, configure("edit", EditConfig, *arguments))
+    face = figures.to_picture(DrawnFaces("test", image_size=16, n_images=64)[5])
+    large = to_tensor(face.resize((64, 64), Image.Resampling.LANCZOS))
+    assert torch.equal(decode_image(tmp_path / "test_5_Smiling+0.png"), large)
+    assert torch.equal(decode_image(tmp_path / "test_5_Smiling+0_before_after.png")[:, 2:66, -66:-2], large)
+    with Image.open(tmp_path / "test_5_sweep_Smiling_+0to+1.gif") as film:
+        assert film.size == (64, 64)
 
 
 def test_a_folder_of_pictures(run: Path, found: Path, tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from tests.commands.using import configure, use
 
 
 def told(run: Path, folder: Path, *arguments: str) -> str:
-    return use(
-        interpolate, configure("interpolate", InterpolateConfig, f"checkpoint={run}", f"output={folder}", *arguments)
-    )
+    shared = (f"checkpoint={run}", f"output={folder}", "zoom=1")
+    return use(interpolate, configure("interpolate", InterpolateConfig, *shared, *arguments))
 
 
 def cell(path: Path, row: int, column: int, scale: int = 6) -> torch.Tensor:
@@ -68,6 +67,16 @@ def test_a_chain_has_one_row_per_pair(run: Path, tmp_path: Path) -> None:
     a, b, c = faces(0, 1, 2)
     for (row, column), image in {(0, 0): a, (0, 3): b, (1, 0): b, (1, 3): c}.items():
         assert torch.equal(cell(path, row, column), image)
+
+
+def test_results_are_shown_four_times_larger(run: Path, tmp_path: Path) -> None:
+    shared = (f"checkpoint={run}", f"output={tmp_path}")
+    use(interpolate, configure("interpolate", InterpolateConfig, *shared, "images=[3,5]", "steps=3"))
+    path = tmp_path / "test_3-test_5_linear3.png"
+    with Image.open(path) as picture:
+        assert picture.size == (3 * 66 + 2, 68)
+    with Image.open(path.with_suffix(".gif")) as film:
+        assert film.size == (64, 64)
 
 
 def test_a_grid_has_its_corners_where_they_belong(run: Path, tmp_path: Path) -> None:

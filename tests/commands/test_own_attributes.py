@@ -124,7 +124,7 @@ def test_what_comes_after_two_folders(own_run: Path, pictures: Path, tmp_path: P
     two_folders(own_run, pictures, "data.cache=false")
     smiling = [f"checkpoint={own_run}", f"images=[{pictures / 'all' / 'test' / 'test_1.png'}]", "sweep=[Smiling]"]
     use(edit, configure("edit", EditConfig, *smiling))
-    assert (own_run / "edit" / "test_1_sweep.png").is_file()
+    assert (own_run / "edit" / "test_1_sweep_Smiling_-1to+1.png").is_file()
     studio = open_studio(configure("demo", DemoConfig, f"checkpoint={own_run}"), QUIET)  # type: ignore[type-var]
     assert studio.attributes == ("Smiling",)
     few = ("judge_examples=64", "n_images=8", "methods=[mean_difference]")
