@@ -17,10 +17,10 @@ MOMENTUM = 0.95
 """``mu``, as published."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic ``a x + b x^3 + c x^5`` that moves singular values towards 1."""
+"""``a, b, c`` of the quintic ``a x + b x^3 + c x^5``, which moves singular values towards 1."""
 
 N_ITERATIONS = 5
-"""After these, singular values are between 0.7 and 1.2, which is near enough."""
+"""Iterations after which singular values are between about 0.7 and 1.2, which is near enough."""
 
 
 class Muon(Optimizer):
