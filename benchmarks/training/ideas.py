@@ -131,6 +131,7 @@ MUON = {
     "muon_k4_w256": idea(muon(), n_steps=(4,) * 4, widths=(256,) * 4),
     "muon_k5_8_16": idea(muon(), n_steps=(5, 8, 16)),
     "muon_k10_6_4": idea(muon(), n_steps=(10, 6, 4)),
+    "muon_k12_4_2": idea(muon(), n_steps=(12, 4, 2)),
     "muon_w160_96_64": idea(muon(), widths=(160, 96, 64)),
     "muon_w96_160_256": idea(muon(), widths=(96, 160, 256)),
     "muon_k16": idea(muon(), n_steps=(16,) * 4),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.training import layers, schedules
+from benchmarks.training import layers, report, schedules
 from benchmarks.training import race as module
 from benchmarks.training.ideas import adam, idea, muon
 from benchmarks.training.race import Now, Race, Recipe, augmented, validate
@@ -132,3 +132,7 @@ def test_schedules_at_their_corners() -> None:
     assert schedules.constant()(at(0)) == 1
     noam = schedules.noam(100)
     assert [noam(at(0, step)) for step in (49, 99, 399, 10**6)] == [0.5, 1.0, 0.5, 0.1]
+
+
+def test_the_guide_has_the_tables_of_the_results() -> None:
+    assert report.written(report.GUIDE.read_text(), report.load()) == report.GUIDE.read_text()
