@@ -12,7 +12,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from glow_app.config import commands
 from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig
-from glow_app.config.model import MODEL_SCHEMAS, PlaneConfig
+from glow_app.config.model import MODEL_SCHEMAS, GlowConfig, PlaneConfig
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -69,6 +69,8 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     settle_paths(typed)
     check_ranges(typed, "")
     _check_data(getattr(typed, "data", None))
+    if isinstance(model := getattr(typed, "model", None), GlowConfig):
+        _ = model.steps  # raises
     if isinstance(typed, TrainConfig):
         _check_together(typed)
     return typed

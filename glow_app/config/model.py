@@ -4,7 +4,7 @@ Flows are imported when one is built, so that options are checked without waitin
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glow_app.config.option import option
 from glow_app.errors import UserError
@@ -66,7 +66,9 @@ class GlowConfig(ModelConfig):
     """The shape of a Glow; see :class:`glow_app.flows.Glow`."""
 
     n_levels: int = option("L: levels of scale; each halves the image", at_least=1, at_most=12)
-    n_steps: int = option("K: steps of flow per level", at_least=1, at_most=1024)
+    n_steps: Any = option(
+        "K: steps of flow per level; a list: one number per level, finest first", at_least=1, at_most=1024
+    )
     width: int = option("hidden channels of the coupling networks", at_least=1, at_most=16384)
     coupling: str = option("coupling layer", choices=("affine", "additive"))
     permutation: str = option("what mixes the channels", choices=("lu", "full", "shuffle", "reverse"))
@@ -78,9 +80,26 @@ class GlowConfig(ModelConfig):
         return "A Glow (Kingma & Dhariwal 2018)"
 
     @property
+    def steps(self) -> list[int]:
+        """K of each level, finest first.
+
+        Raises:
+            UserError: there are more or fewer numbers than levels, or other things.
+        """
+        steps = self.n_steps if isinstance(self.n_steps, list) else [self.n_steps] * self.n_levels
+        if len(steps) != self.n_levels or not all(isinstance(n, int) and not isinstance(n, bool) for n in steps):
+            example = ",".join(str(max(2, 10 >> level)) for level in range(self.n_levels))
+            raise UserError(
+                f"model.n_steps={self.n_steps}: give one whole number, or one for each of model.n_levels="
+                f"{self.n_levels}, finest first, such as [{example}]"
+            )
+        return steps
+
+    @property
     def shape(self) -> str:
+        steps = ",".join(map(str, self.n_steps if isinstance(self.n_steps, list) else [self.n_steps]))
         return (
-            f"Glow, L={self.n_levels} K={self.n_steps} width={self.width}, {self.coupling} coupling, "
+            f"Glow, L={self.n_levels} K={steps} width={self.width}, {self.coupling} coupling, "
             f"{self.permutation} permutation"
         )
 
@@ -94,7 +113,7 @@ class GlowConfig(ModelConfig):
         return Glow(
             image_shape,
             n_levels=self.n_levels,
-            n_steps=self.n_steps,
+            n_steps=self.steps,
             width=self.width,
             coupling=self.coupling,
             permutation=self.permutation,

@@ -99,7 +99,7 @@ class Glow(Flow):
     Args:
         image_shape: (C, H, W); H and W divisible by ``2**n_levels``.
         n_levels: L.
-        n_steps: K, steps of flow per level.
+        n_steps: K, steps of flow per level, or one number for each level, finest first.
         width: hidden channels of the conditioners.
         coupling: ``affine`` or ``additive``.
         permutation: ``lu``, ``full``, ``shuffle`` or ``reverse``.
@@ -110,14 +110,15 @@ class Glow(Flow):
         anchor_every: steps between two states that ``reversible`` stores.
 
     Raises:
-        ValueError: the shape is not divisible, or an option is not one of those named.
+        ValueError: the shape is not divisible, or ``n_steps`` has another length, or an option is not one of those
+            named.
     """
 
     def __init__(
         self,
         image_shape: Sequence[int],
         n_levels: int,
-        n_steps: int,
+        n_steps: int | Sequence[int],
         width: int,
         coupling: str = "affine",
         permutation: str = "lu",
@@ -134,6 +135,10 @@ class Glow(Flow):
                 f"is not divisible by {2**n_levels}"
             )
 
+        steps = [n_steps] * n_levels if isinstance(n_steps, int) else list(n_steps)
+        if len(steps) != n_levels:
+            raise ValueError(f"n_steps={steps}: give one number for each of {n_levels} levels")
+
         def step(channels: int) -> FlowStep:
             return FlowStep(
                 ActNorm(channels),
@@ -146,7 +151,7 @@ class Glow(Flow):
         for level in range(1, n_levels + 1):
             n_channels *= 4
             shape = (n_channels, height >> level, width_pixels >> level)
-            chain = Chain([step(n_channels) for _ in range(n_steps)], memory, anchor_every)
+            chain = Chain([step(n_channels) for _ in range(steps[level - 1])], memory, anchor_every)
             if level < n_levels:
                 levels.append(Level(chain, Split(n_channels, border)))
                 n_channels //= 2

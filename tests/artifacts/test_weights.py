@@ -37,6 +37,17 @@ def card_of(flow: Glow) -> Card:
     )
 
 
+def test_a_card_keeps_the_steps_of_each_level(tmp_path: Path) -> None:
+    model = configure("model.n_levels=2", "model.n_steps=[3,1]", "model.width=8").model
+    flow = model.build((3, 8, 8), n_classes=0)
+    flow.initialized.fill_(1)
+    card = dataclasses.replace(card_of(Glow((3, 8, 8), n_levels=2, n_steps=1, width=8)), model=model)
+    export(flow, card, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert loaded.card.model == model
+    assert [len(level.steps.steps) for level in loaded.flow.levels] == [3, 1]  # type: ignore[union-attr]
+
+
 @pytest.fixture
 def exported(tmp_path: Path) -> tuple[Glow, Card, Path]:
     model = configure("model.n_levels=2", "model.n_steps=2", "model.width=8", "model.class_conditional=true").model

@@ -306,6 +306,13 @@ def test_published_parameter_counts(options: dict, published: float, unused_top_
     assert abs(comparable - published) < 0.05e6
 
 
+def test_each_level_can_have_its_own_number_of_steps() -> None:
+    flow = Glow((3, 16, 16), n_levels=3, n_steps=(5, 2, 1), width=4)
+    assert [len(level.steps.steps) for level in flow.levels] == [5, 2, 1]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"n_steps=\[5, 2\]: give one number for each of 3 levels"):
+        Glow((3, 16, 16), n_levels=3, n_steps=(5, 2), width=4)
+
+
 def test_variants_are_all_different() -> None:
     x = torch.rand(1, 3, 8, 8, dtype=torch.float64) - 0.5
     values = [small_glow(**options).log_prob(x).item() for options in VARIANTS]
