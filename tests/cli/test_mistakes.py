@@ -21,7 +21,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("mistake", "message"),
     [
         ("modle=tiny", "unknown key modle: did you mean model?"),
-        ("model=tinny", "model=tinny is not one of glow, nice, own, plane, real_nvp, small, tiny: did you mean tiny?"),
+        (
+            "model=tinny",
+            "model=tinny is not one of glow, glow_plus, nice, own, plane, real_nvp, small, tiny: did you mean tiny?",
+        ),
         ("model.n_level=3", "unknown key model.n_level: did you mean model.n_levels?"),
         ("+model.depth=3", "unknown key model.depth"),
         ("model.n_levels=0", "model.n_levels=0 is too small: it must be at least 1"),

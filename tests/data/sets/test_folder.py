@@ -350,7 +350,7 @@ def test_persons_of_celeba_that_would_be_in_train_and_in_test(tmp_path: Path, ro
     write_images(tmp_path / root, [f"{k:06d}.jpg" for k in range(30)])
     config = DATA_SCHEMAS["folder"](
         name="folder", image_size=8, n_bits=8, flip=True, shift=0.0, cache=False, cache_folder=None, workers=0,
-        root=str(tmp_path / root), on_corrupt="error", channels=3, attributes=None, fit="crop",
+        root=str(tmp_path / root), on_corrupt="error", channels=3, attributes=None, fit="crop", eyes=None,
     )  # fmt: skip
     output = io.StringIO()
     open_split(config, "train", Console(file=output))
