@@ -210,6 +210,8 @@ def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console:
     """
     if not config.images:
         raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
+    if config.face is not None and not config.align:
+        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
     source: ImageSource | None = None
     chosen = None if config.label is None else class_number(model.card, config.label)
     pictures: list[Picture] = []

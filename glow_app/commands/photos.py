@@ -48,8 +48,6 @@ def open_photo(path: Path, model: Model, config: PhotosConfig) -> tuple[Tensor, 
             ``align`` is missing, or not one face is found.
     """
     channels, height, width = model.image_shape
-    if config.face is not None and not config.align:
-        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
     eyes = _eyes_of(model, config) if config.align else None
     image = open_upright(path, cast(Channels, channels))
     if eyes is None:
