@@ -16,7 +16,7 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
-from glow_app.commands.photos import Photo, open_photo, unlike
+from glow_app.commands.photos import Photo, open_photo, require_alignment, unlike
 from glow_app.config.check import did_you_mean, no_gpu
 from glow_app.config.commands import EditConfig, InterpolateConfig, OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
@@ -210,8 +210,7 @@ def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console:
     """
     if not config.images:
         raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
-    if config.face is not None and not config.align:
-        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
+    require_alignment(config)
     source: ImageSource | None = None
     chosen = None if config.label is None else class_number(model.card, config.label)
     pictures: list[Picture] = []

@@ -57,6 +57,12 @@ def open_photo(path: Path, model: Model, config: PhotosConfig) -> tuple[Tensor, 
     return take(image, placement, height, width), Photo(path, placement, True)
 
 
+def require_alignment(config: PhotosConfig) -> None:
+    """Raises a UserError if a face is chosen, and nothing is aligned."""
+    if config.face is not None and not config.align:
+        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
+
+
 def _eyes_of(model: Model, config: PhotosConfig) -> Eyes:
     """Looks up where the eyes are in the training images: on the command line, or on the model's card.
 
