@@ -6,7 +6,7 @@ import os
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from rich.console import Console
@@ -208,12 +208,11 @@ def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console:
     Raises:
         UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
     """
+    require_alignment(config)
     if not config.images:
         raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
-    require_alignment(config)
-    source: ImageSource | None = None
+    source, pictures = cast(ImageSource | None, None), list[Picture]()
     chosen = None if config.label is None else class_number(model.card, config.label)
-    pictures: list[Picture] = []
     for name in config.images:
         if re.fullmatch(r"\d+", name):
             source = source or open_split_of(model, config.data, config.split, console)
