@@ -98,4 +98,4 @@ def plan(*options: str) -> Plan:
     return Plan(stages, stages, training=510.0, overhead=80.0)
 
 
-PLAN, PLUS = plan(), plan("optim=muon", "optim.lr=1e-3", "optim.warmup_images=32000")
+PLAN, PLUS = plan(), plan("optim=muon")

@@ -8,8 +8,8 @@ from torch.optim import Adam, Optimizer
 
 from benchmarks.training.layers import (
     DropoutNet,
+    GatedResidualNet,
     MixtureOfLogistics,
-    ResidualNet,
     SinhArcsinh,
     Spline,
     ThreeByThreeNet,
@@ -66,7 +66,7 @@ def three_by_three(width: int) -> Net:
 
 def residual(width: int, **options: Any) -> Net:
     """A gated residual conditioner."""
-    return lambda n_in, n_out: ResidualNet(n_in, n_out, width, **options)
+    return lambda n_in, n_out: GatedResidualNet(n_in, n_out, width, **options)
 
 
 def dropout(n_in: int, n_out: int) -> DropoutNet:

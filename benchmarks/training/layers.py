@@ -14,7 +14,7 @@ from glow_app.flows.fast.convolutions import convolutions
 from glow_app.flows.split import unwhiten, whiten
 
 
-class ResidualNet(Network):
+class GatedResidualNet(Network):
     """3x3 -> blocks ``h + gated(k x k -> ActNorm -> ReLU -> 1x1)`` of ReLU(h) -> zero-initialised 3x3."""
 
     def __init__(self, n_in: int, n_out: int, width: int, blocks: int = 1, kernel: int = 3, gated: bool = True) -> None:

@@ -1,35 +1,29 @@
 """Shared helpers of the commands that use a trained model: the model, the output folder, pictures and labels."""
 
 import dataclasses
-import itertools
 import os
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from glow_app.artifacts.card import Card
 from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
-from glow_app.commands.photos import Photo, open_photo, require_alignment, unlike
 from glow_app.config.check import did_you_mean, no_gpu
-from glow_app.config.commands import EditConfig, InterpolateConfig, OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.data.identity import difference
-from glow_app.data.picture import picture_files
 from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
 from glow_app.errors import UserError
-from glow_app.likelihood import seen
 from glow_app.model import Model, load
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
 from glow_app.runtime.malloc import keep_freed_memory
-from glow_app.units import Bits
 
 
 def open_model(config: OpenConfig, path: str | None = None) -> Model:
@@ -184,105 +178,9 @@ def _shape(shape: tuple[int, int, int]) -> str:
     return "x".join(map(str, shape))
 
 
-class Picture(NamedTuple):
-    """An image given to a command.
-
-    Attributes:
-        name: display name, usable in a file name: letters, digits, ``_`` and ``-``.
-        pixels: uint8 (C, H, W).
-        position: position of its dequantization noise: its number in the data set, 0 for files.
-        label: class, for a conditional model.
-        photo: the file that it was taken from; None for an image of a data set.
-    """
-
-    name: str
-    pixels: Tensor
-    position: int
-    label: int | None
-    photo: Photo | None = None
-
-
-def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console: Console) -> list[Picture]:
-    """Opens the images that ``images`` names: files, folders of files, or numbers of images of a data set.
-
-    Raises:
-        UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
-    """
-    require_alignment(config)
-    if not config.images:
-        raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
-    source, pictures = cast(ImageSource | None, None), list[Picture]()
-    chosen = None if config.label is None else class_number(model.card, config.label)
-    for name in config.images:
-        if re.fullmatch(r"\d+", name):
-            source = source or open_split_of(model, config.data, config.split, console)
-            pictures.append(_from_data_set(source, int(name), chosen))
-            continue
-        for path in picture_files(Path(name)):
-            pixels, photo = open_photo(path, model, config)
-            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen, photo))
-    if model.flow.n_classes and any(picture.label is None for picture in pictures):
-        raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
-    return _uniquely_named(pictures)
-
-
-def _from_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
-    if index >= len(source):
-        raise UserError(f"images={index}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
-    if label is None and source.classes is not None:
-        label = int(source.classes[index])
-    return Picture(f"{source.split}_{index}", source[index], index, label)
-
-
-def _uniquely_named(pictures: list[Picture]) -> list[Picture]:
-    """Numbers repeated names, whose files would overwrite each other."""
-    taken: set[str] = set()
-    unique: list[Picture] = []
-    for picture in pictures:
-        numbered = (f"{picture.name}_{number}" for number in itertools.count(2))
-        name = next(name for name in itertools.chain([picture.name], numbered) if name not in taken)
-        taken.add(name)
-        unique.append(picture._replace(name=name))
-    return unique
-
-
 def file_name(text: str) -> str:
     """Returns any text as a valid part of a file name: letters, digits, ``_`` and ``-``."""
     return re.sub(r"[^\w-]+", "_", text).strip("_") or "image"
-
-
-def pixels_of(pictures: list[Picture]) -> Tensor:
-    """Returns the pictures as one batch, uint8 (B, C, H, W)."""
-    return torch.stack([picture.pixels for picture in pictures])
-
-
-def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
-    """Computes the latents of pictures, as one batch."""
-    positions = torch.tensor([picture.position for picture in pictures])
-    return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
-
-
-def say_reconstruction(decoded: Tensor, pictures: list[Picture], n_bits: Bits, what: str, console: Console) -> None:
-    """Reports how exactly pictures are reconstructed from their latents, before these are edited, and which are not."""
-    errors = (decoded.cpu().int() - seen(pixels_of(pictures), n_bits).int()).abs().flatten(1).amax(1).tolist()
-    say(console, f"{what}: {errors.count(0)} of {len(pictures)} reconstructed exactly")
-    for picture, error in zip(pictures, errors, strict=True):
-        if error:
-            say(console, f"  {picture.name} is not: it is off by up to {error} of 255 grey levels")
-
-
-def say_unlike(model: Model, pictures: list[Picture], seed: int, console: Console) -> None:
-    """Reports the photos that are unlike the training images, see :func:`glow_app.commands.photos.unlike`."""
-    photos = [picture.photo for picture in pictures]
-    for line in unlike(model, photos, pixels_of(pictures), labels_of(model, pictures), seed):
-        say(console, line)
-
-
-def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:
-    """Returns the labels of pictures, int64 (B,), for a conditional model, else None."""
-    if not model.flow.n_classes:
-        return None
-    return torch.tensor([picture.label for picture in pictures])
 
 
 def class_number(card: Card, label: str) -> int:

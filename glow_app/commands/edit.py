@@ -10,19 +10,8 @@ from rich.table import Table
 from torch import Tensor
 
 from glow_app import figures
-from glow_app.commands.common import (
-    Picture,
-    directions_folder,
-    encode,
-    file_name,
-    labels_of,
-    open_model,
-    open_pictures,
-    output_folder,
-    say_reconstruction,
-    say_unlike,
-)
-from glow_app.commands.photos import pasted
+from glow_app.commands.common import directions_folder, file_name, open_model, output_folder
+from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, pasted, say_reconstruction, say_unlike
 from glow_app.config.commands import EditConfig
 from glow_app.errors import UserError
 from glow_app.figures.animation import save_gif

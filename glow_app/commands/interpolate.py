@@ -8,17 +8,8 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app import figures
-from glow_app.commands.common import (
-    Picture,
-    encode,
-    file_name,
-    labels_of,
-    open_model,
-    open_pictures,
-    output_folder,
-    say_reconstruction,
-    say_unlike,
-)
+from glow_app.commands.common import file_name, open_model, output_folder
+from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, say_reconstruction, say_unlike
 from glow_app.config.commands import InterpolateConfig
 from glow_app.errors import UserError
 from glow_app.figures.animation import save_gif, save_mp4

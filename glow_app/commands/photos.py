@@ -1,21 +1,29 @@
-"""The user's own photos: aligned as the training images are, compared with them, and given back changed."""
+"""The pictures that a command is given: images of a data set, or the user's own photos, which can be aligned."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import Tensor
 
-from glow_app.config.commands import PhotosConfig
+from glow_app.commands.common import class_number, file_name, open_split_of
+from glow_app.config.commands import EditConfig, InterpolateConfig, PhotosConfig
 from glow_app.data.alignment import Eyes, Placement, of_eyes, paste, take
 from glow_app.data.image import Channels
 from glow_app.data.landmarks import one_face
-from glow_app.data.picture import fitted, placement_of
+from glow_app.data.picture import fitted, picture_files, placement_of
 from glow_app.data.picture import open_photo as open_upright
+from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
+from glow_app.likelihood import seen
 from glow_app.model import Model
+from glow_app.runtime.console import say
+from glow_app.units import Bits
 
 DEVIATIONS, DEVIATION = 3, 0.35
 """A picture is unlike the training images if its bits/dim are this many standard deviations above their mean.
@@ -40,6 +48,70 @@ class Photo(NamedTuple):
     aligned: bool
 
 
+class Picture(NamedTuple):
+    """An image given to a command.
+
+    Attributes:
+        name: display name, usable in a file name: letters, digits, ``_`` and ``-``.
+        pixels: uint8 (C, H, W).
+        position: position of its dequantization noise: its number in the data set, 0 for files.
+        label: class, for a conditional model.
+        photo: the file that it was taken from; None for an image of a data set.
+    """
+
+    name: str
+    pixels: Tensor
+    position: int
+    label: int | None
+    photo: Photo | None = None
+
+
+def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console: Console) -> list[Picture]:
+    """Opens the images that ``images`` names: files, folders of files, or numbers of images of a data set.
+
+    Raises:
+        UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
+    """
+    if not config.images:
+        raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
+    if config.face is not None and not config.align:
+        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
+    source: ImageSource | None = None
+    chosen = None if config.label is None else class_number(model.card, config.label)
+    pictures: list[Picture] = []
+    for name in config.images:
+        if re.fullmatch(r"\d+", name):
+            source = source or open_split_of(model, config.data, config.split, console)
+            pictures.append(_from_data_set(source, int(name), chosen))
+            continue
+        for path in picture_files(Path(name)):
+            pixels, photo = open_photo(path, model, config)
+            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen, photo))
+    if model.flow.n_classes and any(picture.label is None for picture in pictures):
+        raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
+    return _uniquely_named(pictures)
+
+
+def _from_data_set(source: ImageSource, index: int, label: int | None) -> Picture:
+    if index >= len(source):
+        raise UserError(f"images={index}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
+    if label is None and source.classes is not None:
+        label = int(source.classes[index])
+    return Picture(f"{source.split}_{index}", source[index], index, label)
+
+
+def _uniquely_named(pictures: list[Picture]) -> list[Picture]:
+    """Numbers repeated names, whose files would overwrite each other."""
+    taken: set[str] = set()
+    unique: list[Picture] = []
+    for picture in pictures:
+        numbered = (f"{picture.name}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([picture.name], numbered) if name not in taken)
+        taken.add(name)
+        unique.append(picture._replace(name=name))
+    return unique
+
+
 def open_photo(path: Path, model: Model, config: PhotosConfig) -> tuple[Tensor, Photo]:
     """Opens a file as a picture for the model, uint8 (C, H, W): aligned if asked for, else cropped and resized.
 
@@ -55,12 +127,6 @@ def open_photo(path: Path, model: Model, config: PhotosConfig) -> tuple[Tensor, 
         return fitted(image, model.image_shape, model.card.data), Photo(path, placement, False)
     placement = of_eyes(one_face(image, str(path), config.face).eyes, eyes, height, width)
     return take(image, placement, height, width), Photo(path, placement, True)
-
-
-def require_alignment(config: PhotosConfig) -> None:
-    """Raises a UserError if a face is chosen, and nothing is aligned."""
-    if config.face is not None and not config.align:
-        raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
 
 
 def _eyes_of(model: Model, config: PhotosConfig) -> Eyes:
@@ -118,3 +184,37 @@ def pasted(photo: Photo, before: Tensor, after: Tensor) -> Image.Image:
         after: uint8 (C, H, W), edited.
     """
     return paste(open_upright(photo.path, 3), after.to(torch.float32) - before.to(torch.float32), photo.placement)
+
+
+def pixels_of(pictures: list[Picture]) -> Tensor:
+    """Returns the pictures as one batch, uint8 (B, C, H, W)."""
+    return torch.stack([picture.pixels for picture in pictures])
+
+
+def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
+    """Computes the latents of pictures, as one batch."""
+    positions = torch.tensor([picture.position for picture in pictures])
+    return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
+
+
+def say_reconstruction(decoded: Tensor, pictures: list[Picture], n_bits: Bits, what: str, console: Console) -> None:
+    """Reports how exactly pictures are reconstructed from their latents, before these are edited, and which are not."""
+    errors = (decoded.cpu().int() - seen(pixels_of(pictures), n_bits).int()).abs().flatten(1).amax(1).tolist()
+    say(console, f"{what}: {errors.count(0)} of {len(pictures)} reconstructed exactly")
+    for picture, error in zip(pictures, errors, strict=True):
+        if error:
+            say(console, f"  {picture.name} is not: it is off by up to {error} of 255 grey levels")
+
+
+def say_unlike(model: Model, pictures: list[Picture], seed: int, console: Console) -> None:
+    """Reports the photos that are unlike the training images, see :func:`unlike`."""
+    photos = [picture.photo for picture in pictures]
+    for line in unlike(model, photos, pixels_of(pictures), labels_of(model, pictures), seed):
+        say(console, line)
+
+
+def labels_of(model: Model, pictures: list[Picture]) -> Tensor | None:
+    """Returns the labels of pictures, int64 (B,), for a conditional model, else None."""
+    if not model.flow.n_classes:
+        return None
+    return torch.tensor([picture.label for picture in pictures])

@@ -16,7 +16,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
-from torchvision.transforms.functional import gaussian_blur
 
 from glow_app import noise
 from glow_app.data.source import ImageSource, fingerprint_digest
@@ -129,6 +128,8 @@ def inception(weights: Path, device: torch.device) -> Network:
 
 def blurred(images: Tensor) -> Tensor:
     """Blurs uint8 (B, C, H, W) by a Gaussian of standard deviation 1/32 of the shorter side."""
+    from torchvision.transforms.functional import gaussian_blur  # takes a second to import
+
     sigma = min(images.shape[-2:]) / 32
     return gaussian_blur(images, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2)
 

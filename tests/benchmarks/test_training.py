@@ -29,7 +29,7 @@ def net(n_in: int, n_out: int) -> ConvNet:
         lambda: layers.Spline(net, HALF, bins=4),
         lambda: layers.MixtureOfLogistics(net, HALF, components=3),
         lambda: layers.DeepSplit(net(HALF, 2 * HALF)),
-        lambda: layers.DeepSplit(layers.ResidualNet(HALF, 2 * HALF, 6)),
+        lambda: layers.DeepSplit(layers.GatedResidualNet(HALF, 2 * HALF, 6)),
     ],
     ids=["sinh_arcsinh", "spline", "mixture", "deep_split", "residual"],
 )
