@@ -20,16 +20,27 @@ from glow_app.config.check import check_choice
 from glow_app.config.commands import METHODS, JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
 from glow_app.data.formats.tables import attribute_column
+from glow_app.data.landmarks import can_recognise
 from glow_app.data.sets.two_folders import TwoFolders
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
 from glow_app.evaluation import judge as judges
 from glow_app.evaluation.disjoint import Part, require_disjoint
+from glow_app.evaluation.editing.comparison import Compared, compare
+from glow_app.evaluation.editing.editors import (
+    Editor,
+    along,
+    exchanged_directions,
+    in_pixels,
+    pixel_differences,
+    random_directions,
+)
 from glow_app.evaluation.edits import Measured, measure
 from glow_app.evaluation.judge import Judge, Lessons
 from glow_app.latents.directions import Directions, load
+from glow_app.model import Model
 from glow_app.runtime import distributed
-from glow_app.runtime.console import counting
+from glow_app.runtime.console import counting, say
 
 
 def judge(config: JudgeConfig, console: Console) -> None:
@@ -68,10 +79,11 @@ def judge(config: JudgeConfig, console: Console) -> None:
     folder = output_folder(config, model, "judge")
     lessons = _lessons(judge_source, learned)
     with counting(console, "the judge learns") as progress:
-        trained = judges.train(lessons, config.judge_examples, config.seed, model.device, progress)
+        trained = judges.train(lessons, config.judge_examples, config.seed, model.device, progress, judges.shuffled)
     with counting(console, f"editing {edit_source.name} {edit_source.split}") as progress:
         how = (names, config.amount, config.seed, config.batch_size, progress)
         measured = measure(model, trained, methods, edit_source, edited, *how)
+    compared = _compare(model, trained, methods, judge_source, learned, edit_source, edited, names, config, console)
     reached = Judgement(
         model,
         methods,
@@ -82,10 +94,68 @@ def judge(config: JudgeConfig, console: Console) -> None:
         judges.reliability(trained.attributes, _labels(edit_source)[list(edited)], measured.unedited.logits),
         _factor_correlations(trained, measured, edit_source, edited),
         measured,
+        compared,
     )
     report.tables(reached, config, console)
     report.write(reached, config, folder)
-    report.look_at(folder, console)
+    report.look_at(reached, folder, console)
+
+
+AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Amounts of the curves, as multiples of ``amount``."""
+
+SHOWN_FIRST = ("Smiling", "Eyeglasses", "Male", "Young")
+"""Attributes with curves, if none are named."""
+
+
+def _compare(
+    model: Model,
+    trained: Judge,
+    methods: list[Directions],
+    judge_source: ImageSource,
+    learned: range,
+    edit_source: ImageSource,
+    edited: range,
+    names: list[str],
+    config: JudgeConfig,
+    console: Console,
+) -> Compared | None:
+    """Compares the methods and controls at equal success; None if that is not asked for, or no attribute has both."""
+    if not config.curve_images:
+        return None
+    if config.curve_attributes is None:
+        chosen = [name for name in SHOWN_FIRST if name in names] or names[: len(SHOWN_FIRST)]
+    else:
+        chosen = list(dict.fromkeys(names[attribute_column(names, name)] for name in config.curve_attributes))
+    parts = [
+        _labels(source)[part.start : part.stop] for source, part in ((judge_source, learned), (edit_source, edited))
+    ]
+    chosen = [
+        name
+        for name in chosen
+        if all(0 < part[:, edit_source.attribute_names.index(name)].sum() < len(part) for part in parts)
+    ]
+    if not chosen:
+        return None
+    first = methods[0]
+    gains = first.gains[[first.column(name) for name in chosen]]
+    differences = pixel_differences(judge_source, learned, chosen, config.batch_size)
+    ways: dict[str, Editor] = {one.method: along(model, one) for one in methods}
+    ways["random"] = along(model, random_directions(first, config.seed))
+    if len(first.names) > 1:
+        ways["another's"] = along(model, exchanged_directions(first))
+    ways["pixels"] = in_pixels(model, chosen, differences, gains)
+    eyes = model.card.eyes or edit_source.eyes
+    if eyes is not None and not can_recognise():
+        say(console, "persons are not recognised: pip install 'glow_app[align]' adds how far edits change who it is")
+        eyes = None
+    with counting(console, "edits at equal success") as progress:
+        return compare(
+            model, trained, ways, edit_source, edited, chosen,
+            amounts=[config.amount * part for part in AMOUNTS], success=config.success,
+            curve_images=config.curve_images, seed=config.seed, batch_size=config.batch_size,
+            eyes=None if eyes is None else (eyes[0], eyes[1], eyes[2], eyes[3]), progress=progress,
+        )  # fmt: skip
 
 
 def _labels(source: ImageSource) -> torch.Tensor:

@@ -166,6 +166,11 @@ class JudgeConfig(UseConfig):
     edit_first: int = option("number of the first edited image", at_least=0)
     n_images: int = option("edited images, from the first on; 0: all", at_least=0)
     amount: float = option("amount of every edit; 1 is the distance between the two class means", above=0)
+    curve_images: int = option("images of each attribute whose edits are measured at many amounts; 0: none", at_least=0)
+    curve_attributes: list[str] | None = option(
+        "attributes of these; null: Smiling, Eyeglasses, Male, Young, or else the first four of attributes"
+    )
+    success: float = option("share of edits that succeed, where methods are compared", at_least=0.01, at_most=0.99)
 
 
 @dataclass

@@ -59,6 +59,7 @@ class CachedSource(ImageSource):
         self.attributes = take(source.attributes, self._decoded.tolist()) if self.skipped else source.attributes
         self.labelled = take(source.labelled, self._decoded.tolist()) if self.skipped else source.labelled
         self.classes = take(source.classes, self._decoded.tolist()) if self.skipped else source.classes
+        self.identities = take(source.identities, self._decoded.tolist()) if self.skipped else source.identities
         self._pixels: np.memmap | None = None
 
     @property

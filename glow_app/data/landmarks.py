@@ -80,12 +80,34 @@ def one_face(photo: Image.Image, name: str, number: int | None) -> Face:
     return faces[number - 1]
 
 
+def can_recognise() -> bool:
+    """Whether the packages of :func:`recognition_network` are there."""
+    return all(find_spec(name) is not None for name in ("dlib", "face_recognition_models"))
+
+
 @lru_cache(maxsize=1)
-def _tools() -> tuple[Any, Any]:
-    """The detector and the landmarks.
+def recognition_network() -> Any:
+    """Dlib's network of 128 numbers for a face, with its method ``compute_face_descriptor``.
 
     Raises:
-        UserError: their packages are missing.
+        UserError: the packages of the extra ``align`` are missing.
+    """
+    dlib, folder = _packages()
+    return dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
+
+
+@lru_cache(maxsize=1)
+def _tools() -> tuple[Any, Any]:
+    """The detector and the landmarks."""
+    dlib, folder = _packages()
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
+
+
+def _packages() -> tuple[Any, Path]:
+    """Dlib, and the folder of its models.
+
+    Raises:
+        UserError: a package is missing.
     """
     weights = find_spec("face_recognition_models")  # not imported: it needs a part of setuptools that is gone
     try:
@@ -94,10 +116,7 @@ def _tools() -> tuple[Any, Any]:
         raise _missing("dlib") from error
     if weights is None or not weights.submodule_search_locations:
         raise _missing("face_recognition_models")
-    folder = Path(weights.submodule_search_locations[0], "models")
-    tools: Any = dlib
-    landmarks = tools.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
-    return tools.get_frontal_face_detector(), landmarks
+    return dlib, Path(weights.submodule_search_locations[0], "models")
 
 
 def _missing(package: str) -> UserError:

@@ -36,6 +36,7 @@ class ImageSource(ABC):
         labelled: bool (N,): whether an image's attributes are known, else its row is 0; None: those of all are.
         classes: int64 (N,) class labels; None without classes.
         class_names: names of the classes, in the order of their labels.
+        identities: int64 (N,), number of the person in each image; None if it is not known.
         left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
         warning: a line to print before training on these images, or None.
     """
@@ -49,6 +50,7 @@ class ImageSource(ABC):
     labelled: Tensor | None = None
     classes: Tensor | None = None
     class_names: tuple[str, ...] = ()
+    identities: Tensor | None = None
     left_out: str = ""
     warning: str | None = None
 
@@ -122,6 +124,7 @@ class Labelled(ImageSource):
         known = torch.arange(len(source)) if source.labelled is None else source.labelled.nonzero().flatten()
         self.attributes = source.attributes[known]
         self.classes = None if source.classes is None else source.classes[known]
+        self.identities = None if source.identities is None else source.identities[known]
         self._known = known.tolist()
 
     def __len__(self) -> int:

@@ -41,27 +41,28 @@ class Verdict(NamedTuple):
 
 
 class Judge(nn.Module):
-    """A small convolutional classifier: blocks of two 3x3 convolutions, the second with stride 2.
-
-    ``log2(side) - 2`` blocks, at least three, leave about 4x4 positions, whose features are averaged. One linear layer
-    predicts the attributes, another the factors. The blocks use batch normalisation (Ioffe & Szegedy 2015).
+    """A convolutional classifier: linear layers of averaged features predict the attributes and the factors.
 
     Args:
         image_shape: (C, H, W).
         attributes: names of the attributes to predict.
         factors: names of the factors to estimate; may be empty.
+        body: architecture: :func:`plain` or :func:`shuffled`.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], attributes: Sequence[str], factors: Sequence[str]) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        attributes: Sequence[str],
+        factors: Sequence[str],
+        body: "Body | None" = None,
+    ) -> None:
         super().__init__()
         self.attributes = tuple(attributes)
         self.factors = tuple(factors)
-        channels, height, width = image_shape
-        n_blocks = max(3, min(height, width).bit_length() - 3)
-        sizes = [channels, *(WIDTH * min(4, 2**i) for i in range(n_blocks))]
-        self.features = nn.Sequential(*(_block(a, b) for a, b in pairwise(sizes)))
-        self.decide = nn.Linear(sizes[-1], len(self.attributes))
-        self.estimate = nn.Linear(sizes[-1], len(self.factors)) if self.factors else None
+        self.features, n_features = (body or plain)(image_shape)
+        self.decide = nn.Linear(n_features, len(self.attributes))
+        self.estimate = nn.Linear(n_features, len(self.factors)) if self.factors else None
 
     def embed(self, images: Tensor) -> Tensor:
         """Computes the features before the last layers, float32 (B, d), of uint8 (B, C, H, W)."""
@@ -72,6 +73,34 @@ class Judge(nn.Module):
         features = self.embed(images)
         estimated = features.new_zeros(len(images), 0) if self.estimate is None else self.estimate(features)
         return Verdict(self.decide(features), estimated)
+
+
+Body = Callable[[tuple[int, int, int]], tuple[nn.Module, int]]
+"""Image shape -> network from images in [-1, 1] to feature maps, and their channels."""
+
+
+def plain(image_shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Blocks of two 3x3 convolutions, the second with stride 2, with batch normalisation (Ioffe & Szegedy 2015).
+
+    ``log2(side) - 2`` blocks, at least three, leave about 4x4 positions.
+    """
+    channels, height, width = image_shape
+    n_blocks = max(3, min(height, width).bit_length() - 3)
+    sizes = [channels, *(WIDTH * min(4, 2**i) for i in range(n_blocks))]
+    return nn.Sequential(*(_block(a, b) for a, b in pairwise(sizes))), sizes[-1]
+
+
+def shuffled(image_shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Torchvision's smallest ShuffleNet V2 (Ma et al. 2018), not pretrained: grouped and depthwise convolutions.
+
+    An architecture unlike that of the readers that set the gains of directions. Its first layer has no stride here, as
+    images are small.
+    """
+    from torchvision.models import shufflenet_v2_x0_5  # takes a second to import
+
+    network = shufflenet_v2_x0_5()
+    network.conv1[0] = nn.Conv2d(image_shape[0], 24, 3, padding=1, bias=False)
+    return nn.Sequential(*list(network.children())[:-1]), 1024
 
 
 def _block(n_in: int, n_out: int) -> nn.Sequential:
@@ -109,6 +138,7 @@ def train(
     seed: int,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    body: Body = plain,
 ) -> Judge:
     """Trains a judge of the attributes of ``lessons.source``; the same for the same seed.
 
@@ -122,6 +152,7 @@ def train(
         seed: seed of the weights, the order and the flips.
         device: device of the judge.
         progress: called with (images done, total) after every update.
+        body: architecture of the judge.
     """
     source, first, n = lessons.source, lessons.first, lessons.n
     assert source.attributes is not None, "a judge learns attributes"
@@ -129,7 +160,7 @@ def train(
     standardized = centred / centred[first : first + n].square().mean(0).sqrt().clamp_min(1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        judge = Judge(source.image_shape, source.attribute_names, lessons.factor_names)
+        judge = Judge(source.image_shape, source.attribute_names, lessons.factor_names, body)
     judge.to(device).train()
     optimizer = torch.optim.Adam(judge.parameters())
     n_steps = n_examples // BATCH

@@ -145,8 +145,8 @@ def test_cifar10_is_cut_short_and_gone_on_with(tmp_path: Path, packed: Path, nam
     assert training["images_seen"] == 8 * training["steps"]
     assert len(list((plan.folder / "runs" / "cifar10").iterdir())) == 1  # the run that was cut short
     assert bound["images"] == N_TEST
-    # The bound is lower on average over draws. A rehearsal's model, trained for seconds, hardly depends on its noise, so
-    # that draws other than those of the figure can put the bound above it.
+    # The bound is lower on average over draws. A rehearsal's model, trained for seconds, hardly depends on its noise:
+    # the second draw can put the bound above the figure, which has the first alone.
     assert bound["importance_bound"] == pytest.approx(bound["bits_per_dim"], abs=0.01)
     assert sorted(path.name for path in plan.out.iterdir()) == [
         "cifar10_bf16.tar.01-of-01", "log.txt", "results.json", "samples.png",

@@ -11,12 +11,14 @@ from rich.table import Table
 
 from glow_app import figures
 from glow_app.commands.common import metadata_of
+from glow_app.commands.reports import edit_comparison
 from glow_app.commands.reports.evaluate import write_json
 from glow_app.config.commands import JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
 from glow_app.evaluation import judge as judges
+from glow_app.evaluation.editing.comparison import Compared
 from glow_app.evaluation.edits import SWEEP, SWEEP_IMAGES, Measured, decode
 from glow_app.evaluation.effects import EditFigures
 from glow_app.evaluation.judge import Reliability
@@ -25,7 +27,7 @@ from glow_app.latents.directions import Directions
 from glow_app.model import Model
 from glow_app.runtime.console import say, show
 
-METADATA, PICTURE = "judge.json", "flips.png"
+METADATA, PICTURE, CURVES = "judge.json", "flips.png", "curves.png"
 
 PICTURE_ROWS = 6
 """Images in the picture."""
@@ -62,6 +64,7 @@ class Judgement:
         reliability: the judge's reliability on the images before they are edited.
         factors: factor -> correlation of the judge's estimate with the truth, on the same images.
         measured: effects of the edits.
+        compared: the methods and controls at equal success; None if they were not compared.
     """
 
     model: Model
@@ -73,6 +76,7 @@ class Judgement:
     reliability: list[Reliability]
     factors: dict[str, float | None]
     measured: Measured
+    compared: Compared | None
 
 
 def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
@@ -113,6 +117,8 @@ def tables(reached: Judgement, config: JudgeConfig, console: Console) -> None:
         say(console, "           share of such pixels in the picture")
         say(console, "follows    correlation of the amount with the change of the factor that the judge predicts")
         say(console, "measures   correlation of the projection on the direction with the true factor")
+    if reached.compared is not None:
+        edit_comparison.tables(reached.compared, console)
 
 
 def _which(images: range) -> str:
@@ -221,9 +227,12 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
             method: {"means": means_of(edits), "attributes": [dataclasses.asdict(one) for one in edits]}
             for method, edits in measured.edits.items()
         },
+        "compared": None if reached.compared is None else dataclasses.asdict(reached.compared),
     }
     write_json(content, folder / METADATA)
     figures.save_png(_picture(reached, config), folder / PICTURE)
+    if reached.compared is not None:
+        edit_comparison.draw(reached.compared, folder / CURVES)
 
 
 def _picture(reached: Judgement, config: JudgeConfig) -> Image.Image:
@@ -255,8 +264,8 @@ def _shown_method(reached: Judgement) -> Directions:
     return next((one for one in reached.methods if one.method == "balanced"), reached.methods[0])
 
 
-def look_at(folder: Path, console: Console) -> None:
+def look_at(reached: Judgement, folder: Path, console: Console) -> None:
     """Prints the paths of the files."""
     say(console, "\nlook at")
-    for name in (METADATA, PICTURE):
+    for name in (METADATA, PICTURE, *([CURVES] if reached.compared else [])):
         say(console, f"  {folder / name}")

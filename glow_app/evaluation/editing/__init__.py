@@ -1,0 +1,1 @@
+"""Ways to edit an attribute, compared at equal success."""

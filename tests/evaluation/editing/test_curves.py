@@ -1,0 +1,58 @@
+"""Curves of edits over the amount, and where they succeed equally often."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from glow_app.data.sets.drawn_faces import DrawnFaces
+from glow_app.evaluation.editing.curves import Group, Point, at_success, curve, group
+from glow_app.evaluation.editing.editors import Encoded
+from glow_app.model import Model, load
+from tests.evaluation.test_edits import Brightness
+
+
+@pytest.fixture
+def model(run: Path) -> Model:
+    return load(run)
+
+
+def test_equal_success_by_hand() -> None:
+    points = [Point(0.5, 0.2, 0.1, 0.3, 0), Point(1.0, 0.6, 0.3, 0.5, 1), Point(2.0, 0.5, 0.9, 0.9, 2)]
+    assert at_success(points, 0.4) == pytest.approx((0.75, 0.4, 0.2, 0.4, 1))
+    assert at_success(points, 0.1) == pytest.approx((0.25, 0.1, 0.05, 0.15, 0))
+    assert at_success(points, 0.9) is None
+
+
+def test_a_group_has_both_kinds_and_what_the_judge_sees_rightly(model: Model) -> None:
+    faces = DrawnFaces("test", 16, n_images=40)
+    judge = Brightness(faces.image_shape, faces.attribute_names, ("mouth_curvature",))
+    images = group(model, judge, faces, range(4, 40), "Smiling", 12, seed=0)
+    assert 0 < len(images.has) <= 12
+    assert torch.equal(images.logits[:, 0] > 0, images.has.bool())
+    assert len(images.encoded.images) == len(images.has) == len(images.bits)
+    torch.testing.assert_close(images.bits, model.bits_per_dim(images.encoded.images).double())
+
+
+def test_a_curve_by_hand(model: Model) -> None:
+    """Brightness is the attribute, so that adding grey levels flips the judge exactly when they suffice."""
+    names = ("Smiling", "Male")
+    judge = Brightness(model.image_shape, names, ("mouth_curvature",))
+    images = torch.stack([torch.full(model.image_shape, level, dtype=torch.uint8) for level in (100, 120, 140, 160)])
+    has = torch.tensor([0, 0, 1, 1])
+    encoded = Encoded(images, [], None)
+    bits = model.bits_per_dim(images).double()
+    start = Group("Smiling", encoded, has, judge(images).logits, bits)
+
+    def brighter(encoded: Encoded, name: str, amounts: Tensor) -> tuple[Tensor, Tensor]:
+        assert name == "Smiling"
+        moved = encoded.images + amounts[:, None, None, None]
+        return moved.to(torch.uint8), torch.tensor([True, True, True, amounts[3] > -35])
+
+    near, far, farther = curve(model, judge, brighter, start, (5.0, 30.0, 40.0), seed=0)
+    assert (near.success, near.not_finite, near.drift) == (0, 0, 0)
+    assert (far.success, far.not_finite) == (0.75, 0)  # 100 stays below 128; -30 leaves 160 at 130: one of two each way
+    assert (farther.success, farther.not_finite) == (0.75, 1)
+    moved = torch.stack([images[0] + 5, images[1] + 5, images[2] - 5, images[3] - 5])
+    assert near.rise == pytest.approx((model.bits_per_dim(moved).double() - bits).mean().item())
