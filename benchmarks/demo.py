@@ -57,7 +57,7 @@ def model_of(size: int, n_levels: int, n_steps: int, width: int, folder: Path) -
 def studio_of(model: Model) -> Studio:
     """With one attribute, a direction of which nothing is known but its length."""
     unit = torch.nn.functional.normalize(torch.randn(1, model.flow.n_dims))
-    zeros, gains = torch.zeros_like(unit), torch.ones(1, 2, dtype=torch.float64)
+    zeros, gains = torch.zeros_like(unit), torch.ones(1, dtype=torch.float64)
     shapes = tuple(model.flow.latent_shapes)
     directions = Directions(("Smiling",), unit, zeros, 3 * unit, gains, shapes, "balanced", model.digest, {})
     return Studio(model, directions, None, seed=0)

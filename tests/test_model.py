@@ -127,7 +127,7 @@ def directions_of(model: Model) -> Directions:
     torch.manual_seed(0)
     unit = torch.nn.functional.normalize(torch.randn(2, model.flow.n_dims))
     return Directions(
-        ("Smiling", "Young"), unit, torch.zeros_like(unit), 2 * unit, torch.ones(2, 2), tuple(model.flow.latent_shapes),
+        ("Smiling", "Young"), unit, torch.zeros_like(unit), 2 * unit, torch.ones(2), tuple(model.flow.latent_shapes),
         "balanced", model.digest, {},
     )  # fmt: skip
 

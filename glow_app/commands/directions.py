@@ -243,7 +243,7 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
     counts = plain.metadata["counts"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attribute", no_wrap=True)
-    for column in ("with", "without", "length", "gains"):
+    for column in ("with", "without", "length", "gain"):
         table.add_column(column, justify="right")
     table.add_column("most like", no_wrap=True)
     for column in ("cosine", "balanced"):
@@ -257,7 +257,7 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
             f"{counts[name]['with']:,}",
             f"{counts[name]['without']:,}",
             f"{plain.vectors[row].norm():.2f}",
-            _gains(plain, row),
+            _gain(plain, row),
             *(likeness if len(plain.names) > 1 else ()),
         )
     show(console, table)
@@ -271,8 +271,8 @@ def _report(found: Sequence[Directions], left_out: Sequence[str], console: Conso
         say(console, f"left out, too few images with or without it: {', '.join(left_out)}")
 
 
-def _gains(one: Directions, row: int) -> str:
-    """Formats the gains for adding and for removing, with a star on each that does not reach :data:`REACHED`."""
-    reached = one.metadata.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
-    pairs = zip(one.gains[row].tolist(), reached, strict=True)
-    return " ".join(f"{gain:.2f}{' ' if part is not None and part >= REACHED else '*'}" for gain, part in pairs)
+def _gain(one: Directions, row: int) -> str:
+    """Formats a gain, with a star if it does not reach :data:`REACHED` on average over adding and removing."""
+    added, removed = one.metadata.get("reached", {}).get(one.method, {}).get(one.names[row], (1.0, 1.0))
+    reached = added is not None and (added + removed) / 2 >= REACHED
+    return f"{one.gains[row]:.2f}{' ' if reached else '*'}"

@@ -8,6 +8,7 @@ small classifier of images, the reader.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -44,8 +45,8 @@ def calibrated(
 
     The reader is a :class:`~glow_app.evaluation.judge.Judge`. Let r be its mean probability of an attribute over images
     without it, and s over images with it. Adding moves the first by ``(mean(edited) - r) / (s - r)`` distances, and
-    removing moves the others likewise. Each gain is the smallest that covers ``REACHED`` of the distance, or the one
-    that comes nearest. All methods share this measure, so equal amounts have equal effects.
+    removing moves the others likewise. Each gain is the smallest at which the mean of the two is ``REACHED``, or the
+    one that comes nearest. All methods share this measure, so equal amounts have equal effects.
 
     Args:
         methods: directions of the same attributes by several methods, all gains 1.
@@ -68,7 +69,7 @@ def calibrated(
     lessons = Lessons(source, indices.start, n_learned, (), torch.zeros(len(source), 0))
     reader = train(lessons, n_examples, seed, model.device, lambda done, total: progress(done, 2 * total))
     held_out = indices[n_learned:]
-    gains = {one.method: torch.ones(len(names), 2, dtype=torch.float64) for one in methods}
+    gains = {one.method: torch.ones(len(names), dtype=torch.float64) for one in methods}
     reached: dict[str, dict[str, tuple[float | None, float | None]]] = {one.method: {} for one in methods}
     for row, name in enumerate(names):
         column = source.attribute_names.index(name)
@@ -77,10 +78,7 @@ def calibrated(
             _Side(model, reader, source, _evenly_spaced(held_out, chosen), column, seed) for chosen in (~has, has)
         )
         for one in methods:
-            adding, added = absent.gain(one, name, 1.0, present.reading)
-            removing, removed = present.gain(one, name, -1.0, absent.reading)
-            gains[one.method][row] = torch.tensor([adding, removing])
-            reached[one.method][name] = (added, removed)
+            gains[one.method][row], reached[one.method][name] = _gain(one, name, absent, present)
         progress(n_examples + (row + 1) * n_examples // len(names), 2 * n_examples)
     return [replace(one, gains=gains[one.method], metadata={**one.metadata, "reached": reached}) for one in methods]
 
@@ -89,6 +87,30 @@ def _evenly_spaced(indices: range, chosen: Tensor) -> list[int]:
     """Up to ``N_IMAGES`` of the chosen indices, evenly spaced."""
     among = chosen.nonzero().flatten()
     return [indices[int(among[i])] for i in torch.linspace(0, len(among) - 1, min(N_IMAGES, len(among))).long()]
+
+
+def _gain(
+    one: Directions, name: str, absent: "_Side", present: "_Side"
+) -> tuple[float, tuple[float | None, float | None]]:
+    """Returns the gain of an attribute, and the fractions of the way that it covers by adding and by removing.
+
+    Returns 1 and None if images of one side are missing, if the reader does not tell the sides apart, or if no gain
+    leaves finite images.
+    """
+    if not present.reading > absent.reading:
+        return 1.0, (None, None)
+    covered: dict[float, tuple[float, float]] = {}
+    for gain in GAINS:
+        added = absent.covered(one, name, gain, present.reading)
+        removed = present.covered(one, name, -gain, absent.reading)
+        if isfinite(added + removed):
+            covered[gain] = added, removed
+        if (added + removed) / 2 >= REACHED:
+            return gain, covered[gain]
+    if not covered:
+        return 1.0, (None, None)
+    nearest = max(covered, key=lambda gain: sum(covered[gain]))
+    return nearest, covered[nearest]
 
 
 class _Side:
@@ -116,23 +138,13 @@ class _Side:
             self.latents = model.encode(source.fetch(indices), self.labels, seed, torch.tensor(indices))
             self.reading = self._read(self.latents)
 
-    def gain(self, one: Directions, name: str, sign: float, other: float) -> tuple[float, float | None]:
-        """Returns the gain that moves the reading to that of the other side, and the fraction of the way it covers.
+    def covered(self, one: Directions, name: str, amount: float, other: float) -> float:
+        """Returns the fraction of the way to the reading of the other side that an edit by ``amount`` covers.
 
-        ``sign`` is 1 to add the attribute, -1 to remove it. Returns (1, None) if images of one side are missing, or if
-        the reader does not tell the sides apart.
+        NaN if no edited image is finite.
         """
-        distance = sign * (other - self.reading)
-        if not distance > 0:
-            return 1.0, None
-        moved: dict[float, float] = {}
-        for gain in GAINS:
-            reading = self._read(one.edit(self.latents, {name: sign * gain}))
-            moved[gain] = sign * (reading - self.reading) / distance
-            if moved[gain] >= REACHED:
-                return gain, moved[gain]
-        nearest = max(moved, key=moved.__getitem__)
-        return nearest, moved[nearest]
+        reading = self._read(one.edit(self.latents, {name: amount}))
+        return (reading - self.reading) / (other - self.reading)
 
     @torch.no_grad()
     def _read(self, latents: Sequence[Tensor]) -> float:

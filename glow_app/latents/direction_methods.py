@@ -94,7 +94,7 @@ def from_moments(
             units=(vector / vector.norm(dim=1, keepdim=True)).float(),
             without=without.float(),
             with_it=with_it.float(),
-            gains=torch.ones(len(kept), 2, dtype=torch.float64),
+            gains=torch.ones(len(kept), dtype=torch.float64),
             latent_shapes=tuple(latent_shapes),
             method=method,
             model=model,

@@ -3,7 +3,7 @@
 Amount 1 is the distance between the two class means: it adds ``gain v`` with ``v = u (u . D)``, u the unit vector and D
 the difference between the mean latents of images with and without the attribute. With gain 1 this is the distance in
 the latents along the direction; :mod:`glow_app.evaluation.calibration` measures the gain at which it is the distance
-in the images.
+in the images. Amounts are odd: -1 after 1 leads back to the same latents.
 """
 
 import json
@@ -39,7 +39,7 @@ class Directions:
         units: float32 (A, D), unit vectors.
         without: float32 (A, D): mean latents of the images without the attribute.
         with_it: float32 (A, D): mean latents of those with it.
-        gains: float64 (A, 2): factors of the distance in the latents, for adding and for removing.
+        gains: float64 (A,): factors of the distance in the latents, for adding and for removing.
         latent_shapes: (C, H, W) of each level, finest first.
         method: one of :data:`glow_app.config.commands.METHODS`.
         model: digest of the model.
@@ -88,9 +88,8 @@ class Directions:
         moved = list(latents)
         for name, amount in amounts.items():
             row = self.column(name)
-            adding, removing = self.gains[row].tolist()
             each = torch.as_tensor(amount, dtype=torch.float64, device=latents[0].device).expand(len(latents[0]))
-            each = torch.where(each >= 0, adding, removing) * each
+            each = self.gains[row].item() * each
             steps = unflat(self.vector(row)[None].to(latents[0]), self.latent_shapes)
             moved = [z + each.to(z.dtype)[:, None, None, None] * v for z, v in zip(moved, steps, strict=True)]
         return moved
@@ -198,7 +197,7 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
             units=_unit_vectors(tensors[method]),
             without=tensors["without"].float(),
             with_it=tensors["with"].float(),
-            gains=tensors[f"gains of {method}"],
+            gains=_one_gain_each(tensors[f"gains of {method}"]),
             latent_shapes=tuple((c, h, w) for c, h, w in metadata["latent_shapes"]),
             method=method,
             model=metadata["model"],
@@ -206,6 +205,11 @@ def load(path: str | Path, method: str = "mean_difference") -> Directions:
         )
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder} holds no sound directions ({error}); make them with glow-directions") from error
+
+
+def _one_gain_each(gains: Tensor) -> Tensor:
+    """Float64 (A,); of gains of earlier files, (A, 2) for adding and for removing, the means."""
+    return gains.mean(1) if gains.ndim == 2 else gains
 
 
 def _unit_vectors(units: Tensor) -> Tensor:

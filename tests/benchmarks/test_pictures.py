@@ -44,7 +44,7 @@ def test_each_attribute_has_a_row(model: Model) -> None:
     names = ("Smiling", "Young", "Bangs")
     units = torch.nn.functional.normalize(torch.randn(3, model.flow.n_dims, generator=torch.manual_seed(0)))
     made = Directions(
-        names, units, torch.zeros_like(units), 9 * units, torch.ones(3, 2, dtype=torch.float64),
+        names, units, torch.zeros_like(units), 9 * units, torch.ones(3, dtype=torch.float64),
         tuple(model.flow.latent_shapes), "mean_difference", model.digest, {},
     )  # fmt: skip
     assert pictures.edited(model, made).height == 2 + 13 + 6 + 2 * 98  # of the two of them that are shown

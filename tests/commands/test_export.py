@@ -29,7 +29,7 @@ def directions_of(model: Model) -> Directions:
         "counts": {"Smiling": {"with": 10, "without": 20}},
     }
     return Directions(
-        ("Smiling",), unit, torch.zeros_like(unit), 9 * unit, torch.ones(1, 2, dtype=torch.float64),
+        ("Smiling",), unit, torch.zeros_like(unit), 9 * unit, torch.ones(1, dtype=torch.float64),
         tuple(model.flow.latent_shapes), "mean_difference", model.digest, account,
     )  # fmt: skip
 

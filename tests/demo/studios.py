@@ -29,7 +29,7 @@ def some_directions(model: Model) -> Directions:
     distance = torch.tensor([10.0, 1.0, 3.0])[:, None]
     counts = [{"with": 2, "without": 1000}, {"with": 5000, "without": 5000}, {"with": 5000, "without": 5000}]
     return Directions(
-        ATTRIBUTES, unit, torch.zeros_like(unit), distance * unit, torch.ones(3, 2), tuple(model.flow.latent_shapes),
+        ATTRIBUTES, unit, torch.zeros_like(unit), distance * unit, torch.ones(3), tuple(model.flow.latent_shapes),
         "balanced", model.digest, {"images": 10_000, "counts": dict(zip(ATTRIBUTES, counts, strict=True))},
     )  # fmt: skip
 

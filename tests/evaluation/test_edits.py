@@ -49,7 +49,7 @@ def directions(model: Model, method: str, size: float) -> Directions:
     unit = torch.randn(1, n)
     unit /= unit.norm()
     shapes = tuple(model.flow.latent_shapes)
-    return Directions(("Smiling",), unit, 0 * unit, size * unit, torch.ones(1, 2), shapes, method, model.digest, {})
+    return Directions(("Smiling",), unit, 0 * unit, size * unit, torch.ones(1), shapes, method, model.digest, {})
 
 
 def test_flips_by_hand() -> None:

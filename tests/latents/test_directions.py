@@ -1,6 +1,7 @@
 """Directions on latents whose axes are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,22 @@ def test_amount_zero_changes_nothing_and_edits_add_up(found: dict[str, Direction
     assert torch.allclose(flat(together), flat(in_turn), atol=1e-5)
 
 
+def test_amounts_are_odd(found: dict[str, Directions]) -> None:
+    latents = unflat(labelled()[0][:3], SHAPES)
+    each = torch.tensor([0.4, -1.2, 2.0])
+    for one in found.values():
+        uneven = replace(one, gains=torch.tensor([2.0, 0.5, 1.3, 0.7], dtype=torch.float64))
+        for amounts in ({"Smiling": 1.0}, {"Black": -1.7, "Makeup": 0.3}, {"Blond": each, "Smiling": -0.5}):
+            back = uneven.edit(uneven.edit(latents, amounts), {name: -amount for name, amount in amounts.items()})
+            assert torch.allclose(flat(back), flat(latents), atol=1e-5)
+    there = uneven.edit(latents, {"Blond": each})
+    for number, amount in enumerate(each.tolist()):
+        alone = uneven.edit([z[number : number + 1] for z in latents], {"Blond": amount})
+        assert torch.allclose(flat(there)[number], flat(alone)[0], atol=1e-6)
+        moved = flat(alone)[0] - flat(latents)[number]
+        assert torch.allclose(moved, 1.3 * amount * uneven.vectors[2], atol=1e-5)
+
+
 def test_orthogonal_to_and_levels(found: dict[str, Directions]) -> None:
     plain = found["mean_difference"]
     apart = plain.refined(["Makeup"], None)
@@ -168,6 +185,14 @@ class TestFiles:
                 assert torch.equal(loaded.vectors, one.vectors)
                 assert (loaded.names, loaded.latent_shapes) == (one.names, one.latent_shapes)
                 assert loaded.metadata["counts"]["Smiling"]["with"] == one.metadata["counts"]["Smiling"]["with"]
+
+    def test_of_earlier_gains_for_adding_and_for_removing_the_mean_counts(
+        self, found: dict[str, Directions], tmp_path: Path
+    ) -> None:
+        one = found["balanced"]
+        both = torch.tensor([[1.0, 2.0], [0.5, 0.5], [2.0, 1.0], [1.2, 0.4]], dtype=torch.float64)
+        save([replace(one, gains=both)], tmp_path)
+        assert torch.allclose(load(tmp_path, "balanced").gains, torch.tensor([1.5, 0.5, 1.5, 0.8]).double())
 
     def test_whatever_is_wrong_is_one_line(self, found: dict[str, Directions], tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"no directions at .*: make them with glow-directions"):

@@ -142,7 +142,7 @@ def _attributes(directions: Directions, judged: Judged | None) -> str:
         "## Attributes\n",
         f"Directions in the latents (`{directions.method}` and others), the strongest first. The distance is that "
         "between the mean latents of images with and without the attribute, in standard deviations of one latent, what "
-        "chance adds taken off; an amount of 1 moves by that, times the gain for adding (removing).\n",
+        "chance adds taken off; an amount of 1 moves by that, times the gain.\n",
         f"| attribute | images with it | without | distance | gain |{' turned | drift |' if judged else ''}",
         f"|---|---|---|---|---|{'---|---|' if judged else ''}",
     ]
@@ -150,8 +150,7 @@ def _attributes(directions: Directions, judged: Judged | None) -> str:
     for row in order:
         name = directions.names[row]
         n = counts.get(name, {})
-        adding, removing = directions.gains[row].tolist()
-        cells = [name, n.get("with", ""), n.get("without", ""), f"{found[row]:.2f}", f"{adding:.1f} ({removing:.1f})"]
+        cells = [name, n.get("with", ""), n.get("without", ""), f"{found[row]:.2f}", f"{directions.gains[row]:.1f}"]
         cells += _turned(turned.get(name, Turned(None, None))) if judged else []
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", *([] if judged is None else [_judged(judged)])])
