@@ -9,6 +9,7 @@ from glow_app.artifacts.hub import SCHEME
 from glow_app.artifacts.shipped import found
 from glow_app.cli.arguments import NUMBER
 from glow_app.config.check import no_gpu
+from glow_app.config.commands import SAMPLE
 from glow_app.config.data import DataConfig
 from glow_app.config.paths import path_options
 from glow_app.errors import UserError
@@ -35,9 +36,10 @@ def require_device(key: str, value: str) -> None:
 def require_files(config: Any) -> None:
     """Raises a UserError for the first of ``images``, ``runs`` and ``directions`` that does not exist."""
     for name in getattr(config, "images", None) or []:
-        if not NUMBER.fullmatch(name) and not os.path.exists(name):
+        if not (NUMBER.fullmatch(name) or SAMPLE.fullmatch(name) or os.path.exists(name)):
             raise UserError(
-                f"image {name} does not exist: check its name, or give the number of an image of the data set"
+                f"image {name} does not exist: check its name, or give the number of an image of the data set, or a "
+                "sample, sample:0"
             )
     for name in getattr(config, "runs", None) or []:
         if not os.path.exists(name):

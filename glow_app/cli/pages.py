@@ -123,11 +123,11 @@ PAGES = {
     "interpolate": Page(
         InterpolateConfig,
         "From one picture to another, through the latents.",
-        "A chain of pictures, or a grid between four. Pictures are files of any size, or numbers of images of the "
-        "data set. Writes a PNG and a GIF, and an MP4 if ffmpeg is installed.",
+        "A chain of pictures, or a grid between four. Pictures are files of any size, numbers of images of the "
+        "data set, or samples of the model. Writes a PNG and a GIF, and an MP4 if ffmpeg is installed.",
         (
             ("glow-interpolate checkpoint=runs/... images=me.jpg,you.png", "two files"),
-            ("glow-interpolate images=0,1,2 steps=12", "a chain of three test images, by the shipped model"),
+            ("glow-interpolate images=sample:0,sample:1 steps=12", "two samples, by the shipped model"),
             ("glow-interpolate checkpoint=runs/... images=0,1,2,3 layout=grid", "between four corners"),
             ("glow-interpolate checkpoint=runs/... images=me.jpg,17 path=spherical", "along the sphere"),
             (
@@ -175,15 +175,15 @@ PAGES = {
     "edit": Page(
         EditConfig,
         "More or less of an attribute in a picture.",
-        "Needs directions, from glow-directions or shipped with the model. Pictures are files, folders, or numbers of "
-        "images of the data set. Writes the edited images, before and after, strips, grids and animations.",
+        "Needs directions, from glow-directions or shipped with the model. Pictures are files, folders, numbers of "
+        "images of the data set, or samples of the model. Writes the edited images, before and after, strips, grids and animations.",
         (
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
             (
                 "glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}' align=true paste=true",
                 "two at once, in a photo of any size",
             ),
-            ("glow-edit images=0,1,2 sweep=Smiling,Eyeglasses gif=true", "the shipped model: strips of all amounts"),
+            ("glow-edit images=sample:0,sample:1 sweep=Smiling,Eyeglasses gif=true", "samples of the shipped model, all amounts"),
             ("glow-edit checkpoint=runs/... images=0 grid=Smiling,Young orthogonal_to=Male", "two against each other"),
             ("glow-edit checkpoint=runs/... images=me.jpg measure=true", "how much of each attribute it has"),
         ),

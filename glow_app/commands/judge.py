@@ -42,6 +42,12 @@ from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 
+AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Amounts of the curves, as multiples of ``amount``."""
+
+SHOWN_FIRST = ("Smiling", "Eyeglasses", "Male", "Young")
+"""Attributes with curves, if none are named."""
+
 
 def judge(config: JudgeConfig, console: Console) -> None:
     """Trains the judge, measures the edits, prints tables, and writes ``judge.json`` and ``flips.png``.
@@ -62,6 +68,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
         open_labelled_split_of(model, config.data, split, console) for split in (config.judge_split, config.edit_split)
     )
     names = _attributes(config, methods[0], edit_source)
+    shown = _curve_attributes(config, names) if config.curve_images else []
     learned = images_between(judge_source, "judge_first", config.judge_first, config.judge_images)
     edited = images_between(edit_source, "edit_first", config.edit_first, config.n_images)
     parts = [
@@ -83,7 +90,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     with counting(console, f"editing {edit_source.name} {edit_source.split}") as progress:
         how = (names, config.amount, config.seed, config.batch_size, progress)
         measured = measure(model, trained, methods, edit_source, edited, *how)
-    compared = _compare(model, trained, methods, judge_source, learned, edit_source, edited, names, config, console)
+    compared = _compare(model, trained, methods, judge_source, learned, edit_source, edited, shown, config, console)
     reached = Judgement(
         model,
         methods,
@@ -101,11 +108,13 @@ def judge(config: JudgeConfig, console: Console) -> None:
     report.look_at(reached, folder, console)
 
 
-AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""Amounts of the curves, as multiples of ``amount``."""
-
-SHOWN_FIRST = ("Smiling", "Eyeglasses", "Male", "Young")
-"""Attributes with curves, if none are named."""
+def _curve_attributes(config: JudgeConfig, names: list[str]) -> list[str]:
+    """Returns the attributes with curves, as the data set spells them."""
+    if config.curve_attributes is None:
+        return [name for name in SHOWN_FIRST if name in names] or names[: len(SHOWN_FIRST)]
+    if not config.curve_attributes:
+        raise UserError("curve_attributes names none: leave it out, name some, or compare nothing by curve_images=0")
+    return list(dict.fromkeys(names[attribute_column(names, name)] for name in config.curve_attributes))
 
 
 def _compare(
@@ -116,23 +125,19 @@ def _compare(
     learned: range,
     edit_source: ImageSource,
     edited: range,
-    names: list[str],
+    shown: list[str],
     config: JudgeConfig,
     console: Console,
 ) -> Compared | None:
     """Compares the methods and controls at equal success; None if that is not asked for, or no attribute has both."""
     if not config.curve_images:
         return None
-    if config.curve_attributes is None:
-        chosen = [name for name in SHOWN_FIRST if name in names] or names[: len(SHOWN_FIRST)]
-    else:
-        chosen = list(dict.fromkeys(names[attribute_column(names, name)] for name in config.curve_attributes))
     parts = [
         _labels(source)[part.start : part.stop] for source, part in ((judge_source, learned), (edit_source, edited))
     ]
     chosen = [
         name
-        for name in chosen
+        for name in shown
         if all(0 < part[:, edit_source.attribute_names.index(name)].sum() < len(part) for part in parts)
     ]
     if not chosen:

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app.commands.common import class_number, file_name, open_split_of
-from glow_app.config.commands import EditConfig, InterpolateConfig, PhotosConfig
+from glow_app.config.commands import SAMPLE, EditConfig, InterpolateConfig, PhotosConfig
 from glow_app.data.alignment import Eyes, Placement, of_eyes, paste, take
 from glow_app.data.image import Channels
 from glow_app.data.landmarks import one_face
@@ -30,6 +30,9 @@ DEVIATIONS, DEVIATION = 3, 0.35
 
 The second is the standard deviation, in bits/dim, that is assumed where the model's card does not tell it.
 """
+
+TEMPERATURE = 0.7
+"""The temperature of samples."""
 
 _SPLITS = (("val", "validation"), ("test", "test"))
 
@@ -67,7 +70,7 @@ class Picture(NamedTuple):
 
 
 def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console: Console) -> list[Picture]:
-    """Opens the images that ``images`` names: files, folders of files, or numbers of images of a data set.
+    """Opens the images that ``images`` names: files, folders of files, numbers of a data set's images, or samples.
 
     Raises:
         UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
@@ -84,6 +87,9 @@ def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console:
             source = source or open_split_of(model, config.data, config.split, console)
             pictures.append(_from_data_set(source, int(name), chosen))
             continue
+        if sample := SAMPLE.fullmatch(name):
+            pictures.append(_sample(model, int(sample[1]), config.seed, chosen))
+            continue
         for path in picture_files(Path(name)):
             pixels, photo = open_photo(path, model, config)
             pictures.append(Picture(file_name(path.stem), pixels, 0, chosen, photo))
@@ -98,6 +104,12 @@ def _from_data_set(source: ImageSource, index: int, label: int | None) -> Pictur
     if label is None and source.classes is not None:
         label = int(source.classes[index])
     return Picture(f"{source.split}_{index}", source[index], index, label)
+
+
+def _sample(model: Model, number: int, seed: int, label: int | None) -> Picture:
+    """Draws sample ``number``, that of ``glow-sample`` with the same seed and temperature."""
+    pixels = model.sample(1, TEMPERATURE, seed, label, number)[0].cpu()
+    return Picture(f"sample_{number}", pixels, number, label)
 
 
 def _uniquely_named(pictures: list[Picture]) -> list[Picture]:

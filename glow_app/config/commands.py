@@ -1,5 +1,6 @@
 """The schema of the commands that use a trained model; see :mod:`glow_app.config.train`."""
 
+import re
 from dataclasses import dataclass
 
 from glow_app.config.data import DataConfig
@@ -7,6 +8,9 @@ from glow_app.config.option import option, path_option
 
 METHODS = ("mean_difference", "balanced", "discriminant")
 """Ways to find the direction of an attribute, see :mod:`glow_app.latents.directions`."""
+
+SAMPLE = re.compile(r"sample:(\d+)")
+"""How a sample of the model is named where pictures are: ``sample:3``."""
 
 
 @dataclass
@@ -100,7 +104,7 @@ class SampleConfig(UseConfig):
 class InterpolateConfig(PhotosConfig):
     """All options of ``glow-interpolate``."""
 
-    images: list[str] | None = path_option("files, or numbers of images of the data set; two or more, four for a grid")
+    images: list[str] | None = path_option("files, numbers of images of the data set, or samples, such as sample:0; two or more, four for a grid")
     split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     steps: int = option("images from one to the next, both included", at_least=2, at_most=1000)
     path: str = option("straight, as published, or along the sphere", choices=("linear", "spherical"))
@@ -136,7 +140,7 @@ class EditConfig(PhotosConfig):
 
     directions: str | None = path_option("folder written by glow-directions; null: the model's own")
     method: str = option("kind of direction", choices=METHODS)
-    images: list[str] | None = path_option("files, folders, or numbers of images of the data set")
+    images: list[str] | None = path_option("files, folders, numbers of images of the data set, or samples, such as sample:0")
     split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     edit: dict[str, float] | None = option("attribute: amount; 1 is the distance between the two class means")
     sweep: list[str] | None = option("attributes to show at all amounts, one strip each")

@@ -19,6 +19,7 @@ from glow_app.data.image import decode_image, to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.latents.directions import load
+from glow_app.model import load as load_model
 from tests.commands.using import configure, use
 
 
@@ -122,6 +123,11 @@ def test_an_edit_leaves_the_image_and_its_before_and_after(run: Path, found: Pat
         assert (tmp_path / f"test_{number}_Smiling+0_before_after.png").exists()
     told(run, tmp_path, f"directions={found}", "images=[0]", "edit={Smiling: 1.0, Male: -0.5}")
     assert not torch.equal(decode_image(tmp_path / "test_0_Smiling+1_Male-0.5.png"), faces[0])
+
+
+def test_a_sample_is_edited(run: Path, found: Path, tmp_path: Path) -> None:
+    told(run, tmp_path, f"directions={found}", "images=[sample:1]", "edit={Smiling: 0.0}")
+    assert torch.equal(decode_image(tmp_path / "sample_1_Smiling+0.png"), load_model(run).sample(2, 0.7)[1])
 
 
 def test_sweeps_grids_animations_and_measures(run: Path, found: Path, tmp_path: Path) -> None:

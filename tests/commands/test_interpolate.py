@@ -47,6 +47,13 @@ def test_a_strip_between_two_images_of_the_data_set(run: Path, tmp_path: Path) -
         assert film.size == (96, 96)
 
 
+def test_samples_need_no_data(run: Path, tmp_path: Path) -> None:
+    told(run, tmp_path, "images=[sample:2,sample:0]", "steps=3", "seed=5", f"data.cache_folder={tmp_path / 'none'}")
+    path, samples = tmp_path / "sample_2-sample_0_linear3.png", load(run).sample(3, 0.7, seed=5)
+    assert torch.equal(cell(path, 0, 0), samples[2]) and torch.equal(cell(path, 0, 2), samples[0])
+    assert not (tmp_path / "none").exists()
+
+
 def test_pictures_that_are_not_reconstructed_exactly_are_named(run: Path, tmp_path: Path) -> None:
     shared = ["checkpoint=faces64", f"output={tmp_path}", "images=[3,5]", "steps=2", "data.cache=false"]
     text = use(interpolate, configure("interpolate", InterpolateConfig, *shared, "precision=bf16"))

@@ -15,7 +15,7 @@ from glow_app.data.faces.factors import FACE_ATTRIBUTES
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 
-FEW = ("judge_examples=128", "n_images=20")
+FEW = ("judge_examples=128", "n_images=20", "curve_images=0")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,32 @@ def test_the_same_seed_gives_the_same_figures(run: Path, vectors: Path, tmp_path
     )
 
 
+def test_methods_and_controls_at_equal_success(run: Path, vectors: Path, tmp_path: Path) -> None:
+    few = ("curve_images=8", "curve_attributes=[male,Smiling]", "success=0.4", "methods=[balanced,mean_difference]")
+    text, account = judged(run, vectors, tmp_path, *few)
+    compared = account["compared"]
+    ways = ["balanced", "mean_difference", "random", "another's", "pixels"]
+    assert list(compared["curves"]) == list(compared["equal"]) == ways
+    assert list(compared["told"]) == ["none", *ways] and all(0 <= share <= 1 for share in compared["told"].values())
+    for way in ways:
+        assert list(compared["curves"][way]) == ["Male", "Smiling"]
+        for name, points in compared["curves"][way].items():
+            assert [point[0] for point in points] == [0.25, 0.5, 0.75, 1.0, 1.5, 2.0]
+            reached = compared["equal"][way][name]
+            assert (reached is None) == (max(point[1] for point in points) < 0.4)
+            assert reached is None or reached[1] == pytest.approx(0.4)
+    assert compared["images"] == 20
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size[0] > 600
+    for word in (
+        "where 40% of the edits succeed, means over Male, Smiling",
+        "another's",
+        "told",
+        str(tmp_path / "curves.png"),
+    ):
+        assert word in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -86,6 +112,8 @@ def test_the_same_seed_gives_the_same_figures(run: Path, vectors: Path, tmp_path
         (("attributes=[Smilling]",), "attribute Smilling is unknown: did you mean Smiling?"),
         (("attributes=[]",), "attributes names none"),
         (("methods=[]",), "methods has no value"),
+        (("curve_images=8", "curve_attributes=[Yung]"), "attribute Yung is unknown: did you mean Young?"),
+        (("curve_images=8", "curve_attributes=[]"), "curve_attributes names none"),
         (("methods=[balance]",), "methods=balance is not one of"),
         (("edit_first=64",), "edit_first=64: drawn_faces test has the images 0 to 63"),
         (("judge_images=63",), "would learn from 63 images of drawn_faces val"),
