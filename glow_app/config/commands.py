@@ -141,6 +141,7 @@ class EditConfig(PhotosConfig):
     edit: dict[str, float] | None = option("attribute: amount; 1 is the distance between the two class means")
     sweep: list[str] | None = option("attributes to show at all amounts, one strip each")
     amounts: list[float] = option("amounts of a sweep or grid")
+    limit: bool = option("make edits that go too far for a natural picture at the largest amounts that do not")
     grid: list[str] | None = option("two attributes to change together")
     gif: bool = option("also an animation of each sweep")
     paste: bool = option("also each photo at its own size with the change in it")
