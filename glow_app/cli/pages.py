@@ -176,14 +176,15 @@ PAGES = {
         EditConfig,
         "More or less of an attribute in a picture.",
         "Needs directions, from glow-directions or shipped with the model. Pictures are files, folders, numbers of "
-        "images of the data set, or samples of the model. Writes the edited images, before and after, strips, grids and animations.",
+        "images of the data set, or samples of the model. Writes the edited images, before and after, strips, grids "
+        "and animations.",
         (
             ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
             (
                 "glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}' align=true paste=true",
                 "two at once, in a photo of any size",
             ),
-            ("glow-edit images=sample:0,sample:1 sweep=Smiling,Eyeglasses gif=true", "samples of the shipped model, all amounts"),
+            ("glow-edit images=sample:0,sample:1 sweep=Smiling,Eyeglasses gif=true", "the shipped model: all amounts"),
             ("glow-edit checkpoint=runs/... images=0 grid=Smiling,Young orthogonal_to=Male", "two against each other"),
             ("glow-edit checkpoint=runs/... images=me.jpg measure=true", "how much of each attribute it has"),
         ),

@@ -14,6 +14,7 @@ from glow_app.commands.common import directions_folder, file_name, open_model, o
 from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, pasted, say_reconstruction, say_unlike
 from glow_app.config.commands import EditConfig
 from glow_app.errors import UserError
+from glow_app.evaluation.limits import Limits
 from glow_app.figures.animation import save_gif
 from glow_app.latents.directions import Directions
 from glow_app.latents.directions import load as load_directions
@@ -27,7 +28,8 @@ def edit(config: EditConfig, console: Console) -> None:
 
     Writes, for each picture, ``<name>_<edit>.png`` (the edited image alone) and ``<name>_<edit>_before_after.png``,
     ``<name>_sweep_<attributes>_<amounts>.png`` with one row per attribute, a ``.gif`` of that name for each attribute,
-    ``<name>_grid_<attributes>_<amounts>.png``; and ``<name>_<edit>_pasted.png``, the photo with the edit in it.
+    ``<name>_grid_<attributes>_<amounts>.png``; and ``<name>_<edit>_pasted.png``, the photo with the edit in it. Edits
+    that go too far for a picture are limited, unless ``limit=false``: then one that is not finite raises a UserError.
 
     Raises:
         UserError: an image, an attribute or the directions do not fit the model, or nothing is requested.
@@ -101,25 +103,53 @@ class _Edits:
         say_reconstruction(before, pictures, self.model.n_bits, "unedited images", self.console)
         if self.config.measure:
             self._report_amounts(pictures, latents)
+        each = [[z[number : number + 1] for z in latents] for number in range(len(pictures))]
+        limits = [self._limits(picture, own) for picture, own in zip(pictures, each, strict=True)]
         if self.config.edit:
-            after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
-            for picture, old, new in zip(pictures, before, after, strict=True):
-                what = _name_of(self.config.edit)
+            edits = [self._limited(self.config.edit, *pair) for pair in zip(pictures, limits, strict=True)]
+            each_amount = torch.tensor([list(one.values()) for one in edits], dtype=torch.float64).T
+            amounts = dict(zip(self.config.edit, each_amount, strict=True))
+            after = self._decode(self.directions.edit(latents, amounts), pictures)
+            for picture, old, new, made in zip(pictures, before, after, edits, strict=True):
+                what = _name_of(made)
                 self._save(picture, what, figures.to_picture(self._zoomed(new[None])[0]))
-                labels = ["before", ", ".join(f"{name} {amount:+g}" for name, amount in self.config.edit.items())]
                 both = self._zoomed(torch.stack([old, new]))
-                self._save(picture, f"{what}_before_after", figures.grid(both, 1, row_labels=labels))
-                self._paste(picture, old, [self.config.edit], new[None])
-        for number, (picture, old) in enumerate(zip(pictures, before, strict=True)):
-            own = [z[number : number + 1] for z in latents]
+                self._save(picture, f"{what}_before_after", figures.grid(both, 1, row_labels=["before", _said(made)]))
+                self._paste(picture, old, [made], new[None])
+        for picture, own, old, limit in zip(pictures, each, before, limits, strict=True):
             if self.config.sweep:
-                self._sweep(picture, own, old, self.config.sweep)
+                self._sweep(picture, own, old, self.config.sweep, limit)
             if self.config.grid:
-                self._grid(picture, own, old, self.config.grid)
+                self._grid(picture, own, old, self.config.grid, limit)
 
-    def _sweep(self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str]) -> None:
+    def _limits(self, picture: Picture, latents: list[Tensor]) -> Limits | None:
+        if not self.config.limit:
+            return None
+        label = picture.label if self.model.flow.n_classes else None
+        return Limits(self.model, self.directions, latents, label, self.config.seed)
+
+    def _limited(self, edit: Mapping[str, float], picture: Picture, limits: Limits | None) -> dict[str, float]:
+        """Returns the edit, or, and says so, what of it leaves the picture natural."""
+        factor = 1.0 if limits is None else limits.factors([edit])[0]
+        if factor == 1:
+            return dict(edit)
+        used = _times(edit, factor)
+        say(self.console, f"{picture.name}: {_said(edit)} goes too far, {_said(used)} is made (limit=false: as asked)")
+        return used
+
+    def _sweep(
+        self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str], limits: Limits | None
+    ) -> None:
         amounts = self.config.amounts
-        rows = [self._edited(picture, latents, before, [{name: amount} for amount in amounts]) for name in names]
+        rows: list[Tensor] = []
+        for name in names:
+            low, high = min(0.0, *amounts), max(0.0, *amounts)
+            least, most = (low, high) if limits is None else limits.interval(name, low=low, high=high)
+            if (least, most) != (low, high):
+                too_far = "further is too far (limit=false: all amounts)"
+                say(self.console, f"{picture.name}: {name} goes from {least:+g} to {most:+g}, {too_far}")
+            edits = [{name: min(max(amount, least), most)} for amount in amounts]
+            rows.append(self._edited(picture, latents, before, edits))
         labels = [f"{amount:+g}" for amount in amounts]
         large = [self._zoomed(row) for row in rows]
         self._save(
@@ -133,10 +163,18 @@ class _Edits:
                 save_gif(row, path, self.config.frame_ms)
                 self.made.append(path)
 
-    def _grid(self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str]) -> None:
+    def _grid(
+        self, picture: Picture, latents: list[Tensor], before: Tensor, names: Sequence[str], limits: Limits | None
+    ) -> None:
         down, across = names
         amounts = self.config.amounts
         edits = [{down: first, across: second} for first in amounts for second in amounts]
+        factors = [1.0] * len(edits) if limits is None else limits.factors(edits)
+        short = sum(factor < 1 for factor in factors)
+        if short:
+            which = f"{short} of {len(edits)} edits of {down} and {across}"
+            say(self.console, f"{picture.name}: {which} go too far, and are made less far (limit=false: as asked)")
+        edits = [_times(edit, factor) for edit, factor in zip(edits, factors, strict=True)]
         images = self._zoomed(self._edited(picture, latents, before, edits))
         rows, columns = ([f"{name} {amount:+g}" for amount in amounts] for name in (down, across))
         self._save(picture, _name_of_all("grid", names, amounts), figures.grid(images, len(amounts), 2, rows, columns))
@@ -182,7 +220,17 @@ class _Edits:
     def _save(self, picture: Picture, what: str, image: Image) -> None:
         path = self.folder / f"{picture.name}_{what}.png"
         figures.save_png(image, path)
-        self.made.append(path)
+        if path not in self.made:  # edits that were limited to the same amount are the same
+            self.made.append(path)
+
+
+def _times(edit: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Multiplies all amounts of an edit."""
+    return {name: amount * factor + 0.0 for name, amount in edit.items()}  # no -0
+
+
+def _said(edit: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {amount:+g}" for name, amount in edit.items())
 
 
 def _name_of(edit: Mapping[str, float]) -> str:

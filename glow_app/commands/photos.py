@@ -20,21 +20,14 @@ from glow_app.data.picture import fitted, picture_files, placement_of
 from glow_app.data.picture import open_photo as open_upright
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
+from glow_app.evaluation.limits import usual
 from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime.console import say
 from glow_app.units import Bits
 
-DEVIATIONS, DEVIATION = 3, 0.35
-"""A picture is unlike the training images if its bits/dim are this many standard deviations above their mean.
-
-The second is the standard deviation, in bits/dim, that is assumed where the model's card does not tell it.
-"""
-
 TEMPERATURE = 0.7
 """The temperature of samples."""
-
-_SPLITS = (("val", "validation"), ("test", "test"))
 
 
 class Photo(NamedTuple):
@@ -160,8 +153,8 @@ def _eyes_of(model: Model, config: PhotosConfig) -> Eyes:
 def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels: Tensor | None, seed: int) -> list[str]:
     """Lines on the photos that are unlike the model's training images.
 
-    These take more bits per dimension than the mean of its validation images (of its test images, if it had none) and
-    ``DEVIATIONS`` standard deviations, both as on the model's card. Nothing is said if the card has no such mean.
+    These take more bits per dimension than its validation images (its test images, if it had none) usually do, see
+    :func:`glow_app.evaluation.limits.usual`. Nothing is said if the card does not tell.
 
     Args:
         model: the model.
@@ -170,20 +163,16 @@ def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels:
         labels: classes of the pictures, for a conditional model.
         seed: seed of the dequantization noise.
     """
-    metrics = model.card.metrics
-    known = [(split, word) for split, word in _SPLITS if f"{split}/bits_per_dim" in metrics]
-    if not known or not any(photos):
+    known = usual(model.card)
+    if known is None or not any(photos):
         return []
-    split, word = known[0]
-    mean, error, n = (metrics.get(f"{split}/{key}") for key in ("bits_per_dim", "standard_error", "images"))
-    assert mean is not None
-    deviation = DEVIATION if error is None or n is None else error * n**0.5
     bits = model.bits_per_dim(pixels, labels, seed).tolist()
+    usually = f"the model's {known.images} images have {known.mean:.1f}"
     return [
-        f"{photo.path}: {own:.1f} bits/dim, where the model's {word} images have {mean:.1f}: unlike the training images"
+        f"{photo.path}: {own:.1f} bits/dim, where {usually}: unlike the training images"
         + ("" if photo.aligned or model.card.eyes is None else "; try align=true")
         for photo, own in zip(photos, bits, strict=True)
-        if photo is not None and not own <= mean + DEVIATIONS * deviation
+        if photo is not None and not own <= known.most
     ]
 
 

@@ -104,7 +104,9 @@ class SampleConfig(UseConfig):
 class InterpolateConfig(PhotosConfig):
     """All options of ``glow-interpolate``."""
 
-    images: list[str] | None = path_option("files, numbers of images of the data set, or samples, such as sample:0; two or more, four for a grid")
+    images: list[str] | None = path_option(
+        "files, numbers of images of the data set, or samples, sample:0; two or more, four for a grid"
+    )
     split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     steps: int = option("images from one to the next, both included", at_least=2, at_most=1000)
     path: str = option("straight, as published, or along the sphere", choices=("linear", "spherical"))
@@ -140,11 +142,12 @@ class EditConfig(PhotosConfig):
 
     directions: str | None = path_option("folder written by glow-directions; null: the model's own")
     method: str = option("kind of direction", choices=METHODS)
-    images: list[str] | None = path_option("files, folders, numbers of images of the data set, or samples, such as sample:0")
+    images: list[str] | None = path_option("files, folders, numbers of images of the data set, or samples, sample:0")
     split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
     edit: dict[str, float] | None = option("attribute: amount; 1 is the distance between the two class means")
     sweep: list[str] | None = option("attributes to show at all amounts, one strip each")
     amounts: list[float] = option("amounts of a sweep or grid")
+    limit: bool = option("make edits that go too far for a natural picture at the largest amounts that do not")
     grid: list[str] | None = option("two attributes to change together")
     gif: bool = option("also an animation of each sweep")
     paste: bool = option("also each photo at its own size with the change in it")

@@ -155,7 +155,10 @@ def picture_files(path: Path) -> list[Path]:
         UserError: the path does not exist, or the folder holds no image.
     """
     if not path.exists():
-        raise UserError(f"image {path} does not exist: check its name, or give the number of an image of the data set, or a sample, sample:0")
+        raise UserError(
+            f"image {path} does not exist: check its name, or give the number of an image of the data set, or a "
+            "sample, sample:0"
+        )
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))

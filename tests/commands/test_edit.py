@@ -1,7 +1,9 @@
 """``glow-directions`` and ``glow-edit``."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import glow_app
 from glow_app import figures
 from glow_app.commands import directions as directions_command
 from glow_app.commands.common import directions_folder
@@ -18,7 +21,8 @@ from glow_app.config.commands import DirectionsConfig, EditConfig
 from glow_app.data.image import decode_image, to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
-from glow_app.latents.directions import load
+from glow_app.evaluation.limits import Limits
+from glow_app.latents.directions import load, save
 from glow_app.model import load as load_model
 from tests.commands.using import configure, use
 
@@ -223,6 +227,58 @@ def test_directions_that_are_missing_or_of_another_model(run: Path, found: Path,
     (tmp_path / "other" / "directions.json").write_text(json.dumps(account | {"model": "0" * 64}))
     with pytest.raises(UserError, match="these directions belong to another model"):
         told(run, tmp_path, f"directions={tmp_path / 'other'}", "images=[0]", "sweep=[Smiling]")
+
+
+@pytest.fixture(scope="module")
+def far(found: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directions along which the model can follow only a part of the amounts."""
+    folder = tmp_path_factory.mktemp("far")
+    one = load(found)
+    save([replace(one, with_it=one.without + 30 * (one.with_it - one.without))], folder)
+    return folder
+
+
+def test_an_edit_that_goes_too_far_is_made_as_far_as_it_can(run: Path, far: Path, tmp_path: Path) -> None:
+    model, directions = glow_app.load(run), load(far)
+    face = DrawnFaces("test", image_size=16, n_images=64)[0]
+    latents = model.encode(face, positions=torch.tensor([0]))
+    _, high = Limits(model, directions, latents).interval("Smiling")
+    assert 0 < high < 2
+    text = told(run, tmp_path, f"directions={far}", "images=[0]", "edit={Smiling: 2}")
+    assert f"test_0: Smiling +2 goes too far, Smiling {high:+g} is made (limit=false: as asked)\n" in text
+    used = model.decode(directions.edit(latents, {"Smiling": high}))[0]
+    assert torch.equal(decode_image(tmp_path / f"test_0_Smiling{high:+g}.png"), used)
+    assert not (tmp_path / "test_0_Smiling+2.png").exists()
+    text = told(run, tmp_path, f"directions={far}", "images=[0]", "edit={Smiling: 2}", "limit=false")
+    assert "too far" not in text
+    asked = model.decode(directions.edit(latents, {"Smiling": 2}))[0]
+    assert torch.equal(decode_image(tmp_path / "test_0_Smiling+2.png"), asked)
+    text = told(run, tmp_path, f"directions={far}", "images=[0]", "edit={Smiling: 1e38}")
+    assert f"test_0: Smiling +1e+38 goes too far, Smiling {high:+g} is made" in text
+    with pytest.raises(UserError, match="image 0 of 1 is not finite"):
+        told(run, tmp_path, f"directions={far}", "images=[0]", "edit={Smiling: 1e38}", "limit=false")
+
+
+def test_sweeps_and_grids_stay_where_they_can(run: Path, far: Path, tmp_path: Path) -> None:
+    shared = (f"directions={far}", "images=[0]", "amounts=[-2,0,2]", "gif=true")
+    text = told(run, tmp_path, *shared, "sweep=[Smiling,Male]", "grid=[Smiling,Male]")
+    for name in ("Smiling", "Male"):
+        assert len(re.findall(rf"test_0: {name} goes from \S+ to \S+, further is too far \(limit=false", text)) == 1
+    assert len(re.findall(r"test_0: \d of 9 edits of Smiling and Male go too far", text)) == 1
+    name = "test_0_sweep_Smiling_-2to+2"
+    model, directions = glow_app.load(run), load(far)
+    latents = model.encode(DrawnFaces("test", image_size=16, n_images=64)[0])
+    low, _ = Limits(model, directions, latents).interval("Smiling")
+    least = model.decode(directions.edit(latents, {"Smiling": low}))[0]
+    with Image.open(tmp_path / f"{name}.gif") as film:
+        assert film.n_frames == 4  # type: ignore[attr-defined]
+    strip = decode_image(tmp_path / "test_0_sweep_Smiling_Male_-2to+2.png")
+    assert any(
+        torch.equal(strip[:, y : y + 96 : 6, x : x + 96 : 6], least)  # shown six times larger
+        for y in range(strip.shape[1] - 95)
+        for x in range(strip.shape[2] - 95)
+    )
+    assert "too far" not in told(run, tmp_path, *shared, "sweep=[Smiling]", "grid=[Smiling,Male]", "limit=false")
 
 
 def test_an_attribute_does_not_name_a_folder() -> None:
