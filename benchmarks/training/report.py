@@ -9,7 +9,7 @@ Nothing is measured here: a test compares the document with the results.
 import argparse
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,35 @@ def load(path: Path = LINES) -> list[Line]:
 def screens(lines: Iterable[Line]) -> str:
     """Recipes on CIFAR-10 after 900 CPU seconds, the best first, with their distance from the preset ``small``."""
     rows = [line for line in lines if line["data"] == "cifar10" and line["limits"].get("seconds") == 900]
-    rows.sort(key=lambda line: line["bits"])
     base = next(line["bits"] for line in rows if line["name"] == "small")
-    head = ["| recipe | parameters | images | bits/dim | minus `small` |", "| --- | ---: | ---: | ---: | ---: |"]
-    return "\n".join(
-        [
-            *head,
-            *(
-                f"| `{line['name']}` | {line['parameters'] / 1e6:.2f}M | {line['images']:,} | {line['bits']:.3f} | "
-                f"{line['bits'] - base:+.3f} |"
-                for line in rows
-            ),
-        ]
+    return _table(
+        ("recipe", "parameters", "images", "bits/dim", "minus `small`"),
+        [(*_of(line), f"{line['bits'] - base:+.3f}") for line in sorted(rows, key=lambda line: line["bits"])],
     )
 
 
-TABLES = {"screens": screens}
+def long(lines: Iterable[Line]) -> str:
+    """Recipes after 3,600 CPU seconds, by data set and seed."""
+    rows = [line for line in lines if line["limits"].get("seconds") == 3600]
+    rows.sort(key=lambda line: (line["data"], line["seed"], line["bits"]))
+    return _table(
+        ("recipe", "parameters", "images", "bits/dim", "data", "seed"),
+        [(*_of(line), line["data"], str(line["seed"])) for line in rows],
+    )
+
+
+def _of(line: Line) -> tuple[str, ...]:
+    return f"`{line['name']}`", f"{line['parameters'] / 1e6:.2f}M", f"{line['images']:,}", f"{line['bits']:.3f}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table whose first column is text, and the next three are numbers."""
+    marks = [":" if i and rows[0][i].strip("+-.0123456789,M") == "" else "" for i in range(len(head))]
+    lines = [head, tuple(f"---{mark}" for mark in marks), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES = {"screens": screens, "long": long}
 
 
 def written(text: str, lines: list[Line]) -> str:

@@ -102,6 +102,7 @@ def draw(compared: Compared, path: Path) -> None:
             axes[row][column].set_xlim(0, 1)
             axes[row][column].grid(alpha=0.3)
             axes[row][column].spines[["top", "right"]].set_visible(False)
+        axes[1][column].set_yscale("symlog", linthresh=1)  # a picture that breaks down raises a mean by many
     axes[0][0].set_ylabel("drift of other attributes")
     axes[1][0].set_ylabel("rise, bits per dimension")
     handles, labels = axes[0][0].get_legend_handles_labels()
