@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Image as Picture
+from torch import Tensor
 
 import glow_app
 from benchmarks import demo_picture
@@ -29,10 +30,10 @@ NAME = "faces64"
 TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 CHAIN, STEPS = (3, 14, 8), 9
-"""Test images that are interpolated; images of a row."""
+"""Samples that are interpolated; images of a row."""
 
 FACE = 14
-"""The test image that is edited."""
+"""The sample that is edited: nobody's portrait."""
 
 EDITED = ("Smiling", "Eyeglasses", "Male", "Bangs")
 
@@ -51,21 +52,20 @@ def temperatures(model: Model) -> Picture:
 
 
 def interpolation(model: Model) -> Picture:
-    """From each of some test images to the next, a row each."""
-    faces = test_images(model)
-    points = [model.encode(faces[i]) for i in CHAIN]
+    """From each of some samples to the next, a row each."""
+    points = [model.encode(sample(model, i)) for i in CHAIN]
     rows = [model.decode(between(a, b, STEPS, "linear")) for a, b in pairwise(points)]
     return figures.grid(torch.cat(rows), STEPS)
 
 
 def edits(model: Model) -> Picture:
-    """One test image with less and more of some attributes."""
+    """One sample with less and more of some attributes."""
     return edited(model, glow_app.load_directions(NAME))
 
 
 def edited(model: Model, directions: Directions) -> Picture:
     """As :func:`edits`, with these directions."""
-    face = test_images(model)[FACE]
+    face = sample(model, FACE)
     names = [name for name in EDITED if name in directions.names]
     rows = [model.edit(face, directions, {name: amount}) for name in names for amount in AMOUNTS]
     return figures.grid(torch.cat(rows), len(AMOUNTS), 2, names, [f"{amount:+g}" for amount in AMOUNTS])
@@ -82,6 +82,11 @@ def demo(model: Model) -> Picture:
         return picture.quantize(256, kmeans=2)  # small enough for a repository
     finally:
         blocks.close(verbose=False)
+
+
+def sample(model: Model, number: int) -> Tensor:
+    """A sample of the model at temperature 0.7, as ``images=sample:3`` names it, uint8 (1, C, H, W)."""
+    return model.sample(1, temperature=0.7, first=number)
 
 
 def test_images(model: Model) -> ImageSource:
