@@ -104,7 +104,7 @@ class _Edits:
         if self.config.edit:
             after = self._decode(self.directions.edit(latents, self.config.edit), pictures)
             for picture, old, new in zip(pictures, before, after, strict=True):
-                what = _name_of(self.config.edit)
+                what = name_of_edit(self.config.edit)
                 self._save(picture, what, figures.to_picture(self._zoomed(new[None])[0]))
                 labels = ["before", ", ".join(f"{name} {amount:+g}" for name, amount in self.config.edit.items())]
                 both = self._zoomed(torch.stack([old, new]))
@@ -152,7 +152,7 @@ class _Edits:
     def _paste(self, picture: Picture, before: Tensor, edits: Sequence[Mapping[str, float]], after: Tensor) -> None:
         if self.config.paste and picture.photo is not None:
             for edit, image in zip(edits, after, strict=True):
-                self._save(picture, f"{_name_of(edit)}_pasted", pasted(picture.photo, before, image))
+                self._save(picture, f"{name_of_edit(edit)}_pasted", pasted(picture.photo, before, image))
 
     def _zoomed(self, images: Tensor) -> Tensor:
         return figures.zoomed(images, self.config.zoom)
@@ -185,7 +185,7 @@ class _Edits:
         self.made.append(path)
 
 
-def _name_of(edit: Mapping[str, float]) -> str:
+def name_of_edit(edit: Mapping[str, float]) -> str:
     """Returns the part of a file name that identifies an edit."""
     return "_".join(f"{file_name(name)}{amount:+g}" for name, amount in edit.items())[:80]
 

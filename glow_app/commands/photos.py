@@ -145,7 +145,14 @@ def _eyes_of(model: Model, config: PhotosConfig) -> Eyes:
     return x1, y1, x2, y2
 
 
-def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels: Tensor | None, seed: int) -> list[str]:
+def unlike(
+    model: Model,
+    photos: Sequence[Photo | None],
+    pixels: Tensor,
+    labels: Tensor | None,
+    seed: int,
+    advice: str = "try align=true",
+) -> list[str]:
     """Lines on the photos that are unlike the model's training images.
 
     These take more bits per dimension than the mean of its validation images (of its test images, if it had none) and
@@ -157,6 +164,7 @@ def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels:
         pixels: uint8 (B, C, H, W), the pictures.
         labels: classes of the pictures, for a conditional model.
         seed: seed of the dequantization noise.
+        advice: how to align a photo that is not, if the model knows where eyes belong.
     """
     metrics = model.card.metrics
     known = [(split, word) for split, word in _SPLITS if f"{split}/bits_per_dim" in metrics]
@@ -169,7 +177,7 @@ def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels:
     bits = model.bits_per_dim(pixels, labels, seed).tolist()
     return [
         f"{photo.path}: {own:.1f} bits/dim, where the model's {word} images have {mean:.1f}: unlike the training images"
-        + ("" if photo.aligned or model.card.eyes is None else "; try align=true")
+        + ("" if photo.aligned or model.card.eyes is None else f"; {advice}")
         for photo, own in zip(photos, bits, strict=True)
         if photo is not None and not own <= mean + DEVIATIONS * deviation
     ]

@@ -80,6 +80,11 @@ def one_face(photo: Image.Image, name: str, number: int | None) -> Face:
     return faces[number - 1]
 
 
+def is_installed() -> bool:
+    """Returns whether the packages of the extra ``align`` are there."""
+    return all(find_spec(name) for name in ("dlib", "face_recognition_models"))
+
+
 @lru_cache(maxsize=1)
 def _tools() -> tuple[Any, Any]:
     """The detector and the landmarks.
