@@ -168,7 +168,7 @@ class _Page:
             except Exception:
                 traceback.print_exc()
                 message = "this is a fault of the program: the terminal in which glow-demo runs says which"
-            gr.Warning(escape(message), duration=12, title="That did not work")
+            gr.Warning(escape(message), duration=12)
             return self._positions(view.moves)
 
         return wrapped

@@ -82,8 +82,14 @@ def choose(browser: Any, number: int) -> None:
     field.send_keys(f"{number}\ue007")
 
 
+def actions(browser: Any) -> Any:
+    """Keys and the mouse, wherever the focus is."""
+    return pytest.importorskip("selenium.webdriver").ActionChains(browser)
+
+
 def message(browser: Any) -> str:
     """What the page says that it cannot do; it is closed."""
     text = wait(lambda: one(browser, ".toast-body, [data-testid=toast-body]").text, "a message")
     browser.execute_script("document.querySelectorAll('.toast-close').forEach(one => one.click())")
+    wait(lambda: not browser.find_elements("css selector", ".toast-body, [data-testid=toast-body]"), "no message")
     return text

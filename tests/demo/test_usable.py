@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 
 from glow_app.data.image import decode_image
-from tests.demo.browsers import choose, drag, message, one, open_file, shown, start, tab, until_changed, wait
+from tests.demo.browsers import actions, choose, drag, message, one, open_file, shown, start, tab, until_changed, wait
 
-# The page is served by this process, and gradio uses what pandas wants it not to.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")]
+pytestmark = pytest.mark.slow
 
 TABS = ("Attributes", "Interpolate", "Levels")
 TAB, RIGHT, END = "\ue004", "\ue014", "\ue007"
@@ -66,12 +65,11 @@ return [seen(arguments[0]), seen(frame), frame.clientWidth, document.documentEle
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
 def test_the_picture_is_in_sight_of_every_slider(page: Any, width: int, height: int) -> None:
     resize(page, width, height)
+    page.execute_script("document.querySelector('#change').style.minHeight = '1500px'")  # as if there were forty
     for name in ("#attribute-Strong", "#attribute-Rare", "#temperature"):
         for block in ("start", "end", "nearest"):
-            where = "nearest" if width > 700 and name == "#temperature" else block
-            found = page.execute_script(IN_SIGHT, one(page, f"{name} input[type=range]"), where)
-            assert found[0], (name, where)
-            assert found[1], (name, where)
+            found = page.execute_script(IN_SIGHT, one(page, f"{name} input[type=range]"), block)
+            assert found[:2] == [True, True], (name, block)
             assert found[2] >= 256
             assert found[3]
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -86,13 +84,13 @@ def test_what_is_refused_moves_neither_the_picture_nor_the_sliders(page: Any) ->
     wait(lambda: values(page, "Strong") == (0, 0), "the slider where it was")
     assert values(page, "Weak") == (0.5, 0.5)
     assert torch.equal(shown(page), moved)
-    for typed in ("1.7", "9"):
+    for typed in ("1.7", "9"):  # the former begins with 1, which is not refused if it is seen
         field = one(page, "#attribute-Strong input[type=number]")
         page.execute_script("arguments[0].select()", field)
         field.send_keys(typed)
-        assert "That did not work" in message(page)
+        assert ("<its latents>" if typed == "1.7" else "Strong 9: choose -2 to 2") in message(page)
         wait(lambda: values(page, "Strong") in ((0, 0), (1, 1)), "the slider where it was")
-        wait(lambda: "Strong +1.00" in one(page, ".stage figcaption").text or values(page, "Strong") == (0, 0), "sense")
+        assert ("Strong +1.00" in one(page, ".stage figcaption").text) == (values(page, "Strong") == (1, 1))
     drag(page, "#attribute-Strong", 0.5)
     wait(lambda: "Strong +0.50, Weak +0.50" in one(page, ".stage figcaption").text, "another edit")
 
@@ -163,7 +161,7 @@ return [e.outerHTML.slice(0, 120), s.outlineStyle !== 'none' && parseFloat(s.out
 NOT_REACHED = """
 return [...document.querySelectorAll('a[href], button, input, summary')].filter(e =>
   e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length && !e.disabled && e.type !== 'file' &&
-  !(e.type === 'radio' && !e.checked) && !e.dataset.reached && e.getBoundingClientRect().width > 1)
+  !(e.type === 'radio' && !e.checked) && !e.dataset.reached && e.tabIndex >= 0 && e.getBoundingClientRect().width > 1)
   .map(e => e.outerHTML.slice(0, 120));
 """
 
@@ -171,13 +169,10 @@ return [...document.querySelectorAll('a[href], button, input, summary')].filter(
 def test_everything_is_reached_by_the_keyboard(page: Any) -> None:
     for name in TABS[:2]:
         tab(page, name)
-        page.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
-        for _ in range(80):
-            page.switch_to.active_element.send_keys(TAB)
+        for _ in range(60):
+            actions(page).send_keys(TAB).perform()
             focused = page.execute_script(FOCUSED)
-            if focused is None:
-                break
-            assert focused[1], focused[0]
+            assert focused is None or focused[1], focused[0]
         assert page.execute_script(NOT_REACHED) == []
     tab(page, "Attributes")
     before = shown(page)
