@@ -12,7 +12,7 @@ import time
 from PIL import Image
 from selenium import webdriver
 
-PICTURE, AMOUNTS = 5, {"Eyeglasses": 1.2, "Smiling": 1.0}
+PICTURE, AMOUNTS = 6, {"Mustache": 0.8, "Smiling": 0.5}
 """Which of the page's pictures, and what is done to it."""
 
 DRAG = """

@@ -206,7 +206,7 @@ class _Page:
         faces = self.studio.faces(view.subject)
         if len(faces) == 1:
             return self._opened(self.studio.aligned(view.subject, faces[0][0]), view, tab, token)
-        cut = [(picture, f"face {number}") for number, (_, picture) in enumerate(faces, 1)]
+        cut = [(picture, str(number)) for number, (_, picture) in enumerate(faces, 1)]
         return {self.faces: gr.Gallery(cut, visible=True)}
 
     def _align(self, view: View, tab: str, token: str, event: gr.SelectData) -> Outputs:

@@ -106,7 +106,7 @@ def test_interpolation(browser: Any, fresh: Tensor) -> None:
 
 def test_levels_before_and_after_and_a_film(browser: Any, fresh: Tensor) -> None:
     tab(browser, "Levels")
-    wait(lambda: len(browser.find_elements("css selector", ".levels img")) == 2, "two levels")
+    wait(lambda: len(browser.find_elements("css selector", ".levels img.smooth")) == 2, "two levels")
     assert torch.equal(shown(browser, ".levels figure:last-child img"), fresh)
     tab(browser, "Attributes")
     drag(browser, "#attribute-Smiling", 2)

@@ -54,8 +54,10 @@ IN_SIGHT = """
 arguments[0].scrollIntoView({block: arguments[1]});
 const seen = (element) => {
   const {left, right, top, bottom} = element.getBoundingClientRect();
-  const at = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-  return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight && element.contains(at);
+  const covered = [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95].filter(part =>
+    !element.contains(document.elementFromPoint(left + part * (right - left) , (top + bottom) / 2)) ||
+    !element.contains(document.elementFromPoint((left + 0.2 * (right - left)), top + part * (bottom - top))));
+  return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight && !covered.length;
 };
 const frame = document.querySelector('.stage .frame');
 return [seen(arguments[0]), seen(frame), frame.clientWidth, document.documentElement.scrollWidth <= innerWidth];
