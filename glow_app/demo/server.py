@@ -1,4 +1,4 @@
-"""How the page looks and is served: to this machine only, with nothing from elsewhere."""
+"""Styles and serves the page: to this machine only, with nothing from elsewhere."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What one user sees: a picture with its edits, what to call it, and how it outlives a reload of the page."""
+"""A view: a picture with its edits, its file name, and its storage beyond a reload of the page."""
 
 from collections import OrderedDict
 from threading import Lock

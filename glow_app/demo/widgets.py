@@ -1,4 +1,4 @@
-"""What one operates on the page: sliders, and controls to choose a picture."""
+"""Controls of the page: sliders, and whatever chooses a picture."""
 
 import secrets
 from collections.abc import Callable
