@@ -26,6 +26,7 @@ from glow_app.build import PRECISIONS
 from glow_app.config.model import GlowConfig
 from glow_app.demo import show
 from glow_app.demo.studio import Moves, Studio
+from glow_app.demo.view import View
 from glow_app.flows import Glow, initialize
 from glow_app.flows.fast import accelerate
 from glow_app.latents.directions import Directions
@@ -79,7 +80,7 @@ def measure(studio: Studio, repeats: int) -> dict[str, float]:
 
     def move(number: int) -> str:
         moves = Moves(0.7, {"Smiling": 0.05 * (number % 40)})
-        return show.stage(subject.name, subject.pixels, studio.after(subject, moves), "Smiling")
+        return show.stage(View(subject, moves), studio.after(subject, moves), "Smiling")
 
     pixels = subject.pixels
     moved = milliseconds(move, repeats)

@@ -12,7 +12,7 @@ import time
 from PIL import Image
 from selenium import webdriver
 
-PICTURE, AMOUNTS = 6, {"Eyeglasses": 1.2, "Smiling": 1.0}
+PICTURE, AMOUNTS = 6, {"Mustache": 0.8, "Smiling": 0.5}
 """Which of the page's pictures, and what is done to it."""
 
 DRAG = """
@@ -33,6 +33,7 @@ def screenshot(address: str) -> Image.Image:
         driver.get(address)
         driver.implicitly_wait(20)
         driver.find_element("css selector", "#subject-gallery button")
+        time.sleep(3)
         driver.find_elements("css selector", "#subject-gallery button")[PICTURE].click()
         time.sleep(3)
         for name, amount in AMOUNTS.items():

@@ -73,12 +73,12 @@ def edited(model: Model, directions: Directions) -> Picture:
 
 def demo(model: Model) -> Picture:
     """The page of glow-demo, after some moves of its sliders."""
-    from glow_app.demo import page
+    from glow_app.demo import page, server
     from glow_app.demo.studio import Studio
 
     blocks = page.build(Studio(model, glow_app.load_directions(NAME), test_images(model), seed=0), 12)
     try:
-        picture = demo_picture.screenshot(page.launch(blocks, None, 10))
+        picture = demo_picture.screenshot(server.launch(blocks, None, 10))
         return picture.quantize(256, kmeans=2)  # small enough for a repository
     finally:
         blocks.close(verbose=False)

@@ -218,7 +218,7 @@ def _judge(composed: DictConfig) -> None:
 
 def _demo(composed: DictConfig) -> None:
     config = _with_model(composed, DemoConfig)
-    from glow_app.commands.demo import demo
+    from glow_app.demo.command import demo
 
     demo(config, Console())
 

@@ -111,7 +111,7 @@ class _Edits:
             amounts = dict(zip(self.config.edit, each_amount, strict=True))
             after = self._decode(self.directions.edit(latents, amounts), pictures)
             for picture, old, new, made in zip(pictures, before, after, edits, strict=True):
-                what = _name_of(made)
+                what = name_of_edit(made)
                 self._save(picture, what, figures.to_picture(self._zoomed(new[None])[0]))
                 both = self._zoomed(torch.stack([old, new]))
                 self._save(picture, f"{what}_before_after", figures.grid(both, 1, row_labels=["before", _said(made)]))
@@ -190,7 +190,7 @@ class _Edits:
     def _paste(self, picture: Picture, before: Tensor, edits: Sequence[Mapping[str, float]], after: Tensor) -> None:
         if self.config.paste and picture.photo is not None:
             for edit, image in zip(edits, after, strict=True):
-                self._save(picture, f"{_name_of(edit)}_pasted", pasted(picture.photo, before, image))
+                self._save(picture, f"{name_of_edit(edit)}_pasted", pasted(picture.photo, before, image))
 
     def _zoomed(self, images: Tensor) -> Tensor:
         return figures.zoomed(images, self.config.zoom)
@@ -233,7 +233,7 @@ def _said(edit: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {amount:+g}" for name, amount in edit.items())
 
 
-def _name_of(edit: Mapping[str, float]) -> str:
+def name_of_edit(edit: Mapping[str, float]) -> str:
     """Returns the part of a file name that identifies an edit."""
     return "_".join(f"{file_name(name)}{amount:+g}" for name, amount in edit.items())[:80]
 

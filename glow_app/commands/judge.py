@@ -20,7 +20,7 @@ from glow_app.config.check import check_choice
 from glow_app.config.commands import METHODS, JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
 from glow_app.data.formats.tables import attribute_column
-from glow_app.data.landmarks import can_recognise
+from glow_app.data.landmarks import is_installed
 from glow_app.data.sets.two_folders import TwoFolders
 from glow_app.data.source import ImageSource, fingerprint_digest
 from glow_app.errors import UserError
@@ -151,7 +151,7 @@ def _compare(
         ways["another's"] = along(model, exchanged_directions(first))
     ways["pixels"] = in_pixels(model, chosen, differences, gains)
     eyes = model.card.eyes or edit_source.eyes
-    if eyes is not None and not can_recognise():
+    if eyes is not None and not is_installed():
         say(console, "persons are not recognised: pip install 'glow_app[align]' adds how far edits change who it is")
         eyes = None
     with counting(console, "edits at equal success") as progress:

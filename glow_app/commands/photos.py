@@ -150,7 +150,14 @@ def _eyes_of(model: Model, config: PhotosConfig) -> Eyes:
     return x1, y1, x2, y2
 
 
-def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels: Tensor | None, seed: int) -> list[str]:
+def unlike(
+    model: Model,
+    photos: Sequence[Photo | None],
+    pixels: Tensor,
+    labels: Tensor | None,
+    seed: int,
+    advice: str = "try align=true",
+) -> list[str]:
     """Lines on the photos that are unlike the model's training images.
 
     These take more bits per dimension than its validation images (its test images, if it had none) usually do, see
@@ -162,6 +169,7 @@ def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels:
         pixels: uint8 (B, C, H, W), the pictures.
         labels: classes of the pictures, for a conditional model.
         seed: seed of the dequantization noise.
+        advice: how to align a photo that is not, if the model knows where eyes belong.
     """
     known = usual(model.card)
     if known is None or not any(photos):
@@ -170,7 +178,7 @@ def unlike(model: Model, photos: Sequence[Photo | None], pixels: Tensor, labels:
     usually = f"the model's {known.images} images have {known.mean:.1f}"
     return [
         f"{photo.path}: {own:.1f} bits/dim, where {usually}: unlike the training images"
-        + ("" if photo.aligned or model.card.eyes is None else "; try align=true")
+        + ("" if photo.aligned or model.card.eyes is None else f"; {advice}")
         for photo, own in zip(photos, bits, strict=True)
         if photo is not None and not own <= known.most
     ]

@@ -80,9 +80,9 @@ def one_face(photo: Image.Image, name: str, number: int | None) -> Face:
     return faces[number - 1]
 
 
-def can_recognise() -> bool:
-    """Whether the packages of :func:`recognition_network` are there."""
-    return all(find_spec(name) is not None for name in ("dlib", "face_recognition_models"))
+def is_installed() -> bool:
+    """Returns whether the packages of the extra ``align`` are there."""
+    return all(find_spec(name) for name in ("dlib", "face_recognition_models"))
 
 
 @lru_cache(maxsize=1)

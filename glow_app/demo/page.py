@@ -1,129 +1,93 @@
-"""The page and what its controls do. The only module that uses gradio.
+"""The page and what its controls do.
 
-For each session, the server stores only two :class:`~glow_app.demo.studio.Subject`. The browser stores the positions of
-the sliders and sends all of them each time.
+For each session, the server stores one :class:`~glow_app.demo.view.View`: what is shown. The browser stores the
+positions of the sliders and sends all of them each time; those that cannot be followed go back to those of the view.
 """
 
-import secrets
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from pathlib import Path
+from html import escape
 from typing import Any
 
 import gradio as gr
-from gradio.themes import Base
+import torch
 
-from glow_app import figures
-from glow_app.data.image import SUFFIXES
+from glow_app.data.landmarks import is_installed
 from glow_app.demo import show
-from glow_app.demo.studio import BLEND_STEPS, SAMPLED_AT, Moves, Studio, Subject
+from glow_app.demo.server import SESSIONS
+from glow_app.demo.studio import BLEND_STEPS, FIND_THE_FACE, SAMPLED_AT, Moves, Studio, Subject
+from glow_app.demo.view import Kept, View
+from glow_app.demo.widgets import Chooser, attribute_sliders, gallery
 from glow_app.errors import UserError
+from glow_app.figures import to_picture
 
-LARGEST_AMOUNT = 2.0
-
-IN_VIEW = 16
-"""Sliders that are visible from the start."""
-
-SESSIONS = 100
-"""Sessions whose pictures are stored at the same time, and for how many seconds after they end."""
 FORGET_AFTER = 3600
+"""Seconds for which the picture of a session is stored after its end."""
 
-CSS = Path(__file__).with_name("page.css")
+ATTRIBUTES, INTERPOLATE, LEVELS = "Attributes", "Interpolate", "Levels"
 
-THEME = Base(
-    primary_hue="indigo",
-    neutral_hue="slate",
-    radius_size="lg",
-    # Fonts of the system: nothing is fetched from elsewhere.
-    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],
-    font_mono=["ui-monospace", "monospace"],
-)
+NAME_OF_TAB = """() => {
+  const name = sessionStorage.getItem('glow-demo') || crypto.randomUUID();
+  sessionStorage.setItem('glow-demo', name);
+  return name;
+}"""
+"""A secret name that a tab of a browser keeps when it is reloaded, and no other has."""
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+Outputs = dict[Any, Any]
+"""New values of components; the others stay as they are."""
 
 
 def build(studio: Studio, n_pictures: int) -> gr.Blocks:
-    """Builds the page of a studio, with ``n_pictures`` images to choose from."""
+    """Builds the page of a studio, with ``n_pictures`` samples to choose from."""
     return _Page(studio, n_pictures).blocks
-
-
-def launch(blocks: gr.Blocks, port: int | None, upload_mb: int) -> str:
-    """Serves the page to this machine only, in a thread; returns its address.
-
-    Raises:
-        UserError: the port is taken.
-    """
-    try:
-        _, address, _ = blocks.launch(
-            server_name="127.0.0.1",
-            server_port=port,
-            share=False,
-            inbrowser=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            max_file_size=f"{upload_mb}mb",
-            state_session_capacity=SESSIONS,
-            theme=THEME,
-            css_paths=[CSS],
-            footer_links=[],
-            ssr_mode=False,
-            mcp_server=False,
-            enable_monitoring=False,
-        )
-    except OSError as error:
-        raise UserError(f"port={port} is taken, or none is free: choose another, port=7870, or leave it out") from error
-    return address
-
-
-def _shows_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Shows a UserError as a message on the page."""
-
-    @wraps(function)
-    def wrapped(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except UserError as error:
-            raise gr.Error(str(error), duration=12, print_exception=False, title="That did not work") from error
-
-    return wrapped
 
 
 class _Page:
     def __init__(self, studio: Studio, n_pictures: int) -> None:
         self.studio = studio
-        first = 0 if studio.source is None else min(n_pictures, len(studio.source))
-        self.pictures = [self._numbered(i) for i in range(first or n_pictures)]
-        self.sliders: list[gr.Slider] = []
+        self.n_pictures = n_pictures
+        self.pictures: list[Subject] = []
+        self.kept = Kept(SESSIONS)
+        self.find: gr.Button | None = None
+        first, other = studio.gallery(2)
+        self.start = View(first, Moves(first.temperature, {}, other))
         with gr.Blocks(title="glow-demo", analytics_enabled=False) as self.blocks:
             self._build()
-
-    def _numbered(self, index: int) -> Subject:
-        return self.studio.sampled(index) if self.studio.source is None else self.studio.of_data_set(index)
 
     def _build(self) -> None:
         card = self.studio.model.card
         n_parameters = sum(p.numel() for p in self.studio.model.flow.parameters())
         gr.HTML(show.head(card, n_parameters), elem_id="head")
-        start = self.pictures[0]
+        self.view = gr.State(self.start, time_to_live=FORGET_AFTER)
+        self.tab = gr.State(ATTRIBUTES)
+        self.token = gr.Textbox(visible=False)
+        subject, moves = self.start
         with gr.Row(equal_height=False, elem_id="body"):
-            with gr.Column(scale=4, min_width=240, elem_id="choose"):
-                self.subject = gr.State(start, time_to_live=FORGET_AFTER)
-                chosen = self._chooser("Choose a picture", "subject")
-            with gr.Column(scale=8, min_width=400, elem_id="look"):
-                self.stage = gr.HTML(self._stage(start, Moves(start.temperature)), elem_id="stage")
+            with gr.Column(elem_id="choose"):
+                self.chooser = Chooser(self.studio, "Choose a picture", "subject")
+                self._face_finder()
+            with gr.Column(elem_id="look"):
+                self.stage = gr.HTML(self._stage(self.start), elem_id="stage")
                 self.temperature = gr.Slider(
-                    0, 1, start.temperature, step=0.05, label="Temperature", buttons=[], elem_id="temperature",
+                    0, 1, subject.temperature, step=0.05, label="Temperature", buttons=[], elem_id="temperature",
                     elem_classes="bare", info="1: all of its latents; 0: the model's most typical picture",
                 )  # fmt: skip
-                with gr.Row():
+                with gr.Row(elem_id="do"):
                     reset = gr.Button("Reset", size="md", min_width=80, elem_id="reset")
                     pair = gr.Button("Before / after", size="md", min_width=80, elem_id="pair")
                     film = gr.Button("Animate", size="md", min_width=80, elem_id="film")
+                    self.paste = gr.Button("Paste back", size="md", min_width=80, elem_id="paste", visible=False)
                 self.made = gr.HTML(elem_id="made")
-            with gr.Column(scale=8, min_width=400, elem_id="change"), gr.Tabs():
-                with gr.Tab("Attributes"):
-                    self._attributes()
-                with gr.Tab("Interpolate"):
-                    self.other = gr.State(self.pictures[-1], time_to_live=FORGET_AFTER)
-                    self.towards = gr.HTML(self._towards(self.pictures[-1]))
+            with gr.Column(elem_id="change"), gr.Tabs() as tabs:
+                with gr.Tab(ATTRIBUTES):
+                    self.sliders = attribute_sliders(self.studio)
+                with gr.Tab(INTERPOLATE):
+                    assert moves.other is not None
+                    self.towards = gr.HTML(show.thumbnail(moves.other.name, moves.other.pixels))
                     self.position = gr.Slider(
                         0, 1, 0, step=1 / (BLEND_STEPS - 1), label="Position", buttons=[], elem_id="position",
                         elem_classes="bare", info="0: your picture, with all its changes; 1: the other one",
@@ -133,158 +97,181 @@ class _Page:
                         value="linear", label="Path through the latents", elem_id="path",
                         elem_classes="bare",
                     )  # fmt: skip
-                    other_chosen = self._chooser("The other picture", "other")
-                with gr.Tab("Levels") as levels_tab:
+                    self.other_chooser = Chooser(self.studio, "The other picture", "other")
+                with gr.Tab(LEVELS):
                     gr.HTML(
                         "<p class='hint'>The same picture from its coarsest latents alone, then with one finer level "
                         "after the other; what is missing is filled in by what the model thinks most typical.</p>"
                     )
                     self.levels = gr.HTML(elem_id="levels")
         gr.HTML(show.limits(self.studio), elem_id="foot")
-        self._connect(chosen, other_chosen, levels_tab, reset, pair, film)
+        self.controls: list[Any] = [self.temperature, self.position, self.path, *self.sliders]
+        self._connect_pictures()
+        self._connect(tabs, reset, pair, film)
 
-    def _attributes(self) -> None:
-        names = self.studio.attributes
-        if not names:
-            gr.HTML(f"<p class='hint'>{show.HOW_TO_GET_DIRECTIONS}</p>")
+    def _face_finder(self) -> None:
+        """Adds the control that aligns a photo, if the model knows where the eyes belong."""
+        self.faces = gallery("faces", visible=False)
+        if self.studio.eyes is None:
             return
-        gr.HTML(
-            "<p class='hint'>0 leaves the picture as it is; 1 is the typical difference between images with and "
-            "without the attribute. The strongest first.</p>"
-        )
-        with gr.Group(elem_classes="sliders"):
-            self.sliders += [self._slider(name) for name in names[:IN_VIEW]]
-        if names[IN_VIEW:]:
-            with (
-                gr.Accordion(f"{len(names) - IN_VIEW} more attributes", open=False),
-                gr.Group(elem_classes="sliders"),
-            ):
-                self.sliders += [self._slider(name) for name in names[IN_VIEW:]]
+        if is_installed():
+            self.find = gr.Button(FIND_THE_FACE, size="md", elem_id="find", visible=False)
+        else:
+            gr.HTML(f"<p class='hint' id='find'>{show.HOW_TO_FIND_FACES}</p>")
 
-    def _slider(self, name: str) -> gr.Slider:
-        return gr.Slider(
-            -LARGEST_AMOUNT, LARGEST_AMOUNT, 0, step=0.05, label=show.label_of(name), buttons=["reset"],
-            elem_id=f"attribute-{name}", elem_classes="attribute", min_width=150,
-        )  # fmt: skip
+    def _drawn(self) -> list[Subject]:
+        """The samples to choose from, drawn when they are first needed: after the page is up."""
+        self.pictures = self.pictures or self.studio.gallery(self.n_pictures)
+        return self.pictures
 
-    def _chooser(self, title: str, key: str) -> list[tuple[Callable[..., Any], list[Any], Callable[..., Subject]]]:
-        """Adds controls to choose a picture; returns the trigger, inputs and function of each."""
-        gr.HTML(f"<h2>{title}</h2>")
-        thumbnails = [figures.to_picture(figures.enlarged(picture.pixels[None])[0]) for picture in self.pictures]
-        with gr.Row():
-            surprise = gr.Button("Surprise me", variant="primary", min_width=100, elem_id=f"{key}-surprise")
-            upload = gr.UploadButton(
-                "Open ...", file_types=list(SUFFIXES), type="filepath", min_width=100, elem_id=f"{key}-upload"
-            )
-        gallery = gr.Gallery(
-            thumbnails, columns=4, allow_preview=False, format="png", show_label=False, object_fit="cover",
-            elem_id=f"{key}-gallery", elem_classes="gallery", height="auto", buttons=[], interactive=False,
-        )  # fmt: skip
-        ways: list[tuple[Callable[..., Any], list[Any], Callable[..., Subject]]] = []
-        label: list[Any] = []
-        if names := self.studio.model.card.class_names:
-            choices = [(name, number) for number, name in enumerate(names)]
-            label = [gr.Dropdown(choices, value=0, label="Class of what is drawn or opened")]
-        ways.append((surprise.click, label, self._surprise))
-        ways.append((upload.upload, [upload, *label], self._open))
-        ways.append((gallery.select, [], self._pick))
-        if self.studio.source is not None:
-            last = len(self.studio.source) - 1
-            number = gr.Number(
-                0, label=f"{self.studio.source.split.capitalize()} image, 0 to {last}", precision=0, minimum=0,
-                maximum=last, elem_id=f"{key}-number", elem_classes="bare",
-            )  # fmt: skip
-            ways.append((number.submit, [number], self._numbered_by))
-        return ways
+    def _thumbnails(self) -> Outputs:
+        images = show.large(torch.stack([picture.pixels for picture in self._drawn()]))
+        thumbnails = [to_picture(image) for image in images]
+        return {self.chooser.gallery: thumbnails, self.other_chooser.gallery: thumbnails}
 
-    def _surprise(self, label: int | None = None) -> Subject:
-        return self.studio.sampled(secrets.randbelow(10**6), label)
+    def _connect_pictures(self) -> None:
+        self.now = [self.view, self.tab, self.token]
+        self.every = [
+            self.view, self.token, self.stage, self.levels, self.made, self.towards, self.faces, self.paste,
+            *self.controls, *([self.find] if self.find else []),
+        ]  # fmt: skip
+        for one, then in ((self.chooser, self._opened), (self.other_chooser, self._opened_other)):
+            one.gallery.select(self._picking(then), self.now, self.every, **_QUIET)
+            for trigger, inputs, choose in one.ways:
+                trigger(self._choosing(choose, then), [*self.now, *inputs], self.every, **_QUIET)
+        if self.find is not None:
+            self.find.click(self._refusing(self._find), self.now, self.every, **_QUIET)
+        self.faces.select(self._refusing(self._align), self.now, self.every, **_QUIET)
 
-    def _open(self, path: str, label: int | None = None) -> Subject:
-        file = Path(path)
-        try:
-            return self.studio.opened(file.read_bytes(), file.name, label)
-        finally:
-            file.unlink(missing_ok=True)  # uploads are not stored
+    def _connect(self, tabs: gr.Tabs, reset: gr.Button, pair: gr.Button, film: gr.Button) -> None:
+        moved = [control.input for control in self.controls] + [slider.release for slider in self.sliders]
+        inputs = [*self.now, *self.controls]
+        # Not preprocessed: that refuses a typed number out of range, and leaves the slider at it.
+        as_typed: dict[str, Any] = {"trigger_mode": "always_last", "preprocess": False} | _QUIET
+        gr.on(moved, self._refusing(self._moved), inputs, self.every, **as_typed)
+        reset.click(self._refusing(self._reset), self.now, self.every, **_QUIET)
+        for button, make in ((pair, self._pair), (film, self._film), (self.paste, self._pasted)):
+            button.click(self._refusing(make), self.view, [self.made, *self.controls], **_QUIET)
+        tabs.select(self._turned_to, self.view, [self.tab, self.levels], **_QUIET)
+        self.blocks.load(self._restored, self.token, self.every, js=NAME_OF_TAB, **_QUIET)
+        self.blocks.load(self._thumbnails, None, [self.chooser.gallery, self.other_chooser.gallery], **_QUIET)
 
-    def _numbered_by(self, index: int | None) -> Subject:
-        if index is None:
-            raise UserError("type the number of an image of the data set")
-        return self.studio.of_data_set(index)
+    def _refusing(self, function: Callable[..., Outputs]) -> Callable[..., Outputs]:
+        """Whatever a function of a view cannot do is told, and the sliders go back to what is shown."""
 
-    def _pick(self, event: gr.SelectData) -> Subject:
-        return self.pictures[int(event.index)]
+        @wraps(function)
+        def wrapped(view: View, *arguments: Any) -> Outputs:
+            try:
+                return function(view, *arguments)
+            except UserError as error:
+                message = str(error)
+            except Exception:
+                traceback.print_exc()
+                message = "this is a fault of the program: the terminal in which glow-demo runs says which"
+            gr.Warning(escape(message), duration=12)
+            return self._positions(view.moves)
 
-    def _connect(self, chosen: Any, other_chosen: Any, levels_tab: gr.Tab, reset: Any, pair: Any, film: Any) -> None:
-        controls = [self.temperature, self.position, self.path, *self.sliders]
-        everything = [self.subject, self.other, *controls]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        fresh = [self.stage, self.levels, self.made, *controls]
-        for trigger, inputs, choose in chosen:
-            trigger(self._choosing(choose), inputs, [self.subject, *fresh], **quiet)
-        for trigger, inputs, choose in other_chosen:
-            trigger(self._choosing_other(choose), inputs, [self.other, self.towards, self.position], **quiet).then(
-                _shows_errors(self._move), everything, self.stage, **quiet
-            )
-        reset.click(_shows_errors(self._fresh), self.subject, fresh, **quiet)
-        moved = [control.input for control in controls] + [slider.release for slider in self.sliders]
-        gr.on(moved, _shows_errors(self._move), everything, self.stage, trigger_mode="always_last", **quiet)
-        levels_tab.select(_shows_errors(self._levels), everything, self.levels, **quiet)
-        pair.click(_shows_errors(self._pair), everything, self.made, **quiet)
-        film.click(_shows_errors(self._film), everything, self.made, **quiet)
+        return wrapped
 
-    def _choosing(self, choose: Callable[..., Subject]) -> Callable[..., Any]:
-        @_shows_errors
-        @wraps(choose)
-        def chosen(*arguments: Any) -> list[Any]:
-            subject = choose(*arguments)
-            return [subject, *self._fresh(subject)]
+    def _choosing(self, choose: Callable[..., Subject], then: Callable[..., Outputs]) -> Callable[..., Outputs]:
+        def chosen(view: View, tab: str, token: str, *arguments: Any) -> Outputs:
+            return then(choose(*arguments), view, tab, token)
 
-        return chosen
+        return self._refusing(chosen)
 
-    def _choosing_other(self, choose: Callable[..., Subject]) -> Callable[..., Any]:
-        @_shows_errors
-        @wraps(choose)
-        def chosen(*arguments: Any) -> list[Any]:
-            other = choose(*arguments)
-            return [other, self._towards(other), 0.5]
+    def _picking(self, then: Callable[..., Outputs]) -> Callable[..., Outputs]:
+        def picked(view: View, tab: str, token: str, event: gr.SelectData) -> Outputs:
+            return then(self._drawn()[int(event.index)], view, tab, token)
 
-        return chosen
+        return self._refusing(picked)
 
-    def _fresh(self, subject: Subject) -> list[Any]:
-        """Returns the outputs ``fresh`` of :meth:`_connect` for an unedited subject."""
-        moves = Moves(subject.temperature)
-        settings = [subject.temperature, 0, "linear", *(0 for _ in self.sliders)]
-        return [self._stage(subject, moves), self._level_row(subject, moves), "", *settings]
+    def _opened(self, subject: Subject, view: View, tab: str, token: str) -> Outputs:
+        new = View(subject, Moves(subject.temperature, {}, view.moves.other))
+        return self._shown(new, tab, token) | self._around(new) | {self.made: ""}
 
-    def _moves(self, other: Subject, temperature: float, position: float, path: str, *amounts: float) -> Moves:
+    def _opened_other(self, other: Subject, view: View, tab: str, token: str) -> Outputs:
+        new = view._replace(moves=replace(view.moves, other=other, position=0.5))
+        return self._shown(new, tab, token) | self._around(new)
+
+    def _reset(self, view: View, tab: str, token: str) -> Outputs:
+        return self._opened(view.subject, view, tab, token)
+
+    def _restored(self, token: str) -> Outputs:
+        view = self.kept.get(token)
+        if view is None:
+            return {self.token: token}
+        return {self.token: token} | self._shown(view, ATTRIBUTES, token) | self._around(view)
+
+    def _find(self, view: View, tab: str, token: str) -> Outputs:
+        faces = self.studio.faces(view.subject)
+        if len(faces) == 1:
+            return self._opened(self.studio.aligned(view.subject, faces[0][0]), view, tab, token)
+        cut = [(picture, str(number)) for number, (_, picture) in enumerate(faces, 1)]
+        return {self.faces: gr.Gallery(cut, visible=True)}
+
+    def _align(self, view: View, tab: str, token: str, event: gr.SelectData) -> Outputs:
+        face, _ = self.studio.faces(view.subject)[int(event.index)]
+        return self._opened(self.studio.aligned(view.subject, face), view, tab, token)
+
+    def _moved(self, view: View, tab: str, token: str, *settings: Any) -> Outputs:
+        if None in settings:  # a number that is being typed
+            return gr.skip()
+        for control, value in zip(self.controls, settings, strict=True):
+            if isinstance(control, gr.Slider) and not control.minimum <= value <= control.maximum:
+                raise UserError(f"{control.label} {value:g}: choose {control.minimum:g} to {control.maximum:g}")
+        temperature, position, path, *amounts = settings
         named = dict(zip(self.studio.attributes, amounts, strict=True))
-        return Moves(temperature, named, other, position, path)
+        return self._shown(View(view.subject, Moves(temperature, named, view.moves.other, position, path)), tab, token)
 
-    def _move(self, subject: Subject, *settings: Any) -> str:
-        return self._stage(subject, self._moves(*settings))
+    def _turned_to(self, view: View, event: gr.SelectData) -> Outputs:
+        return {self.tab: event.value, self.levels: self._levels(view, event.value)}
 
-    def _levels(self, subject: Subject, *settings: Any) -> str:
-        return self._level_row(subject, self._moves(*settings))
+    def _pair(self, view: View) -> Outputs:
+        return {self.made: show.side_by_side(view, self.studio.after(*view))}
 
-    def _pair(self, subject: Subject, *settings: Any) -> str:
-        after = self.studio.after(subject, self._moves(*settings))
-        return show.side_by_side(subject.pixels, after)
+    def _film(self, view: View) -> Outputs:
+        return {self.made: show.film(view, self.studio.film(*view))}
 
-    def _film(self, subject: Subject, *settings: Any) -> str:
-        return show.film(self.studio.film(subject, self._moves(*settings)))
+    def _pasted(self, view: View) -> Outputs:
+        return {self.made: show.pasted(view, self.studio.pasted(*view))}
 
-    def _stage(self, subject: Subject, moves: Moves) -> str:
+    def _shown(self, view: View, tab: str, token: str) -> Outputs:
+        """Shows a view, and keeps it for a reload; what it refuses changes nothing."""
+        outputs = {self.view: view, self.stage: self._stage(view), self.levels: self._levels(view, tab)}
+        if token:
+            self.kept.put(token, view)
+        return outputs
+
+    def _around(self, view: View) -> Outputs:
+        """Returns what goes with a view beside its picture."""
+        subject, moves = view
+        assert moves.other is not None
+        from_photo = gr.update(visible=subject.upload is not None)
+        outputs = self._positions(moves) | {
+            self.towards: show.thumbnail(moves.other.name, moves.other.pixels),
+            self.faces: gr.update(visible=False),
+            self.paste: from_photo,
+        }
+        return outputs | ({self.find: from_photo} if self.find else {})
+
+    def _positions(self, moves: Moves) -> Outputs:
+        amounts = [moves.amounts.get(name, 0) for name in self.studio.attributes]
+        return dict(zip(self.controls, [moves.temperature, moves.position, moves.path, *amounts], strict=True))
+
+    def _stage(self, view: View) -> str:
+        subject, moves = view
         done = [f"{show.label_of(name)} {amount:+.2f}" for name, amount in moves.amounts.items() if amount]
         if moves.other is not None and moves.position:
             done.append(f"{moves.position:.0%} of the way to {moves.other.name}")
         if moves.temperature != subject.temperature or subject.temperature == SAMPLED_AT:
             done.append(f"temperature {moves.temperature:.2f}")
-        after = self.studio.after(subject, moves)
-        return show.stage(subject.name, subject.pixels, after, ", ".join(done) or "as it was opened")
+        return show.stage(view, self.studio.after(subject, moves), ", ".join(done) or "as it was opened")
 
-    def _level_row(self, subject: Subject, moves: Moves) -> str:
-        return show.levels(self.studio.built_up(subject, moves), self.studio.model.flow.latent_shapes)
-
-    def _towards(self, other: Subject) -> str:
-        return show.thumbnail(other.name, other.pixels)
+    def _levels(self, view: View, tab: str) -> str:
+        """The levels of a view if they are in sight; that they cannot be shown is no reason to refuse the view."""
+        if tab != LEVELS:
+            return ""
+        try:
+            return show.levels(self.studio.built_up(*view), self.studio.model.flow.latent_shapes)
+        except UserError as error:
+            return show.refused(str(error))

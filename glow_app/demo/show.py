@@ -12,14 +12,20 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from glow_app.artifacts.card import Card
-from glow_app.demo.studio import Studio
-from glow_app.figures import grid, to_picture
+from glow_app.demo.studio import FIND_THE_FACE, Studio
+from glow_app.demo.view import View
+from glow_app.figures import grid, to_picture, zoomed
 from glow_app.figures.animation import save_gif
 from glow_app.units import with_error
 
 FRAME_MS = 70
 
+LARGE = 256
+"""Pixels of the shorter side of a picture that is shown or saved, at least."""
+
 HOW_TO_GET_DIRECTIONS = "No directions: <code>glow-directions checkpoint=...</code> finds them for this page."
+
+HOW_TO_FIND_FACES = f"“{FIND_THE_FACE}” in a photo needs <code>pip install 'glow_app[align]'</code>"
 
 
 def png(image: Tensor | Picture) -> str:
@@ -42,38 +48,73 @@ def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def stage(name: str, before: Tensor, after: Tensor, done: str) -> str:
-    """Returns the large picture; it shows the original while the mouse is held down on it."""
-    old, new, what = png(before), png(after), escape(name)
+def large(images: Tensor) -> Tensor:
+    """Enlarges images as ``glow-edit`` does, by interpolation, to at least ``LARGE`` pixels: uint8 (N, C, H, W)."""
+    return zoomed(images, -(-LARGE // min(images.shape[2:])))
+
+
+def _both(image: Tensor, kind: str, alternative: str) -> tuple[str, str]:
+    """Returns an image twice, of which the page shows one: its pixels, and enlarged; and the latter's address."""
+    smooth = png(large(image[None])[0])
+    addresses = {kind: png(image), f"{kind} smooth": smooth}
+    tags = [
+        f'<img class="{classes}" alt="{escape(alternative)}" src="{address}" decoding="sync" draggable="false">'
+        for classes, address in addresses.items()
+    ]
+    return "".join(tags), smooth
+
+
+def stage(view: View, after: Tensor, done: str) -> str:
+    """Returns the large picture; it shows the original while the mouse, or a key, is held down on it."""
+    subject = view.subject
+    what = escape(subject.name)
+    new, address = _both(after, "after", f"{subject.name}, changed")
+    old, _ = _both(subject.pixels, "before", subject.name)
+    notes = "".join(f'<p class="note" role="status">{escape(note)}</p>' for note in subject.notes)
     return f"""<figure class="stage">
-<div class="frame" title="Hold to see the original">
-<img class="after" alt="{what}, changed" src="{new}" decoding="sync" draggable="false">
-<img class="before" alt="{what}" src="{old}" decoding="sync" draggable="false">
-</div>
-<figcaption><img class="small" alt="{what}" src="{old}" decoding="sync">
-<span><b>{what}</b><br>{escape(done)}</span>
-<a class="save" download="glow.png" href="{new}">Save PNG</a></figcaption>
-</figure>"""
+<button type="button" class="frame" title="Hold to see the original" aria-label="Hold to see the original">
+{new}{old}</button>
+<figcaption><img class="small" alt="{what}" src="{png(subject.pixels)}" decoding="sync">
+<span><b>{what}</b><br>{escape(done)}</span>{_save(address, f"{view.file_name}.png", "Save PNG")}</figcaption>
+{notes}</figure>"""
 
 
-def film(frames: Tensor) -> str:
+def _save(address: str, name: str, words: str) -> str:
+    return f'<a class="save" download="{escape(name)}" href="{address}">{words}</a>'
+
+
+def film(view: View, frames: Tensor) -> str:
     """Returns an animation with a link to save it."""
-    url = gif(frames)
+    url = gif(large(frames))
     return f"""<figure class="film"><img alt="from before to after" src="{url}">
-<figcaption><a class="save" download="glow.gif" href="{url}">Save GIF</a></figcaption></figure>"""
+<figcaption>{_save(url, f"{view.file_name}.gif", "Save GIF")}</figcaption></figure>"""
 
 
-def side_by_side(before: Tensor, after: Tensor) -> str:
+def side_by_side(view: View, after: Tensor) -> str:
     """Returns before and after, with a link to save both in one file."""
-    picture = png(grid(torch.stack([before, after]), 2, column_labels=["before", "after"]))
-    return f"""<figure class="film"><img alt="before" src="{png(before)}"><img alt="after" src="{png(after)}">
-<figcaption><a class="save" download="glow_before_after.png" href="{picture}">Save PNG</a></figcaption></figure>"""
+    before = view.subject.pixels
+    picture = png(grid(large(torch.stack([before, after])), 2, column_labels=["before", "after"]))
+    name = f"{view.file_name}_before_after.png"
+    return f"""<figure class="film">{_both(before, "old", "before")[0]}{_both(after, "new", "after")[0]}
+<figcaption>{_save(picture, name, "Save PNG")}</figcaption></figure>"""
+
+
+def pasted(view: View, photo: Picture) -> str:
+    """Returns a photo with the change in it, with a link to save it."""
+    url = png(photo)
+    name = f"{view.file_name}_pasted.png"
+    return f"""<figure class="film"><img alt="the photo with the change in it" src="{url}">
+<figcaption>{photo.width} × {photo.height} pixels<br>{_save(url, name, "Save PNG")}</figcaption></figure>"""
 
 
 def thumbnail(name: str, image: Tensor) -> str:
     """Returns a small picture with its name."""
-    what = escape(name)
-    return f'<figure class="towards"><img alt="{what}" src="{png(image)}"><figcaption>{what}</figcaption></figure>'
+    return f'<figure class="towards">{_both(image, "other", name)[0]}<figcaption>{escape(name)}</figcaption></figure>'
+
+
+def refused(message: str) -> str:
+    """Returns a line in place of pictures that cannot be shown."""
+    return f'<p class="note" role="status">{escape(message)}</p>'
 
 
 def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
@@ -84,7 +125,7 @@ def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
         c, h, w = shapes[level - 1]
         plus = "level" if number == 0 else "+ level"
         cells.append(
-            f'<figure><img alt="down to level {level}" src="{png(image)}">'
+            f"<figure>{_both(image, 'level', f'down to level {level}')[0]}"
             f"<figcaption><b>{plus} {level}</b><br>{c}&thinsp;×&thinsp;{h}&thinsp;×&thinsp;{w} numbers</figcaption>"
             "</figure>"
         )
@@ -94,20 +135,17 @@ def levels(images: Tensor, shapes: list[tuple[int, int, int]]) -> str:
 def head(card: Card, n_parameters: int) -> str:
     """Returns a line with the model and its metrics, and the switch for smooth pixels."""
     _, height, width = card.image_shape
-    parts = [
-        f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits",
-        escape(card.model.shape),
-        f"{n_parameters / 1e6:.2f}M parameters",
-        f"step {card.step:,}",
-    ]
+    first = f"<b>{escape(str(card.data['name']))}</b> {height}×{width}, {card.n_bits} bits"
+    parts = [escape(card.model.shape), f"{n_parameters / 1e6:.2f}M parameters", f"step {card.step:,}"]
     for split, words in (("test", "test"), ("val", "validation")):
         bits = card.metrics.get(f"{split}/bits_per_dim")
         if bits is not None:
             error = card.metrics.get(f"{split}/standard_error", math.nan)
             parts.append(f"<b>{with_error(bits, error, 3)}</b> bits/dim ({words})")
             break
-    smooth = '<label><input type="checkbox" id="smooth"> smooth pixels</label>'
-    return f'<h1>Glow</h1><p class="facts">{" <i>·</i> ".join(parts)}{smooth}</p>'
+    more = "".join(f" <i>·</i> {part}" for part in parts)
+    smooth = '<label><input type="checkbox" id="smooth" checked> smooth pixels</label>'
+    return f'<h1>Glow</h1><p class="facts">{smooth}{first}<span class="more">{more}</span></p>'
 
 
 def limits(studio: Studio) -> str:

@@ -5,15 +5,20 @@ A :class:`Studio` is shared by all users of the page. Each user has a :class:`Su
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import cast
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import NamedTuple, cast
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from glow_app.commands.common import file_name
+from glow_app.commands.photos import Photo, unlike
+from glow_app.data.alignment import Eyes, of_eyes, paste, take
 from glow_app.data.image import Channels, CorruptImage, open_image
-from glow_app.data.picture import fitted
+from glow_app.data.landmarks import Face, find_faces
+from glow_app.data.picture import fitted, placement_of
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.latents.directions import Directions
@@ -33,23 +38,45 @@ BLEND_STEPS = 21
 """Positions between two pictures: 0, 0.05, ..., 1."""
 
 
+FIND_THE_FACE = "Find the face"
+"""The control that aligns a photo."""
+
+
+class Upload(NamedTuple):
+    """A photo that a user opened.
+
+    Attributes:
+        content: its encoded bytes.
+        photo: its name, and where the picture lies in it.
+    """
+
+    content: bytes
+    photo: Photo
+
+
 @dataclass(frozen=True)
 class Subject:
     """A picture that the user chose.
 
     Attributes:
         name: display name.
+        key: beginning of the names of files, as ``glow-edit`` names a picture.
         latents: finest first, each (1, C, H, W); for a sample, those at temperature 1.
         pixels: uint8 (C, H, W), unedited.
         label: class, for a conditional model.
         temperature: initial temperature.
+        upload: the photo that it was taken from, if any.
+        notes: what there is to say about it.
     """
 
     name: str
+    key: str
     latents: tuple[Tensor, ...]
     pixels: Tensor
     label: int | None
     temperature: float
+    upload: Upload | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,16 +106,25 @@ class Studio:
         directions: its attribute vectors, if any.
         source: images of its data set; None if they are not available.
         seed: seed of samples and of the dequantization noise.
+        eyes: where the eyes are in the training images; by default what the model's card says.
 
     Attributes:
         attributes: names of the attributes, the strongest first.
     """
 
-    def __init__(self, model: Model, directions: Directions | None, source: ImageSource | None, seed: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        directions: Directions | None,
+        source: ImageSource | None,
+        seed: int,
+        eyes: Eyes | None = None,
+    ) -> None:
         self.model = model
         self.directions = directions
         self.source = source
         self.seed = seed
+        self.eyes = eyes or model.card.eyes
         self.attributes: tuple[str, ...] = ()
         if directions is not None:
             directions.require(model.digest)
@@ -101,7 +137,23 @@ class Studio:
             label = number % self.model.flow.n_classes
         latents = self.model.flow.sample_latents(1, 1.0, self.seed, number)
         pixels = self.model.decode(tempered(latents, SAMPLED_AT), label)[0].cpu()
-        return Subject(f"sample {number:,}", tuple(latents), pixels, label, SAMPLED_AT)
+        return Subject(f"sample {number:,}", f"sample_{number}", tuple(latents), pixels, label, SAMPLED_AT)
+
+    def gallery(self, n: int) -> list[Subject]:
+        """Draws the first ``n`` samples that are finite.
+
+        Raises:
+            UserError: too few of the first ``10 n`` are.
+        """
+        drawn: list[Subject] = []
+        for number in range(10 * n):
+            try:
+                drawn.append(self.sampled(number))
+            except UserError:  # not finite
+                continue
+            if len(drawn) == n:
+                return drawn
+        raise UserError(f"of the first {10 * n} samples of this model only {len(drawn)} are finite: train it further")
 
     def of_data_set(self, index: int) -> Subject:
         """Returns an image of the data set.
@@ -114,7 +166,8 @@ class Studio:
         if not 0 <= index < len(self.source):
             raise UserError(f"image {index}: {self.source.name} {self.source.split} has 0 to {len(self.source) - 1}")
         label = None if self.source.classes is None else int(self.source.classes[index])
-        return self._subject(f"{self.source.split} image {index:,}", self.source[index], index, label)
+        split = self.source.split
+        return self._subject(f"{split} image {index:,}", f"{split}_{index}", self.source[index], index, label)
 
     def opened(self, content: bytes, name: str, label: int | None = None) -> Subject:
         """Opens an uploaded picture as :func:`glow_app.data.picture.open_picture` opens files.
@@ -128,19 +181,74 @@ class Studio:
             UserError: it is not an image, or too large.
         """
         name = PurePath(name).name[-60:]
+        image = self._photo(content, name)
+        placement = placement_of(image.size, self.model.image_shape, self.model.card.data)
+        pixels = fitted(image, self.model.image_shape, self.model.card.data)
+        return self._of_photo(Upload(content, Photo(Path(name), placement, aligned=False)), pixels, label)
+
+    def faces(self, subject: Subject) -> list[tuple[Face, Image.Image]]:
+        """Finds the faces in the photo that a subject was taken from, from left to right, and cuts each out.
+
+        Raises:
+            UserError: it is not from a photo, no face is in it, or the extra ``align`` is missing.
+        """
+        if subject.upload is None:
+            raise UserError("only in a photo that was opened can a face be found")
+        image = self._photo(*subject.upload)
+        faces = find_faces(image)
+        if not faces:
+            name = subject.upload.photo.path
+            raise UserError(f"{name}: no face is found; choose a photo that shows one from the front, or crop it")
+        return [(face, image.crop(face.box)) for face in faces]
+
+    def aligned(self, subject: Subject, face: Face) -> Subject:
+        """Takes the picture from its photo anew, so that the eyes of a face are where those of the training images are.
+
+        Raises:
+            UserError: it is not from a photo, or the model does not know where the eyes belong.
+        """
+        if subject.upload is None or self.eyes is None:
+            raise UserError("only the face in a photo can be found, for a model that knows where the eyes belong")
+        content, photo = subject.upload
+        _, height, width = self.model.image_shape
+        placement = of_eyes(face.eyes, self.eyes, height, width)
+        pixels = take(self._photo(content, photo), placement, height, width)
+        return self._of_photo(Upload(content, Photo(photo.path, placement, aligned=True)), pixels, subject.label)
+
+    def pasted(self, subject: Subject, moves: Moves) -> Image.Image:
+        """Returns the photo that a subject was taken from, at its own size, with the edits in it.
+
+        Raises:
+            UserError: it is not from a photo, or the edit is refused as by :meth:`after`.
+        """
+        if subject.upload is None:
+            raise UserError("only into a photo that was opened can an edit be pasted back")
+        content, photo = subject.upload
+        change = self.after(subject, moves).to(torch.float32) - subject.pixels.to(torch.float32)
+        return paste(self._photo(content, photo, 3), change, photo.placement)
+
+    def _photo(self, content: bytes, photo: Photo | str, channels: int | None = None) -> Image.Image:
+        name = photo if isinstance(photo, str) else str(photo.path)
         try:
-            image = open_image(content, cast(Channels, self.model.image_shape[0]), name)
+            return open_image(content, cast(Channels, channels or self.model.image_shape[0]), name)
         except CorruptImage as error:
             raise UserError(f"{error.name}: {error.found}") from error
-        return self._subject(name, fitted(image, self.model.image_shape, self.model.card.data), 0, label)
 
-    def _subject(self, name: str, pixels: Tensor, position: int, label: int | None) -> Subject:
+    def _of_photo(self, upload: Upload, pixels: Tensor, label: int | None) -> Subject:
+        path = upload.photo.path
+        subject = self._subject(path.name, file_name(path.stem), pixels, 0, label)
+        labels = None if subject.label is None else torch.tensor([subject.label])
+        advice = f"press “{FIND_THE_FACE}”"
+        notes = unlike(self.model, [upload.photo], pixels[None], labels, self.seed, advice)
+        return replace(subject, upload=upload, notes=tuple(notes))
+
+    def _subject(self, name: str, key: str, pixels: Tensor, position: int, label: int | None) -> Subject:
         label = label if self.model.flow.n_classes else None
         latents = self.model.encode(pixels, label, self.seed, torch.tensor([position]))
         reconstructed = self.model.decode(latents, label)[0].cpu()
         if not torch.equal(reconstructed, seen(pixels, self.model.n_bits)):
             name += " (not reconstructed exactly)"
-        return Subject(name, tuple(latents), reconstructed, label, 1.0)
+        return Subject(name, key, tuple(latents), reconstructed, label, 1.0)
 
     def after(self, subject: Subject, moves: Moves) -> Tensor:
         """Returns the edited subject, uint8 (C, H, W).

@@ -16,7 +16,7 @@ from glow_app import figures
 from glow_app.commands import directions as directions_command
 from glow_app.commands.common import directions_folder
 from glow_app.commands.directions import directions
-from glow_app.commands.edit import _name_of, edit
+from glow_app.commands.edit import edit, name_of_edit
 from glow_app.config.commands import DirectionsConfig, EditConfig
 from glow_app.data.image import decode_image, to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
@@ -282,7 +282,7 @@ def test_sweeps_and_grids_stay_where_they_can(run: Path, far: Path, tmp_path: Pa
 
 
 def test_an_attribute_does_not_name_a_folder() -> None:
-    assert _name_of({"../Bald/Shaved": 0.5, "Young": -1.0}) == "Bald_Shaved+0.5_Young-1"
+    assert name_of_edit({"../Bald/Shaved": 0.5, "Young": -1.0}) == "Bald_Shaved+0.5_Young-1"
 
 
 def test_directions_may_lie_on_the_hub() -> None:

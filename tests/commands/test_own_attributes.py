@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from glow_app import figures
-from glow_app.commands.demo import open_studio
 from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit
 from glow_app.commands.export import export
@@ -18,6 +17,7 @@ from glow_app.data.faces.factors import FACE_ATTRIBUTES
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.sets.folder import Folder
 from glow_app.data.sets.two_folders import TwoFolders
+from glow_app.demo.command import open_studio
 from glow_app.errors import UserError
 from glow_app.latents.directions import load
 from glow_app.training.pictures.interpolations import InterpolationGrids

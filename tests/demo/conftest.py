@@ -1,6 +1,7 @@
 """One page for all tests, served as a person serves it: by the command, in a process of its own."""
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -27,14 +28,28 @@ def found(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def difficult(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the page of :mod:`tests.demo.difficult` is."""
+    yield from served([sys.executable, "-m", "tests.demo.difficult"], tmp_path_factory.mktemp("difficult"))
+
+
+@pytest.fixture(scope="session")
 def address(run: Path, found: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page of that model is."""
+    folder = tmp_path_factory.mktemp("served")
+    options = [f"checkpoint={run}", f"directions={found}", "browser=false", "upload_mb=1"]
+    yield from served([sys.executable, str(SCRIPT), *options], folder)
+
+
+def served(command: list[str], folder: Path) -> Iterator[str]:
+    """Runs a command that serves a page, in an empty folder, until it is interrupted; yields the address."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("gradio is not installed: pip install 'glow_app[demo]'")
-    folder = tmp_path_factory.mktemp("served")
-    command = [sys.executable, str(SCRIPT), f"checkpoint={run}", f"directions={found}", "browser=false", "upload_mb=1"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
     with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         try:
             assert process.stdout is not None
             line = next((line for line in process.stdout if line.startswith("look at ")), "")

@@ -13,6 +13,9 @@ from glow_app.model import Model
 from tests.artifacts.test_weights import card_of
 from tests.flows.models import small_glow
 
+EYES = (0.368, 0.49, 0.632, 0.49)
+"""Of drawn faces."""
+
 ATTRIBUTES = ("Rare", "Weak", "Strong")
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -16,66 +15,18 @@ from PIL import Image
 from torch import Tensor
 
 import glow_app
-from glow_app.data.image import decode_image
 from glow_app.data.sets.drawn_faces import DrawnFaces
+from tests.demo.browsers import choose, drag, message, one, open_file, shown, start, tab, until_changed, wait
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-# As a hand does it: the element's own setter, which the page cannot tell from a drag, and the event of a drag.
-DRAG = """
-const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
-set.call(arguments[0], arguments[1]);
-arguments[0].dispatchEvent(new Event('input', {bubbles: true}));
-"""
 
 
 @pytest.fixture(scope="module")
 def browser(address: str) -> Iterator[Any]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium and chromedriver on this machine: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    # No sandbox: as root, in a container, Chromium has none, and the page is ours.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1500,1100"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = start()
     driver.get(address)
     yield driver
     driver.quit()
-
-
-def wait(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if isinstance(found, Tensor) or found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")
-
-
-def one(browser: Any, selector: str) -> Any:
-    return wait(lambda: browser.find_elements("css selector", selector), selector)[0]
-
-
-def shown(browser: Any, selector: str = ".stage .after") -> Tensor:
-    """The pixels of an image on the page, which it holds as they are."""
-    address = browser.execute_script("return document.querySelector(arguments[0])?.src", selector)
-    return decode_image(base64.b64decode(address.partition(",")[2]))
-
-
-def until_changed(browser: Any, before: Tensor) -> Tensor:
-    one(browser, ".stage .after")
-    return wait(lambda: None if torch.equal(now := shown(browser), before) else now, "another picture")
-
-
-def drag(browser: Any, selector: str, value: float) -> None:
-    browser.execute_script(DRAG, one(browser, f"{selector} input[type=range]"), value)
 
 
 @pytest.fixture
@@ -84,7 +35,7 @@ def fresh(browser: Any) -> Tensor:
     faces = DrawnFaces("test", image_size=16, n_images=64)
     one(browser, ".stage .after")
     for number in (1, 0):  # another one first: the page begins with 0, and one could not see that it has been chosen
-        wait(lambda: browser.find_elements("css selector", "#subject-gallery button"), "pictures")[number].click()
+        choose(browser, number)
         wait(lambda number=number: torch.equal(shown(browser), faces[number]), f"picture {number}")
     return faces[0]
 
@@ -147,42 +98,35 @@ def test_interpolation(browser: Any, fresh: Tensor) -> None:
     browser.find_elements("css selector", "#other-gallery button")[3].click()
     until_changed(browser, fresh)
     drag(browser, "#position", 1)
-    other = DrawnFaces("test", image_size=16, n_images=64)[3]
+    other = shown(browser, ".towards .other")
     wait(lambda: torch.equal(shown(browser), other), "the other picture")
+    assert "100% of the way to sample 3" in one(browser, ".stage figcaption").text
     tab(browser, "Attributes")
 
 
 def test_levels_before_and_after_and_a_film(browser: Any, fresh: Tensor) -> None:
     tab(browser, "Levels")
-    wait(lambda: len(browser.find_elements("css selector", ".levels img")) == 2, "two levels")
+    wait(lambda: len(browser.find_elements("css selector", ".levels img.smooth")) == 2, "two levels")
     assert torch.equal(shown(browser, ".levels figure:last-child img"), fresh)
     tab(browser, "Attributes")
     drag(browser, "#attribute-Smiling", 2)
     after = until_changed(browser, fresh)
     one(browser, "#pair").click()
-    one(browser, "#made a[download='glow_before_after.png']")
-    assert torch.equal(shown(browser, "#made img:last-of-type"), after)
+    one(browser, "#made a[download='test_0_Smiling+2_before_after.png']")
+    assert torch.equal(shown(browser, "#made .new"), after)
     one(browser, "#film").click()
-    address = one(browser, "#made a[download='glow.gif']").get_attribute("href")
+    address = one(browser, "#made a[download='test_0_Smiling+2.gif']").get_attribute("href")
     with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as film:
         assert film.format == "GIF"
         assert film.n_frames > 10  # type: ignore[attr-defined]
 
 
-def tab(browser: Any, name: str) -> None:
-    next(one for one in browser.find_elements("css selector", "button[role=tab]") if one.text == name).click()
-
-
-def open_file(browser: Any, path: Path) -> None:
-    browser.find_element("css selector", "#choose input[type=file]").send_keys(str(path))
-
-
 def test_files_good_and_bad(browser: Any, fresh: Tensor, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("this is not a picture")
     open_file(browser, tmp_path / "bad.png")
-    message = wait(lambda: one(browser, ".toast-body, [data-testid=toast-body]").text, "a message")
-    assert "bad.png: not a sound image of a known format" in message
-    assert "/tmp" not in message
+    text = message(browser)
+    assert "bad.png: not a sound image of a known format" in text
+    assert "/tmp" not in text
     assert torch.equal(shown(browser), fresh)
     Image.new("RGB", (40, 30), (200, 30, 60)).save(tmp_path / "good.png")
     open_file(browser, tmp_path / "good.png")

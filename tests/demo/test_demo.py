@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glow_app.commands import demo
+from glow_app.demo import command as demo
 from glow_app.errors import UserError
 from tests.forked import SCRIPTS
 

@@ -18,10 +18,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'glow_app[demo]'")
 
 from glow_app.demo import page, show
-from glow_app.demo.studio import Studio
+from glow_app.demo.studio import Moves, Studio, Subject
+from glow_app.demo.view import Kept, View
 from glow_app.errors import UserError
 from tests.demo.conftest import SCRIPT
-from tests.demo.studios import small_model, small_studio
+from tests.demo.studios import EYES, small_model, small_studio
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,7 @@ def test_what_is_opened_is_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "me.png"
     file.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"me\.png: not a sound image"):
-        one._open(str(file))
+        one.chooser.open(str(file))
     assert not file.exists()
 
 
@@ -155,26 +156,91 @@ def test_of_two_that_find_the_same_port_free_one_takes_the_next(run: Path, tmp_p
 
 def test_without_directions_and_data(tmp_path: Path) -> None:
     one = built(Studio(small_model(tmp_path), None, None, 0), 3)
-    assert [picture.name for picture in one.pictures] == ["sample 0", "sample 1", "sample 2"]
+    assert [picture.name for picture in one._drawn()] == ["sample 0", "sample 1", "sample 2"]
     assert one.sliders == []
 
 
 def test_a_conditional_model_asks_for_the_class(tmp_path: Path) -> None:
     one = built(Studio(small_model(tmp_path, n_classes=2), None, None, 0), 2)
-    assert one._surprise(1).label == 1
+    assert one.chooser.surprise(1).label == 1
     assert "class 1" in str(one.blocks.get_config_file())
 
 
 def test_a_number_that_is_not_typed(tmp_path: Path) -> None:
     one = built(small_studio(tmp_path), 2)
-    assert one._numbered_by(3).name == "test image 3"
+    assert one.chooser.numbered(3).name == "test image 3"
     with pytest.raises(UserError, match="type the number of an image"):
-        one._numbered_by(None)
+        one.chooser.numbered(None)
 
 
 def test_names_are_text() -> None:
     image = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    html = show.stage("<script>alert(1)</script>", image, image, "<b>")
+    subject = Subject("<script>alert(1)</script>", '"><i>', (), image, None, 1.0, notes=("<u>",))
+    html = show.stage(View(subject, Moves(1.0)), image, "<b>")
+    assert "<i>" not in html
+    assert "<u>" not in html
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert "<script>" not in show.thumbnail("<script>", image)
+
+
+def test_what_is_refused_leaves_the_sliders_where_the_picture_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = built(small_studio(tmp_path), 2)
+    told: list[str] = []
+    monkeypatch.setattr("gradio.Warning", lambda message, **options: told.append(message))
+    move = one._refusing(one._moved)
+    rest = (one.start.subject.temperature, 0, "linear")
+    view = move(one.start, "Attributes", "tab", *rest, 0.5, 0, 0)[one.view]
+    assert view.moves.amounts == {"Strong": 0.5, "Weak": 0, "Rare": 0}
+    assert one.kept.get("tab") is view
+
+    def fail(*arguments: object) -> None:
+        raise errors.pop(0)
+
+    positions = dict(zip(one.controls, [*rest, 0.5, 0, 0], strict=True))
+    assert move(view, "Attributes", "tab", *rest, 0.5, 2.05, 0) == positions
+    assert told.pop() == "Weak 2.05: choose -2 to 2"
+    errors = [UserError("<not> finite"), ZeroDivisionError("a fault")]
+    while errors:
+        monkeypatch.setattr(one.studio, "after", fail)
+        assert move(view, "Attributes", "tab", *rest, 0.5, 1, 0) == positions
+    assert told == [
+        "&lt;not&gt; finite",
+        "this is a fault of the program: the terminal in which glow-demo runs says which",
+    ]
+    assert one.kept.get("tab") is view
+
+
+def test_files_are_named_as_those_of_glow_edit(tmp_path: Path) -> None:
+    studio = small_studio(tmp_path)
+    face, other = studio.of_data_set(3), studio.sampled(5)
+    assert View(face, Moves(1.0, {"Strong": 0.0}, other)).file_name == "test_3"
+    assert View(face, Moves(1.0, {"Strong": 0.8, "Weak": -0.5}, other)).file_name == "test_3_Strong+0.8_Weak-0.5"
+    assert View(other, Moves(0.5, {"Weak": 1}, face, 0.25)).file_name == "sample_5_Weak+1_temperature0.5_to_test_3_0.25"
+    html = show.side_by_side(View(face, Moves(1.0, {"Strong": 0.8})), face.pixels)
+    assert 'download="test_3_Strong+0.8_before_after.png"' in html
+
+
+def test_views_are_kept_of_the_last_tabs_alone(tmp_path: Path) -> None:
+    studio = small_studio(tmp_path)
+    views = [View(studio.sampled(0), Moves(temperature)) for temperature in (0.1, 0.2, 0.3)]
+    kept = Kept(2)
+    kept.put("a", views[0])
+    kept.put("b", views[1])
+    kept.put("a", views[2])
+    kept.put("c", views[1])
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (views[2], None, views[1])
+
+
+def test_without_the_extra_align_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = small_studio(tmp_path)
+    assert "glow_app[align]" not in str(built(studio, 2).blocks.get_config_file())  # it knows of no eyes
+    studio.eyes = EYES
+    monkeypatch.setattr(page, "is_installed", lambda: False)
+    one = built(studio, 2)
+    assert one.find is None
+    assert "pip install 'glow_app[align]'" in str(one.blocks.get_config_file()).replace("\\'", "'")
+    monkeypatch.setattr(page, "is_installed", lambda: True)
+    assert built(studio, 2).find is not None

@@ -1,17 +1,22 @@
 """What the demo page does, without the page."""
 
+import dataclasses
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from glow_app.demo.studio import BLEND_STEPS, FILM_STEPS, SAMPLED_AT, Moves, Studio
+from glow_app.data.image import to_tensor
+from glow_app.data.landmarks import Face
+from glow_app.demo.studio import BLEND_STEPS, FILM_STEPS, SAMPLED_AT, Moves, Studio, Subject
 from glow_app.errors import UserError
+from glow_app.figures import to_picture
 from glow_app.latents.strength import strengths
 from glow_app.latents.tempering import built_up
-from tests.demo.studios import small_model, small_studio, some_directions
+from tests.demo.studios import EYES, small_model, small_studio, some_directions
 
 
 @pytest.fixture
@@ -144,3 +149,56 @@ def test_class_conditional_models(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="class-conditional: give a label"):
         studio.opened(picture, "me.png")
     assert studio.opened(picture, "me.png", label=1).label == 1
+
+
+def test_a_photo_is_aligned_and_an_edit_pasted_into_it(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = Image.new("RGB", (90, 60), (90, 120, 150))
+    assert studio.source is not None
+    photo.paste(to_picture(studio.source[2]).resize((32, 32), Image.Resampling.BICUBIC), (50, 10))
+    whole = studio.opened(encoded(photo), "a b.png")
+    assert (whole.key, whole.notes) == ("a_b", ())
+    with pytest.raises(UserError, match="only the face in a photo can be found, for a model that knows"):
+        studio.aligned(whole, Face((50, 10, 82, 42), np.zeros((2, 2))))
+    studio.eyes = EYES
+    found = [Face((left, 10, left + 32, 42), np.array(EYES).reshape(2, 2) * 32 + [left, 10]) for left in (5, 50)]
+    monkeypatch.setattr("glow_app.demo.studio.find_faces", lambda image: found)
+    faces = studio.faces(whole)
+    assert [(face, picture.size) for face, picture in faces] == [(face, (32, 32)) for face in found]
+    face = studio.aligned(whole, found[1])
+    assert (face.pixels.int() - studio.source[2].int())[:, 1:-1, 1:-1].abs().float().mean() < 12
+    edited = studio.pasted(face, Moves(1.0, {"Strong": 1.5}))
+    changed = (to_tensor(edited).int() != to_tensor(photo).int()).any(0)
+    assert edited.size == photo.size
+    assert changed[10:42, 50:82].any()
+    changed[10:42, 50:82] = False
+    assert not changed.any()
+    monkeypatch.setattr("glow_app.demo.studio.find_faces", lambda image: [])
+    with pytest.raises(UserError, match=r"^a b\.png: no face is found; choose a photo that shows one from the front"):
+        studio.faces(whole)
+    for refused in (studio.faces, lambda subject: studio.pasted(subject, Moves(1.0))):
+        with pytest.raises(UserError, match="a photo that was opened"):
+            refused(studio.of_data_set(0))
+
+
+def test_a_picture_unlike_the_training_images_is_told(studio: Studio) -> None:
+    studio.model.card = dataclasses.replace(studio.model.card, metrics={"val/bits_per_dim": 1.0}, eyes=EYES)
+    notes = studio.opened(encoded(Image.effect_noise((16, 16), 90)), "me.png").notes
+    assert len(notes) == 1
+    assert notes[0].startswith("me.png: ")
+    assert notes[0].endswith("validation images have 1.0: unlike the training images; press “Find the face”")
+    assert studio.of_data_set(0).notes == ()
+
+
+def test_samples_that_are_not_finite_are_left_out(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = studio.sampled
+
+    def some(number: int) -> Subject:
+        if number in (0, 2):
+            raise UserError("not finite")
+        return sampled(number)
+
+    monkeypatch.setattr(studio, "sampled", some)
+    assert [one.key for one in studio.gallery(3)] == ["sample_1", "sample_3", "sample_4"]
+    monkeypatch.setattr(studio, "sampled", lambda number: some(0))
+    with pytest.raises(UserError, match="of the first 20 samples of this model only 0 are finite"):
+        studio.gallery(2)

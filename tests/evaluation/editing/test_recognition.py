@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from glow_app.data.landmarks import can_recognise
+from glow_app.data.landmarks import is_installed
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.evaluation.editing.recognition import distance, embed, pairs_of
 
@@ -21,7 +21,7 @@ def test_distance_by_hand() -> None:
     assert distance(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]])) == 3
 
 
-@pytest.mark.skipif(not can_recognise(), reason="the extra align is not installed")
+@pytest.mark.skipif(not is_installed(), reason="the extra align is not installed")
 def test_a_face_is_at_no_distance_from_itself_and_at_some_from_another() -> None:
     faces = DrawnFaces("test", 64, n_images=2)
     assert faces.eyes is not None
@@ -32,6 +32,6 @@ def test_a_face_is_at_no_distance_from_itself_and_at_some_from_another() -> None
 
 
 def test_the_packages_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert can_recognise() == all(find_spec(name) for name in ("dlib", "face_recognition_models"))
+    assert is_installed() == all(find_spec(name) for name in ("dlib", "face_recognition_models"))
     monkeypatch.setattr("glow_app.data.landmarks.find_spec", lambda name: None)
-    assert not can_recognise()
+    assert not is_installed()

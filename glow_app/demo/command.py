@@ -36,13 +36,13 @@ def demo(config: DemoConfig, console: Console) -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
             with _without_proxy():
-                from glow_app.demo import page
+                from glow_app.demo import page, server
         except ModuleNotFoundError as error:
             raise UserError(f"glow-demo needs {error.name}: install it with pip install 'glow_app[demo]'") from error
         studio = open_studio(config, console)
         blocks = page.build(studio, config.pictures)
         with _without_proxy():
-            address = page.launch(blocks, config.port, config.upload_mb)
+            address = server.launch(blocks, config.port, config.upload_mb)
         say(console, f"look at {address}")
         say(console, "only this machine can see it; Ctrl-C ends it")
         if config.browser:
@@ -92,7 +92,8 @@ def open_studio(config: DemoConfig, console: Console) -> Studio:
         UserError: the model is missing, or directions or data that were asked for do not fit it.
     """
     model = open_model(config)
-    return Studio(model, _directions(config, model, console), _source(config, model, console), config.seed)
+    directions, source = _directions(config, model, console), _source(config, model, console)
+    return Studio(model, directions, source, config.seed, getattr(config.data, "eyes", None))
 
 
 def _directions(config: DemoConfig, model: Model, console: Console) -> Directions | None:
@@ -109,7 +110,7 @@ def _source(config: DemoConfig, model: Model, console: Console) -> ImageSource |
         if model.flow.n_classes:
             source.find_classes()
     except UserError as error:
-        say(console, f"showing samples instead of images of the data set: {error}")
+        say(console, f"no images of the data set to choose by their numbers: {error}")
         return None
     if source.image_shape != model.image_shape:
         raise UserError(f"images of data={config.data.name} have another shape than the model's: choose other data")
