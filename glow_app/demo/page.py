@@ -5,7 +5,7 @@ positions of the sliders and sends all of them each time; those that cannot be f
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from html import escape
@@ -220,8 +220,13 @@ class _Page:
             if isinstance(control, gr.Slider) and not control.minimum <= value <= control.maximum:
                 raise UserError(f"{control.label} {value:g}: choose {control.minimum:g} to {control.maximum:g}")
         temperature, position, path, *amounts = settings
+        position = round(position * (BLEND_STEPS - 1)) / (BLEND_STEPS - 1)
         named = dict(zip(self.studio.attributes, amounts, strict=True))
-        return self._shown(View(view.subject, Moves(temperature, named, view.moves.other, position, path)), tab, token)
+        asked = Moves(temperature, named, view.moves.other, position, path)
+        moves = self.studio.limited(view.subject, asked, view.moves)
+        ended = [name for name, amount in named.items() if moves.amounts[name] != amount]
+        shown, positions = self._shown(View(view.subject, moves), tab, token, ended), self._positions(moves)
+        return shown if [*positions.values()] == [*settings] else shown | positions
 
     def _turned_to(self, view: View, event: gr.SelectData) -> Outputs:
         return {self.tab: event.value, self.levels: self._levels(view, event.value)}
@@ -235,9 +240,16 @@ class _Page:
     def _pasted(self, view: View) -> Outputs:
         return {self.made: show.pasted(view, self.studio.pasted(*view))}
 
-    def _shown(self, view: View, tab: str, token: str) -> Outputs:
-        """Shows a view, and keeps it for a reload; what it refuses changes nothing."""
-        outputs = {self.view: view, self.stage: self._stage(view), self.levels: self._levels(view, tab)}
+    def _shown(self, view: View, tab: str, token: str, ended: Sequence[str] = ()) -> Outputs:
+        """Shows a view, and keeps it for a reload; what it refuses changes nothing.
+
+        Args:
+            view: picture and edits.
+            tab: the tab in sight.
+            token: secret name of the browser's tab.
+            ended: attributes that were asked to go further.
+        """
+        outputs = {self.view: view, self.stage: self._stage(view, ended), self.levels: self._levels(view, tab)}
         if token:
             self.kept.put(token, view)
         return outputs
@@ -258,9 +270,10 @@ class _Page:
         amounts = [moves.amounts.get(name, 0) for name in self.studio.attributes]
         return dict(zip(self.controls, [moves.temperature, moves.position, moves.path, *amounts], strict=True))
 
-    def _stage(self, view: View) -> str:
+    def _stage(self, view: View, ended: Sequence[str] = ()) -> str:
         subject, moves = view
         done = [f"{show.label_of(name)} {amount:+.2f}" for name, amount in moves.amounts.items() if amount]
+        done += [f"{show.label_of(name)} ends here: further on, pictures break down" for name in ended]
         if moves.other is not None and moves.position:
             done.append(f"{moves.position:.0%} of the way to {moves.other.name}")
         if moves.temperature != subject.temperature or subject.temperature == SAMPLED_AT:

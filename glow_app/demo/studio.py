@@ -6,6 +6,7 @@ A :class:`Studio` is shared by all users of the page. Each user has a :class:`Su
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import NamedTuple, cast
 
@@ -21,6 +22,7 @@ from glow_app.data.landmarks import Face, find_faces
 from glow_app.data.picture import fitted, placement_of
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
+from glow_app.evaluation.limits import Limits
 from glow_app.latents.directions import Directions
 from glow_app.latents.interpolation import between
 from glow_app.latents.strength import strengths
@@ -38,6 +40,9 @@ BLEND_STEPS = 21
 """Positions between two pictures: 0, 0.05, ..., 1."""
 
 
+INTERVALS = 64
+"""Intervals of amounts that are remembered: while a slider is dragged, the same is asked for again and again."""
+
 FIND_THE_FACE = "Find the face"
 """The control that aligns a photo."""
 
@@ -54,7 +59,7 @@ class Upload(NamedTuple):
     photo: Photo
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A picture that the user chose.
 
@@ -130,6 +135,7 @@ class Studio:
             directions.require(model.digest)
             order = strengths(directions).argsort(descending=True, stable=True)
             self.attributes = tuple(directions.names[i] for i in order)
+        self._interval = lru_cache(maxsize=INTERVALS)(self._find_interval)
 
     def sampled(self, number: int, label: int | None = None) -> Subject:
         """Draws the sample of this number, up to rounding the one of ``glow-sample first=number``."""
@@ -257,6 +263,33 @@ class Studio:
             UserError: the image is not finite, or the other picture is of another class.
         """
         return self._decode(self._moved(subject, moves), subject)[0]
+
+    def limited(self, subject: Subject, moves: Moves, before: Moves) -> Moves:
+        """Returns the moves, the attribute that has changed no further than the picture stays natural.
+
+        The others stay as they are; see :class:`glow_app.evaluation.limits.Limits`. Nothing is limited on its way to 0.
+
+        Args:
+            subject: the picture.
+            moves: the moves that are asked for.
+            before: those that are shown.
+        """
+        changed = [name for name, amount in moves.amounts.items() if amount != before.amounts.get(name, 0)]
+        if self.directions is None or len(changed) != 1:
+            return moves
+        name, amount = changed[0], moves.amounts[changed[0]]
+        if abs(amount) < abs(before.amounts.get(name, 0)) and amount * before.amounts.get(name, 0) >= 0:
+            return moves
+        others = tuple((key, value) for key, value in moves.amounts.items() if key != name and value)
+        low, high = self._interval(subject, moves.temperature, name, others)
+        return replace(moves, amounts={**moves.amounts, name: min(max(amount, low), high)})
+
+    def _find_interval(
+        self, subject: Subject, temperature: float, name: str, others: tuple[tuple[str, float], ...]
+    ) -> tuple[float, float]:
+        assert self.directions is not None
+        latents = tempered(subject.latents, temperature)
+        return Limits(self.model, self.directions, latents, subject.label, self.seed).interval(name, dict(others))
 
     def built_up(self, subject: Subject, moves: Moves) -> Tensor:
         """Builds :meth:`after` up from its coarsest latents, level by level: uint8 (L, C, H, W)."""

@@ -213,6 +213,19 @@ def test_what_is_refused_leaves_the_sliders_where_the_picture_is(
     assert one.kept.get("tab") is view
 
 
+def test_a_slider_goes_back_to_the_largest_natural_amount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = built(small_studio(tmp_path), 2)
+    monkeypatch.setattr(one.studio, "_interval", lambda *arguments: (-0.4, 1.15))
+    rest = (one.start.subject.temperature, 0, "linear")
+    moved = one._moved(one.start, "Attributes", "tab", *rest, 1.0, 0, 0)
+    assert not set(one.controls) & set(moved) and "ends here" not in moved[one.stage]  # none is moved under the hand
+    moved = one._moved(one.start, "Attributes", "tab", *rest, 2.0, 0, 0)
+    assert [moved[control] for control in one.controls] == [*rest, 1.15, 0, 0]
+    assert moved[one.view].moves.amounts["Strong"] == 1.15 and "Strong ends here" in moved[one.stage]
+    moved = one._moved(one.start, "Attributes", "tab", rest[0], 0.52, "linear", 0, 0, 0)
+    assert moved[one.position] == moved[one.view].moves.position == 0.5  # one of the pictures on the way
+
+
 def test_files_are_named_as_those_of_glow_edit(tmp_path: Path) -> None:
     studio = small_studio(tmp_path)
     face, other = studio.of_data_set(3), studio.sampled(5)

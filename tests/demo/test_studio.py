@@ -13,6 +13,7 @@ from glow_app.data.image import to_tensor
 from glow_app.data.landmarks import Face
 from glow_app.demo.studio import BLEND_STEPS, FILM_STEPS, SAMPLED_AT, Moves, Studio, Subject
 from glow_app.errors import UserError
+from glow_app.evaluation.limits import Limits
 from glow_app.figures import to_picture
 from glow_app.latents.strength import strengths
 from glow_app.latents.tempering import built_up
@@ -70,6 +71,28 @@ def test_an_edit_is_that_of_the_model(studio: Studio) -> None:
     latents = studio.model.encode(studio.source[0], positions=torch.tensor([0]))
     expected = studio.model.decode(studio.directions.edit(latents, amounts))[0]
     assert torch.equal(studio.after(face, Moves(1.0, amounts)), expected)
+
+
+def test_a_slider_ends_where_pictures_stop_being_natural(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def interval(self: Limits, name: str, others: object) -> tuple[float, float]:
+        asked.append((name, others))
+        return -0.4, 1.15
+
+    monkeypatch.setattr(Limits, "interval", interval)
+    face, before = studio.of_data_set(2), Moves(1.0, {"Strong": 0.0, "Weak": 0.5})
+    for amount, expected in ((0.7, 0.7), (2.0, 1.15), (1.5, 1.15), (-1.0, -0.4)):
+        found = studio.limited(face, Moves(1.0, {"Strong": amount, "Weak": 0.5}), before)
+        assert found.amounts == {"Strong": expected, "Weak": 0.5}
+    assert asked == [("Strong", {"Weak": 0.5})]  # once, though asked for four times
+    assert studio.limited(face, Moves(1.0, {"Strong": 0.0, "Weak": -2.0}), before).amounts["Weak"] == -0.4
+    far = Moves(1.0, {"Strong": 1.9, "Weak": 0.5})
+    assert (
+        studio.limited(face, Moves(1.0, {"Strong": 1.8, "Weak": 0.5}), far).amounts["Strong"] == 1.8
+    )  # on its way to 0
+    other = Moves(0.5, {"Strong": 0.0, "Weak": 0.5})
+    assert studio.limited(face, other, before) == other and len(asked) == 2
 
 
 def test_temperature(studio: Studio) -> None:
