@@ -42,7 +42,7 @@ from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 
-AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Amounts of the curves, as multiples of ``amount``."""
 
 SHOWN_FIRST = ("Smiling", "Eyeglasses", "Male", "Young")

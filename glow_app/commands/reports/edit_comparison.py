@@ -1,15 +1,13 @@
 """The comparison of ways to edit at equal success, printed and drawn."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from glow_app.evaluation.editing.comparison import NONE, Compared
-from glow_app.evaluation.editing.curves import Point
-from glow_app.evaluation.statistics import mean
+from glow_app.evaluation.editing.curves import BREAKS, Point
 from glow_app.figures.band_plot import COLOURS, DPI, STYLES
 from glow_app.runtime.atomic import write_atomically
 from glow_app.runtime.console import say, show
@@ -20,18 +18,18 @@ PANEL = 2.9
 
 def tables(compared: Compared, console: Console) -> None:
     """Prints each way's figures where it reaches the success, and what the columns are."""
-    say(console, f"\nwhere {compared.success:.0%} of the edits succeed, means over {', '.join(_attributes(compared))}")
-    show(console, _table(compared))
-    say(
-        console, "amount     of the edits that succeed so often; a number in brackets: most successes that are reached,"
-    )
-    say(console, "           if not so many, for which the other columns but told and moved are empty")
-    say(console, "drift      mean change of the judge's probability of the other attributes")
-    say(console, "rise       bits/dim of edited images under the model, minus those of the same images before")
+    say(console, f"\nwhere {compared.success:.0%} of the edits succeed; in brackets: the most that do")
+    show(console, _points(compared))
     say(
         console,
-        f"told       how often a network tells edited images from real ones; chance is 50% ({compared.images} images)",
+        f"\nthe same edits, or those of most success: {compared.images} images, each in one of these attributes",
     )
+    show(console, _told(compared))
+    say(console, "amount     of the edits")
+    say(console, "drift      mean change of the judge's probability of the other attributes")
+    say(console, "rise       median bits/dim of edited images under the model, minus those of the same images before")
+    say(console, f"broken     edited images that are not finite, or rise by more than {BREAKS:g}: these do not succeed")
+    say(console, "told       how often a network tells edited images from real ones; chance is 50%")
     if compared.moved is not None:
         say(console, "moved      distance to a network that recognises persons; two pictures of one person are usually")
         say(console, "           less than 0.60 apart" + _of_persons(compared))
@@ -48,30 +46,41 @@ def _of_persons(compared: Compared) -> str:
     return f"; here {one:.2f} on average, those of two persons {two:.2f}"
 
 
-def _attributes(compared: Compared) -> list[str]:
-    return list(next(iter(compared.curves.values())))
-
-
-def _table(compared: Compared) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _points(compared: Compared) -> Table:
+    table = _table("attribute")
     table.add_column("way", no_wrap=True)
-    for name in ("amount", "drift", "rise", "told", *(["moved"] if compared.moved else [])):
+    for name in ("amount", "drift", "rise", "broken"):
         table.add_column(name, justify="right")
-    for way in (NONE, *compared.curves):
-        row = ["", "", ""] if way == NONE else _row(compared.equal[way].values(), compared.curves[way].values())
-        row.append(f"{compared.told[way]:.0%}")
-        table.add_row(way, *row, *([f"{compared.moved[way]:.2f}"] if compared.moved else []))
+    for name in _attributes(compared):
+        for number, (way, of) in enumerate(compared.equal.items()):
+            table.add_row("" if number else name, way, *_cells(of[name], compared.curves[way][name]))
     return table
 
 
-def _row(equal: Iterable[Point | None], curves: Iterable[list[Point]]) -> list[str]:
-    points = list(equal)
-    found = [point for point in points if point is not None]
-    if len(found) < len(points):
-        most = mean(torch.tensor([max(point.success for point in points) for points in curves]))
-        return [f"({most:.0%})", "", ""]
-    means = [mean(torch.tensor([getattr(one, key) for one in found])) for key in ("amount", "drift", "rise")]
-    return [f"{value:{form}}" for value, form in zip(means, (".2f", ".3f", "+.3f"), strict=True)]
+def _cells(point: Point | None, curve: Sequence[Point]) -> list[str]:
+    if point is None:
+        return [f"({max(point.success for point in curve):.0%})", "", "", ""]
+    return [f"{point.amount:.2f}", f"{point.drift:.3f}", f"{point.rise:+.3f}", f"{point.broken:.0%}"]
+
+
+def _told(compared: Compared) -> Table:
+    table = _table("way")
+    for name in ("told", *(["moved"] if compared.moved else [])):
+        table.add_column(name, justify="right")
+    for way in (NONE, *compared.curves):
+        moved = [f"{compared.moved[way]:.2f}"] if compared.moved else []
+        table.add_row(way, f"{compared.told[way]:.0%}", *moved)
+    return table
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _attributes(compared: Compared) -> list[str]:
+    return list(next(iter(compared.curves.values())))
 
 
 def draw(compared: Compared, path: Path) -> None:
@@ -84,7 +93,7 @@ def draw(compared: Compared, path: Path) -> None:
     axes = figure.subplots(2, len(names), squeeze=False)
     for column, name in enumerate(names):
         for number, (way, of) in enumerate(compared.curves.items()):
-            points = [Point(0.0, 0.0, 0.0, 0.0, 0), *of[name]]
+            points = [Point(0.0, 0.0, 0.0, 0.0, 0.0), *of[name]]
             for row, key in enumerate(("drift", "rise")):
                 axes[row][column].plot(
                     [point.success for point in points],
@@ -102,7 +111,6 @@ def draw(compared: Compared, path: Path) -> None:
             axes[row][column].set_xlim(0, 1)
             axes[row][column].grid(alpha=0.3)
             axes[row][column].spines[["top", "right"]].set_visible(False)
-        axes[1][column].set_yscale("symlog", linthresh=1)  # a picture that breaks down raises a mean by many
     axes[0][0].set_ylabel("drift of other attributes")
     axes[1][0].set_ylabel("rise, bits per dimension")
     handles, labels = axes[0][0].get_legend_handles_labels()

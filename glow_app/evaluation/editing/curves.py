@@ -26,17 +26,22 @@ class Point(NamedTuple):
     Attributes:
         amount: of the edits: added to images without the attribute, subtracted from images with it.
         success: share of edits that flip the judge's decision, of images judged rightly before; the mean of both ways.
-            An edit that is not finite does not succeed.
+            A broken one does not succeed.
         drift: mean change of the judge's probabilities of the other attributes.
-        rise: mean bits/dim of edited images under the model, minus those of the same images before.
-        not_finite: edited images that are not finite.
+        rise: median bits/dim of edited images under the model, minus those of the same images before.
+        broken: share of edited images that are not finite, or whose bits/dim rise by more than ``BREAKS``; the figures
+            before are of the others.
     """
 
     amount: float
     success: float
     drift: float
     rise: float
-    not_finite: int
+    broken: float
+
+
+BREAKS = 1.0
+"""Bits/dim: an edit that raises them by more has left the images that the model knows; some rise without bound."""
 
 
 class Group(NamedTuple):
@@ -112,18 +117,18 @@ def curve(
     for amount in amounts:
         edited, finite = editor(images.encoded, images.name, amount * signs)
         after = judge(edited).logits.cpu()
-        kept = finite.cpu()
-        stuck = torch.where(kept, after[:, column], before[:, column])
+        rises = model.bits_per_dim(edited, images.encoded.labels, seed).double().cpu() - images.bits
+        whole = finite.cpu() & (rises <= BREAKS)
+        stuck = torch.where(whole, after[:, column], before[:, column])
         counted = flips(images.has, before[:, column], stuck)
-        drifts = drift(before[kept].sigmoid(), after[kept].sigmoid(), column)
-        bits = model.bits_per_dim(edited, images.encoded.labels, seed).double().cpu()
+        drifts = drift(before[whole].sigmoid(), after[whole].sigmoid(), column)
         found.append(
             Point(
                 amount,
                 _mean_of(counted.adding, counted.removing),
                 mean(drifts) or 0.0,
-                mean((bits - images.bits)[kept]) or 0.0,
-                int((~kept).sum()),
+                rises[whole].median().item() if whole.any() else 0.0,
+                1 - whole.double().mean().item(),
             )
         )
     return found
@@ -139,9 +144,9 @@ def at_success(points: Sequence[Point], success: float) -> Point | None:
 
     The curve begins at amount 0, where nothing succeeds and nothing changes.
     """
-    for low, high in pairwise([Point(0.0, 0.0, 0.0, 0.0, 0), *points]):
+    for low, high in pairwise([Point(0.0, 0.0, 0.0, 0.0, 0.0), *points]):
         if low.success < success <= high.success:
             part = (success - low.success) / (high.success - low.success)
-            amount, _, drifted, rise, _ = (a + part * (b - a) for a, b in zip(low, high, strict=True))
-            return Point(amount, success, drifted, rise, max(low.not_finite, high.not_finite))
+            amount, _, drifted, rise, broken = (a + part * (b - a) for a, b in zip(low, high, strict=True))
+            return Point(amount, success, drifted, rise, broken)
     return None
