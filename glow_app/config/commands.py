@@ -10,7 +10,7 @@ METHODS = ("mean_difference", "balanced", "discriminant")
 """Ways to find the direction of an attribute, see :mod:`glow_app.latents.directions`."""
 
 SAMPLE = re.compile(r"sample:(\d+)")
-"""How a sample of the model is named where pictures are: ``sample:3``."""
+"""The name of a sample where pictures are named: ``sample:3``."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Compared:
-    """What ways to edit achieve and cost.
+    """The success of ways to edit, and its cost.
 
     Attributes:
         curves: way -> attribute -> points, by amount.

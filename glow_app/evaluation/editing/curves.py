@@ -1,4 +1,4 @@
-"""What an edit achieves and what it costs, over the amount.
+"""Curves of what an edit achieves and costs, over the amount.
 
 Methods whose amounts mean different things are compared where their edits succeed equally often.
 """

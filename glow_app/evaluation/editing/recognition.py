@@ -1,4 +1,4 @@
-"""How alike two pictures of faces are to a network that recognises persons (dlib's; extra ``align``)."""
+"""Distances between faces, by a network that recognises persons (dlib's; extra ``align``)."""
 
 from collections.abc import Sequence
 

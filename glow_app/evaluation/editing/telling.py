@@ -1,4 +1,4 @@
-"""How often a network that is trained for it tells edited images from real ones."""
+"""Trains networks to tell edited images from real ones."""
 
 import hashlib
 
