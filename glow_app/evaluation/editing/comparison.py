@@ -21,6 +21,9 @@ from glow_app.runtime.console import Progress
 TOLD = 256
 """Most images behind :attr:`Compared.told` and :attr:`Compared.moved`: a network learns for each way."""
 
+FEWEST = 4
+"""Fewest of these images: there are two halves, each with edited ones."""
+
 NONE = "none"
 """Name of the way that changes nothing: images are encoded and decoded."""
 
@@ -64,8 +67,10 @@ def compare(
     batch_size: int,
     eyes: Eyes | None,
     progress: Progress = lambda done, total: None,
-) -> Compared:
+) -> Compared | None:
     """Measures every way's curves, and at equal success how often its edits are told from real images.
+
+    Attributes that the judge sees rightly in no image are left out.
 
     Args:
         model: the model that edits, and whose bits/dim are compared.
@@ -81,19 +86,29 @@ def compare(
         batch_size: images edited at once.
         eyes: where the eyes are, if persons are to be recognised; None: they are not.
         progress: called with (steps done, total).
+
+    Returns:
+        the comparison; None if no attribute is left, or fewer than ``FEWEST`` images stay finite under all edits.
     """
     total = len(names) * len(ways) + 2 * (len(ways) + 1)
     curves: dict[str, dict[str, list[Point]]] = {way: {} for way in ways}
     done = 0
     for name in names:
         images = group(model, judge, source, indices, name, curve_images, seed)
+        if images is None:
+            continue
         for way, editor in ways.items():
             curves[way][name] = curve(model, judge, editor, images, amounts, seed)
             done += 1
             progress(done, total)
+    names = [name for name in names if all(name in of for of in curves.values())]
+    if not names:
+        return None
     equal = {way: {name: at_success(points, success) for name, points in of.items()} for way, of in curves.items()}
     used = {way: {name: _amount(equal[way][name], curves[way][name]) for name in names} for way in ways}
     real, edited = _edited(model, ways, used, source, indices[:TOLD], names, seed, batch_size)
+    if len(real) < FEWEST:
+        return None
     told, moved = {}, {}
     before = None if eyes is None else embed(real, eyes)
     for way, images in edited.items():

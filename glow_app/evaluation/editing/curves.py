@@ -63,8 +63,12 @@ class Group(NamedTuple):
 
 
 @torch.no_grad()
-def group(model: Model, judge: Judge, source: ImageSource, indices: range, name: str, n: int, seed: int) -> Group:
+def group(
+    model: Model, judge: Judge, source: ImageSource, indices: range, name: str, n: int, seed: int
+) -> Group | None:
     """Chooses up to ``n / 2`` images with an attribute and as many without, evenly spaced, and encodes them.
+
+    None if the judge sees none of them rightly.
 
     Args:
         model: the model that edits.
@@ -90,6 +94,8 @@ def group(model: Model, judge: Judge, source: ImageSource, indices: range, name:
     logits = judge(reconstructed).logits.cpu()
     has = source.attributes[chosen, source.attribute_names.index(name)].long()
     right = ((logits[:, judge.attributes.index(name)] > 0) == has.bool()) & finite.cpu()
+    if not right.any():
+        return None
     kept = right.to(model.device)
     encoded = Encoded(images[kept], [z[kept] for z in latents], None if labels is None else labels[kept])
     bits = model.bits_per_dim(reconstructed[kept], encoded.labels, seed).double().cpu()

@@ -29,7 +29,7 @@ def test_a_group_has_both_kinds_and_what_the_judge_sees_rightly(model: Model) ->
     faces = DrawnFaces("test", 16, n_images=40)
     judge = Brightness(faces.image_shape, faces.attribute_names, ("mouth_curvature",))
     images = group(model, judge, faces, range(4, 40), "Smiling", 12, seed=0)
-    assert 0 < len(images.has) <= 12
+    assert images is not None and 0 < len(images.has) <= 12
     assert torch.equal(images.logits[:, 0] > 0, images.has.bool())
     assert len(images.encoded.images) == len(images.has) == len(images.bits)
     torch.testing.assert_close(images.bits, model.bits_per_dim(images.encoded.images).double())
