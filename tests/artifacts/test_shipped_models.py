@@ -54,7 +54,7 @@ def test_its_card_says_what_it_is(model: Model) -> None:
         f"# {model.folder.name}\n",
         "\nlicense: mit\n",
         f"`{model.card.data['name']}`: {model.card.preprocessing}",
-        f"| levels L, steps K, width | {options.n_levels}, {options.n_steps}, {options.width} |",
+        f"| architecture | {options.shape} |",
         "](samples.png)",
     ):
         assert part in text
