@@ -211,7 +211,7 @@ def write(reached: Judgement, config: JudgeConfig, folder: Path) -> None:
             "examples": config.judge_examples,
             "batch": judges.BATCH,
             "peak_rate": judges.PEAK_RATE,
-            "width": judges.WIDTH,
+            "architecture": "shufflenet_v2_x0_5",
             "attributes": [one._asdict() for one in reached.reliability],
             "factors": reached.factors,
         },
