@@ -98,13 +98,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Plan:
-    """A rehearsal in a process of its own."""
+    """A rehearsal in a process of its own, with some seconds of training."""
 
-    def __init__(self, name: str, tmp_path: Path, packed: Path) -> None:
+    def __init__(self, name: str, tmp_path: Path, packed: Path, training: int = 3) -> None:
         self.folder, self.out = tmp_path / "work", tmp_path / "out"
         self.command = [
-            sys.executable, "-m", "benchmarks.gpu", name, "--rehearsal", "--seconds", "240", "--training", "3",
-            "--out", str(self.out), "--folder", str(self.folder), "--packed", str(packed),
+            sys.executable, "-m", "benchmarks.gpu", name, "--rehearsal", "--seconds", "240",
+            "--training", f"{training}", "--out", str(self.out), "--folder", str(self.folder), "--packed", str(packed),
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen[str]:
@@ -127,7 +127,7 @@ class Plan:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "cifar10-plus"])
 def test_cifar10_is_cut_short_and_gone_on_with(tmp_path: Path, packed: Path, name: str) -> None:
-    plan = Plan(name, tmp_path, packed)
+    plan = Plan(name, tmp_path, packed, training=8)  # so long that the model depends on its noise, as the bound needs
     process = plan.start()
     wait_for(plan.folder, "runs/cifar10/*/metrics.csv")
     process.send_signal(signal.SIGTERM)
@@ -144,10 +144,7 @@ def test_cifar10_is_cut_short_and_gone_on_with(tmp_path: Path, packed: Path, nam
     assert training["validation"][-1][0] == training["steps"]
     assert training["images_seen"] == 8 * training["steps"]
     assert len(list((plan.folder / "runs" / "cifar10").iterdir())) == 1  # the run that was cut short
-    assert bound["images"] == N_TEST
-    # The bound is lower on average over draws. A rehearsal's model, trained for seconds, hardly depends on its noise:
-    # the second draw can put the bound above the figure, which has the first alone.
-    assert bound["importance_bound"] == pytest.approx(bound["bits_per_dim"], abs=0.01)
+    assert bound["images"] == N_TEST and bound["importance_bound"] < bound["bits_per_dim"]
     assert sorted(path.name for path in plan.out.iterdir()) == [
         "cifar10_bf16.tar.01-of-01", "log.txt", "results.json", "samples.png",
     ]  # fmt: skip
