@@ -40,41 +40,6 @@ class Verdict(NamedTuple):
     factors: Tensor
 
 
-class Judge(nn.Module):
-    """A convolutional classifier: linear layers of averaged features predict the attributes and the factors.
-
-    Args:
-        image_shape: (C, H, W).
-        attributes: names of the attributes to predict.
-        factors: names of the factors to estimate; may be empty.
-        body: architecture: :func:`plain` or :func:`shuffled`.
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        attributes: Sequence[str],
-        factors: Sequence[str],
-        body: "Body | None" = None,
-    ) -> None:
-        super().__init__()
-        self.attributes = tuple(attributes)
-        self.factors = tuple(factors)
-        self.features, n_features = (body or plain)(image_shape)
-        self.decide = nn.Linear(n_features, len(self.attributes))
-        self.estimate = nn.Linear(n_features, len(self.factors)) if self.factors else None
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Computes the features before the last layers, float32 (B, d), of uint8 (B, C, H, W)."""
-        return self.features(images.float() / 127.5 - 1).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Verdict:
-        """Judges uint8 (B, C, H, W)."""
-        features = self.embed(images)
-        estimated = features.new_zeros(len(images), 0) if self.estimate is None else self.estimate(features)
-        return Verdict(self.decide(features), estimated)
-
-
 Body = Callable[[tuple[int, int, int]], tuple[nn.Module, int]]
 """Image shape -> network from images in [-1, 1] to feature maps, and their channels."""
 
@@ -112,6 +77,41 @@ def _block(n_in: int, n_out: int) -> nn.Sequential:
         nn.BatchNorm2d(n_out),
         nn.ReLU(),
     )
+
+
+class Judge(nn.Module):
+    """A convolutional classifier: linear layers of averaged features predict the attributes and the factors.
+
+    Args:
+        image_shape: (C, H, W).
+        attributes: names of the attributes to predict.
+        factors: names of the factors to estimate; may be empty.
+        body: architecture: :func:`plain` or :func:`shuffled`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        attributes: Sequence[str],
+        factors: Sequence[str],
+        body: Body = plain,
+    ) -> None:
+        super().__init__()
+        self.attributes = tuple(attributes)
+        self.factors = tuple(factors)
+        self.features, n_features = body(image_shape)
+        self.decide = nn.Linear(n_features, len(self.attributes))
+        self.estimate = nn.Linear(n_features, len(self.factors)) if self.factors else None
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Computes the features before the last layers, float32 (B, d), of uint8 (B, C, H, W)."""
+        return self.features(images.float() / 127.5 - 1).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Verdict:
+        """Judges uint8 (B, C, H, W)."""
+        features = self.embed(images)
+        estimated = features.new_zeros(len(images), 0) if self.estimate is None else self.estimate(features)
+        return Verdict(self.decide(features), estimated)
 
 
 class Lessons(NamedTuple):
