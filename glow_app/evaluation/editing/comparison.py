@@ -106,7 +106,7 @@ def compare(
         return None
     equal = {way: {name: at_success(points, success) for name, points in of.items()} for way, of in curves.items()}
     used = {way: {name: _amount(equal[way][name], curves[way][name]) for name in names} for way in ways}
-    real, edited = _edited(model, ways, used, source, indices[:TOLD], names, seed, batch_size)
+    kept, real, edited = _edited(model, ways, used, source, indices[:TOLD], names, seed, batch_size)
     if len(real) < FEWEST:
         return None
     told, moved = {}, {}
@@ -117,7 +117,7 @@ def compare(
             moved[way] = distance(before, embed(images, eyes))
         done += 2
         progress(done, total)
-    persons = None if before is None else _persons(source, indices[:TOLD], before)
+    persons = None if before is None else _persons(source, kept, before)
     return Compared(curves, success, equal, told, moved or None, persons, len(real))
 
 
@@ -136,12 +136,13 @@ def _edited(
     names: Sequence[str],
     seed: int,
     batch_size: int,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Edits each image in one attribute, in turn: real images, and way -> edited ones, uint8 on the CPU.
+) -> tuple[list[int], Tensor, dict[str, Tensor]]:
+    """Edits each image in one attribute, in turn: indices, real images, and way -> edited ones, uint8 on the CPU.
 
     Images of which some edit is not finite are left out.
     """
     assert source.attributes is not None, "labels tell the classes apart"
+    found_at: list[int] = []
     real: list[Tensor] = []
     found: dict[str, list[Tensor]] = {way: [] for way in (NONE, *ways)}
     for batch in batches(model.flow, source, indices, seed, batch_size):
@@ -161,17 +162,18 @@ def _edited(
                 images, finite = editor(encoded, name, (1 - 2 * has).to(model.device) * amounts[way][name])
                 edited[way][mine] = images
                 kept[mine] &= finite
+        found_at += positions[kept.cpu()].tolist()
         real.append(batch.images[kept].cpu())
         for way, images in edited.items():
             found[way].append(images[kept].cpu())
-    return torch.cat(real), {way: torch.cat(parts) for way, parts in found.items()}
+    return found_at, torch.cat(real), {way: torch.cat(parts) for way, parts in found.items()}
 
 
-def _persons(source: ImageSource, indices: range, embedded: Tensor) -> tuple[float, float] | None:
+def _persons(source: ImageSource, indices: Sequence[int], embedded: Tensor) -> tuple[float, float] | None:
     """Mean distances of pictures of one person, and of two persons; None if persons or such pairs are not known."""
-    if source.identities is None or len(embedded) != len(indices):
+    if source.identities is None:
         return None
-    same, two = pairs_of(source.identities[indices.start : indices.stop].tolist())
+    same, two = pairs_of(source.identities[indices].tolist())
     if not same or not two:
         return None
     first, second = (distance(*(embedded[list(side)] for side in zip(*pairs, strict=True))) for pairs in (same, two))
