@@ -144,7 +144,8 @@ def _compare(
         return None
     first = methods[0]
     gains = first.gains[[first.column(name) for name in chosen]]
-    differences = pixel_differences(judge_source, learned, chosen, config.batch_size)
+    pixels = _learned_from(first, model, config, console) or (judge_source, learned)
+    differences = pixel_differences(*pixels, chosen, config.batch_size)
     ways: dict[str, Editor] = {one.method: along(model, one) for one in methods}
     ways["random"] = along(model, random_directions(first, config.seed))
     if len(first.names) > 1:
@@ -161,6 +162,19 @@ def _compare(
             curve_images=config.curve_images, seed=config.seed, batch_size=config.batch_size,
             eyes=None if eyes is None else (eyes[0], eyes[1], eyes[2], eyes[3]), progress=progress,
         )  # fmt: skip
+
+
+def _learned_from(
+    directions: Directions, model: Model, config: JudgeConfig, console: Console
+) -> tuple[ImageSource, range] | None:
+    """Opens the images that directions were made from, so that no control has fewer; None if the data are others."""
+    if _two_folders(directions):
+        return None
+    metadata = directions.metadata
+    source = open_labelled_split_of(model, config.data, metadata["split"], console)
+    if fingerprint_digest(source) != metadata["fingerprint"]:
+        return None
+    return source, images_between(source, "first", metadata["first"], metadata["images"])
 
 
 def _labels(source: ImageSource) -> torch.Tensor:
