@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import torch
 from rich.console import Console
 
 import glow_app
+from glow_app.artifacts import shipped
 from glow_app.commands.export import export
+from glow_app.commands.reports.model_card import TERMS
 from glow_app.config.commands import ExportConfig
 from glow_app.errors import UserError
 from glow_app.latents.directions import Directions, save
@@ -124,6 +127,18 @@ def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_p
     (own / "judge" / "judge.json").write_text("{")
     with pytest.raises(UserError, match=r"judge\.json is damaged .*: measure again, or delete it"):
         told(own, tmp_path / "out")
+
+
+def test_its_card_names_the_terms_of_the_training_images(run: Path, tmp_path: Path) -> None:
+    assert set(TERMS) <= {path.stem for path in (shipped.folder("conf") / "data").glob("*.yaml")}
+    own = tmp_path / "run"
+    shutil.copytree(run / "model", own)
+    for name, terms in (("celeba", "CelebA: its images, and .* non-commercial research"), ("folder", "The terms of")):
+        card = json.loads((own / "model.json").read_text())
+        card["data"] |= {"name": name, "root": "faces"}
+        (own / "model.json").write_text(json.dumps(card))
+        told(own, tmp_path / name)
+        assert re.search(terms, (tmp_path / name / "README.md").read_text())
 
 
 def test_half_the_size(run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,15 @@ from glow_app.units import with_error
 
 SPLITS = (("test", "test"), ("val", "validation"))
 
+TERMS = {
+    "drawn_faces": "The faces that it was trained on are drawn by the program itself, and show nobody.",
+    "celeba": "Trained on CelebA: its images, and what is derived from them, are for non-commercial research only.",
+    "celeba_hq": "Trained on CelebA-HQ: its images are for non-commercial use only (CC BY-NC 4.0).",
+    "imagenet32": "Trained on ImageNet: its images are for non-commercial research and education only.",
+    "imagenet64": "Trained on ImageNet: its images are for non-commercial research and education only.",
+}
+"""Data set -> the terms of its images, where they are known."""
+
 
 @dataclass(frozen=True)
 class Turned:
@@ -197,8 +206,5 @@ def _limits(directions: Directions | None) -> str:
 
 def _licence(card: Card, licence: str | None) -> str:
     given = "None is named.\n" if licence is None else f"`{licence}`\n"
-    if card.data["name"] == "drawn_faces":
-        of_data = "The faces that it was trained on are drawn by the program itself, and show nobody.\n"
-    else:
-        of_data = "The terms of the training data hold for what is made from them.\n"
-    return f"## Licence\n\n{given}\n{of_data}"
+    of_data = TERMS.get(str(card.data["name"]), "The terms of the training data hold for what is made from them.")
+    return f"## Licence\n\n{given}\n{of_data}\n"
