@@ -22,13 +22,18 @@ arguments[0].dispatchEvent(new Event('input', {bubbles: true}));
 """
 
 
-def screenshot(address: str) -> Image.Image:
-    """The page after some moves of its sliders."""
+def chromium(width: int, height: int) -> webdriver.Chrome:
+    """Starts Chromium without a screen, with a window of that size in pixels."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,1010"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},{height}"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def screenshot(address: str) -> Image.Image:
+    """The page after some moves of its sliders."""
+    driver = chromium(1440, 1010)
     try:
         driver.get(address)
         driver.implicitly_wait(20)
