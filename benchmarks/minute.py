@@ -3,8 +3,8 @@
     python -m benchmarks.minute /data/portraits/portrait_00.jpg
 
 Starts the program as a user does, waits until it says where to look, opens that in Chromium, opens the photo, finds
-its face, moves the slider of Smiling to 1 and waits for the picture. Takes Chromium, chromedriver, and the extras [demo]
-and [align].
+its face, moves the slider of Smiling to 1 and waits for the picture. Takes Chromium, chromedriver, and the extras
+[demo] and [align].
 """
 
 import queue
