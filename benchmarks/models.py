@@ -39,7 +39,12 @@ class Model(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Bits per dimension of dequantized 8-bit images ``x`` in [-1/2, 1/2): a scalar."""
-        return 8 - self.log_prob(x).mean() / (self.shape.n_dims * math.log(2))
+        return bits_per_dim(self.log_prob(x), self.shape).mean()
+
+
+def bits_per_dim(nats: Tensor, shape: Shape) -> Tensor:
+    """Of 8-bit images, from log-densities of dequantized ones in [-1/2, 1/2)."""
+    return 8 - nats / (shape.n_dims * math.log(2))
 
 
 class OurGlow(Model):
