@@ -106,7 +106,7 @@ def main() -> None:
         rows.append({"what": what, "precision": precision, "gflops_per_second": asdict(speed), "shares": own})
     report.CONSOLE.print(table)
     content = {"machine": facts, "repeats": arguments.repeats, "rows": rows}
-    report.write(report.file(arguments.output, "ceiling", device, ".json"), content)
+    report.write(report.timed_file(arguments.output, "ceiling", device, ".json"), content)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ import torch
 from rich.table import Table
 
 from benchmarks import report
+from benchmarks.contest import entered, fastest_peers
 from benchmarks.models import OurGlow
-from benchmarks.peers import BF16, CAPTURED, PEERS, PLAIN, Implementation, built
+from benchmarks.peers import BF16, CAPTURED, PLAIN, Implementation, built, peers
 from benchmarks.shapes import DEEP, NARROW, Shape, faces
-from benchmarks.timing import Quartiles, Requirement, alternate, fastest, ratio
+from benchmarks.timing import Quartiles, Requirement, alternate, ratio
 from benchmarks.train_step import STEP_BOUNDS, training_step
 from glow_app.training.fast.compile import compile_flow
 
@@ -69,7 +70,7 @@ def main() -> None:
     content = {
         "machine": facts, "repeats": arguments.repeats, "shapes": content, "required": report.verdicts(found),
     }  # fmt: skip
-    report.write(report.file(arguments.output, "compiled", arguments.device, ".json"), content)
+    report.write(report.timed_file(arguments.output, "compiled", arguments.device, ".json"), content)
 
 
 def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], list[tuple[Requirement, Quartiles]]]:
@@ -80,17 +81,20 @@ def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], l
         images = faces(shape.n_initial, shape.size, arguments.device)
         ways = [(one, how) for one in implementations(arguments.device) for how in HOW[arguments.device.type]]
         made = {label(one, how): first_step(one, how, shape, images) for one, how in ways}
-        peers = {peer.name: first_step(peer, "none", shape, images) for peer in PEERS if peer.offers(shape)}
-        tasks = {name: step for name, (step, _) in (made | peers).items()}
+        others = entered(
+            peers(arguments.programs), shape, images,
+            lambda model, x: training_step(model.train(), x), report.CONSOLE.print,
+        )  # fmt: skip
+        tasks = {name: step for name, (step, _) in made.items()} | {one.implementation.name: one.run for one in others}
         timings = alternate(tasks, arguments.repeats, arguments.device, arguments.seconds)
-    peer = fastest(timings, peers) if peers else PLAIN.name
+    fastest = fastest_peers(others, timings)
     table = Table(
-        shape.name, "first step, s", "ms", "images/s", "against none", f"against {peer} (quartiles)", box=None
+        shape.name, "first step, s", "ms", "images/s", "against none", "against the fastest peer (quartiles)", box=None
     )
-    content: dict[str, Any] = {"fastest_peer": peer, "ways": {}}
+    content: dict[str, Any] = {"fastest_peers": fastest, "ways": {}}
     found: list[tuple[Requirement, Quartiles]] = []
     for one, how in ways:
-        name = label(one, how)
+        name, peer = label(one, how), fastest.get(one.precision, PLAIN.name)
         seconds = Quartiles.of(t.cost for t in timings[name])
         against = {"none": ratio(timings, name, label(one, "none")), "fastest_peer": ratio(timings, name, peer)}
         table.add_row(
@@ -106,7 +110,7 @@ def race(arguments: argparse.Namespace, shape: Shape) -> tuple[dict[str, Any], l
             "images_per_second": shape.batch / seconds.middle,
             **{f"against_{other}": asdict(quartiles) for other, quartiles in against.items()},
         }
-        if arguments.device.type == "cpu" and how != "none" and peers and one.name in STEP_BOUNDS.get(shape, {}):
+        if arguments.device.type == "cpu" and how != "none" and others and one.name in STEP_BOUNDS.get(shape, {}):
             must, aim = STEP_BOUNDS[shape][one.name]
             what = f"{shape.name}: {name}, against the fastest peer, {peer}"
             found.append((Requirement(what, must, aim), against["fastest_peer"]))

@@ -113,7 +113,7 @@ def main() -> None:
     at_64 = [name for name in content if name.startswith("64x64")]
     fast = {name: content[name]["move_95"] < 1000 * MOST_AT_64 for name in at_64}
     report.write(
-        report.file(arguments.output, "demo", arguments.device, ".json"),
+        report.timed_file(arguments.output, "demo", arguments.device, ".json"),
         {"machine": facts, "repeats": arguments.repeats, "milliseconds": content, "under_half_a_second": fast},
     )
 

@@ -75,7 +75,7 @@ def main() -> None:
             }  # fmt: skip
     report.CONSOLE.print(table)
     content = {"machine": facts, "repeats": arguments.repeats, "shapes": content}
-    report.write(report.file(arguments.output, "heap", arguments.device, ".json"), content)
+    report.write(report.timed_file(arguments.output, "heap", arguments.device, ".json"), content)
 
 
 if __name__ == "__main__":

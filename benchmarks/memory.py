@@ -22,14 +22,14 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.allocations import QUIET_PROFILER, STEADY_ALLOCATOR, activation_bytes, resident_growth, status
-from benchmarks.peers import CHECKPOINTED_PEER, MEMORY, PEERS, PLAIN, built
+from benchmarks.peers import CHECKPOINTED_PEER, LIBRARIES, MEMORY, PLAIN, built
 from benchmarks.report import CONSOLE
 from benchmarks.shapes import DEEP, PUBLISHED_FACES, faces
 from benchmarks.timing import Quartiles, Requirement
 from benchmarks.train_step import training_step
 
 DEPTHS = (8, 16, 32, 64)
-KEPT = {one.name: one for one in (PLAIN, *MEMORY.values(), *PEERS, CHECKPOINTED_PEER)}
+KEPT = {one.name: one for one in (PLAIN, *MEMORY.values(), *LIBRARIES, CHECKPOINTED_PEER)}
 LIMIT = 24 * 10**9
 
 

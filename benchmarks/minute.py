@@ -108,7 +108,7 @@ def main() -> None:
     for station, seconds in moments.items():
         report.CONSOLE.print(f"{seconds:6.1f} s  {station}")
     report.write(
-        report.file(arguments.output, "minute", arguments.device, ".json"), {"machine": facts, "seconds": moments}
+        report.timed_file(arguments.output, "minute", arguments.device, ".json"), {"machine": facts, "seconds": moments}
     )
 
 

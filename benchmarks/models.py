@@ -47,6 +47,25 @@ def bits_per_dim(nats: Tensor, shape: Shape) -> Tensor:
     return 8 - nats / (shape.n_dims * math.log(2))
 
 
+class UnderAutocast(Model):
+    """Another model whose convolutions and products are computed in bfloat16, by ``torch.autocast``."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.shape)
+        self.model = model
+
+    def initialize(self, x: Tensor) -> None:
+        self.model.initialize(x)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.model.log_prob(x).float()
+
+    def sample(self, n: int) -> Tensor:
+        with torch.autocast(next(self.parameters()).device.type, torch.bfloat16):
+            return self.model.sample(n)
+
+
 class OurGlow(Model):
     """glow_app's."""
 

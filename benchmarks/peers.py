@@ -7,13 +7,16 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.models import FreiaGlow, Model, NflowsGlow, OurGlow, ants_glow, normflows_glow
+from benchmarks.models import FreiaGlow, Model, NflowsGlow, OurGlow, UnderAutocast, ants_glow, normflows_glow
+from benchmarks.programs import PROGRAMS
 from benchmarks.shapes import Shape
 from glow_app.flows.memory import MEMORY_MODES
 
@@ -24,6 +27,9 @@ SAME_CLASS = 0.15
 """By how much a parameter count may differ from ours without a note on why."""
 
 
+BOTH_COUPLINGS = ("affine", "additive")
+
+
 @dataclass(frozen=True)
 class Implementation:
     """How to build one library's Glow.
@@ -32,19 +38,27 @@ class Implementation:
         name: as the tables have it.
         settings: what was chosen, and how it differs from the paper's Glow.
         build: constructor.
-        package: what has to be installed; None for what is ours.
+        package: what has to be installed; None for what is ours, and for programs from GitHub.
         couplings: those that the library has.
         captured: whether training steps are captured and replayed, as with ``trainer.cuda_graph``.
         samples_on: devices on which it can sample.
+        precision: ``fp32``, or ``bf16``: then compared with those of that precision alone.
+        layouts: memory layouts of images and weights; the faster one is taken. Ours choose theirs themselves.
     """
 
     name: str
     settings: str
     build: Callable[[Shape], Model] = field(repr=False)
     package: str | None = None
-    couplings: tuple[str, ...] = ("affine", "additive")
+    couplings: tuple[str, ...] = BOTH_COUPLINGS
     captured: bool = False
     samples_on: tuple[str, ...] = ("cpu", "cuda")
+    precision: str = "fp32"
+    layouts: tuple[torch.memory_format, ...] = (torch.contiguous_format,)
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith("glow_app ")
 
     def offers(self, shape: Shape) -> bool:
         """Whether it is installed and has what ``shape`` asks for."""
@@ -52,7 +66,9 @@ class Implementation:
 
 
 PLAIN = Implementation("glow_app fp32", "bounded scale, border channel", lambda s: OurGlow(s, None, "plain"))
-BF16 = Implementation("glow_app bf16", "bfloat16 conditioners", lambda s: OurGlow(s, torch.bfloat16, "plain"))
+BF16 = Implementation(
+    "glow_app bf16", "bfloat16 conditioners", lambda s: OurGlow(s, torch.bfloat16, "plain"), precision="bf16"
+)
 MEMORY = {
     memory: Implementation(f"glow_app {memory}", f"memory={memory}", lambda s, m=memory: OurGlow(s, None, m))
     for memory in ("checkpoint", "reversible")
@@ -65,7 +81,7 @@ CAPTURED = tuple(
 )
 """Ours as well, on a GPU."""
 
-PEERS = (
+LIBRARIES = (
     Implementation(
         "normflows",
         "GlowBlock, MultiscaleFlow and GlowBase as in its Glow example; no ActNorm in the conditioner (its default), "
@@ -97,6 +113,32 @@ PEERS = (
         couplings=("affine",),
     ),
 )
+
+BOTH = (torch.contiguous_format, torch.channels_last)
+
+
+def peers(programs: Path | None) -> list[Implementation]:
+    """The libraries and, from a folder of checkouts, the programs; each in float32 and under autocast."""
+    found = [replace(one, layouts=BOTH) for one in LIBRARIES]
+    if programs is not None:
+        for name, build in PROGRAMS.items():
+            if (programs / name).is_dir():
+                settings = " ".join((build.__doc__ or "").split()).partition(": ")[2]
+                coupled = ("affine",) if name in ("chrischute", "kamenbliznashki", "didriknielsen") else BOTH_COUPLINGS
+                found.append(Implementation(name, settings, partial(build, programs), None, coupled, layouts=BOTH))
+    return [*found, *map(under_autocast, found)]
+
+
+def under_autocast(one: Implementation) -> Implementation:
+    """The same implementation with ``torch.autocast`` to bfloat16."""
+    return replace(
+        one,
+        name=f"{one.name} bf16",
+        settings=f"{one.settings}; torch.autocast",
+        build=lambda shape: UnderAutocast(one.build(shape)),
+        precision="bf16",
+    )
+
 
 CHECKPOINTED_PEER = Implementation(
     "antsnormflows checkpoint",
@@ -148,7 +190,9 @@ def check(model: Model, x: Tensor) -> Check:
     return Check(counts[0], counts[0] / counts[1], bits)
 
 
-def built(implementation: Implementation, shape: Shape, images: Tensor) -> Model:
+def built(
+    implementation: Implementation, shape: Shape, images: Tensor, layout: torch.memory_format = torch.contiguous_format
+) -> Model:
     """A model on the device of ``images``, initialised with them: the same random numbers for every implementation."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - FrEIA draws its rotations from numpy's global generator
@@ -156,4 +200,4 @@ def built(implementation: Implementation, shape: Shape, images: Tensor) -> Model
     with images.device if implementation.package is None else nullcontext():
         model = implementation.build(shape).to(images.device)
     model.initialize(images)
-    return model
+    return model.to(memory_format=layout)

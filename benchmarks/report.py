@@ -17,7 +17,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers import PEERS, Check, Implementation
+from benchmarks import processor
+from benchmarks.contest import Contender
+from benchmarks.peers import LIBRARIES
 from benchmarks.shapes import PUBLISHED, SHAPES, Shape
 from benchmarks.timing import Quartiles, Requirement, Timing, ratio
 from glow_app.build import forbid_tf32
@@ -42,6 +44,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def timed_parser(description: str | None, repeats: int, seconds: float) -> argparse.ArgumentParser:
     """The options of those that time shapes: ``repeats`` and ``seconds`` are the defaults."""
     options = parser(description)
+    options.add_argument("--programs", type=Path, help="folder with checkouts of programs, see benchmarks/programs.py")
     options.add_argument("--shapes", nargs="*", choices=[*SHAPES, *PUBLISHED], help="default: all that suit the device")
     options.add_argument("--repeats", type=int, default=repeats, help="alternated repetitions")
     options.add_argument(
@@ -69,18 +72,16 @@ def shapes(arguments: argparse.Namespace, usual: Iterable[Shape]) -> list[Shape]
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """Processor, cores, threads, GPU, and versions of torch and of the peers."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    """Processor and its speed, cores, threads, GPU, and versions of torch and of the peers."""
     return {
-        "processor": models[0] if models else platform.processor(),
+        "processor": processor.name(),
+        "gflops_per_second": processor.rates() if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "peers": {peer.name: version(peer.package) for peer in PEERS if peer.package},
+        "peers": {peer.name: version(peer.package) for peer in LIBRARIES if peer.package},
     }
 
 
@@ -97,6 +98,9 @@ def describe(facts: Mapping[str, object]) -> None:
     CONSOLE.print(
         f"{facts['gpu'] or facts['processor']}, {facts['threads']} of {facts['cores']} cores, torch {facts['torch']}"
     )
+    rates: Any = facts["gflops_per_second"]
+    if rates:
+        CONSOLE.print(f"GFLOP/s: {', '.join(f'{what} {rate:,.0f}' for what, rate in rates.items())}")
     peers: Any = facts["peers"]
     missing = [name for name, number in peers.items() if number is None]
     if missing:
@@ -107,6 +111,11 @@ def file(folder: Path, name: str, device: torch.device, suffix: str) -> Path:
     """``NAME.json`` on a CPU, ``NAME_cuda.json`` on a GPU."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}{'' if device.type == 'cpu' else '_' + device.type}{suffix}"
+
+
+def timed_file(folder: Path, name: str, device: torch.device, suffix: str) -> Path:
+    """As :func:`file`, on a CPU with its kind: times of different processors are kept side by side."""
+    return file(folder, f"{name}_{processor.kind()}" if device.type == "cpu" else name, device, suffix)
 
 
 def write(path: Path, content: Mapping[str, object]) -> None:
@@ -120,15 +129,14 @@ class Row:
     """One implementation in the table of a shape.
 
     Attributes:
-        implementation: name and settings.
-        check: that it is a Glow.
+        contender: which, and what it was checked for.
         timings: one for each repetition.
-        against: its cost over that of the fastest peer, or over that of our plain model if there is no peer.
+        against: its cost over that of the fastest peer of its precision, or over that of the first of ours if there is
+            no such peer.
         images: handled in one run.
     """
 
-    implementation: Implementation
-    check: Check
+    contender: Contender
     timings: list[Timing]
     against: Quartiles
     images: int
@@ -136,11 +144,13 @@ class Row:
     def facts(self) -> dict[str, object]:
         """For the JSON file."""
         return {
-            "name": self.implementation.name,
-            "settings": self.implementation.settings,
-            "parameters": self.check.n_parameters,
-            "initial_bits_per_dim": self.check.bits,
-            "check": self.check.verdict,
+            "name": self.contender.implementation.name,
+            "precision": self.contender.implementation.precision,
+            "settings": self.contender.implementation.settings,
+            "layout": self.contender.layout,
+            "parameters": self.contender.check.n_parameters,
+            "initial_bits_per_dim": self.contender.check.bits,
+            "check": self.contender.check.verdict,
             "seconds": asdict(Quartiles.of(timing.cost for timing in self.timings)),
             "wall_seconds": median(timing.wall for timing in self.timings),
             "images_per_second": self.images / median(timing.cost for timing in self.timings),
@@ -150,26 +160,39 @@ class Row:
 
 
 def rows(
-    checks: Mapping[Implementation, Check], timings: Mapping[str, list[Timing]], reference: str, images: int
+    contenders: Sequence[Contender], timings: Mapping[str, list[Timing]], peers: Mapping[str, str], images: int
 ) -> list[Row]:
-    """One for each implementation that was timed."""
+    """One for each contender; ``peers`` maps a precision to the fastest peer of that precision."""
+    names = [one.implementation.name for one in contenders]
     return [
-        Row(one, found, timings[one.name], ratio(timings, one.name, reference), images) for one, found in checks.items()
+        Row(one, timings[name], ratio(timings, name, peers.get(one.implementation.precision, names[0])), images)
+        for name, one in zip(names, contenders, strict=True)
     ]
 
 
 def show(title: str, table_rows: Sequence[Row], device: torch.device) -> None:
     """A shape's table."""
     unit = "ms" if device.type == "cuda" else "CPU ms"
-    heads = ["", "parameters", "bits/dim at first", "check", unit, "wall ms", "images/s", "against the fastest peer"]
+    heads = [
+        "",
+        "parameters",
+        "bits/dim at first",
+        "check",
+        "layout",
+        unit,
+        "wall ms",
+        "images/s",
+        "against the fastest peer",
+    ]
     table = Table(*heads, *(["peak MiB"] if device.type == "cuda" else []), box=None, title=title, title_justify="left")
     for row in table_rows:
         facts, timing = row.facts(), Quartiles.of(timing.cost for timing in row.timings)
         cells = [
-            row.implementation.name,
-            f"{row.check.n_parameters:,}",
-            f"{row.check.bits:.2f}",
-            row.check.verdict,
+            row.contender.implementation.name,
+            f"{row.contender.check.n_parameters:,}",
+            f"{row.contender.check.bits:.2f}",
+            row.contender.check.verdict,
+            row.contender.layout,
             f"{1000 * timing.middle:,.1f}",
             f"{1000 * facts['wall_seconds']:,.1f}",  # type: ignore[operator]
             f"{facts['images_per_second']:,.1f}",
@@ -203,7 +226,7 @@ def plot_ratios(path: Path, panels: Mapping[str, Sequence[Row]], label: str) -> 
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for axis, (title, panel) in zip(axes.flat, panels.items(), strict=False):
-        names = [row.implementation.name for row in panel]
+        names = [row.contender.implementation.name for row in panel]
         middles = [row.against.middle for row in panel]
         spreads = [
             [row.against.middle - row.against.low for row in panel],

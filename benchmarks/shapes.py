@@ -69,8 +69,9 @@ DEEP = Shape(32, 3, 32, width=128, batch=16)
 WIDE = Shape(32, 3, 8, width=512, batch=8)
 CELEBA = Shape(64, 4, 16, width=256, batch=4)
 LARGE = Shape(256, 6, 2, width=64, batch=1)
-SHAPES = {shape.name: shape for shape in (NARROW, DEEP, WIDE, CELEBA, LARGE)}
-"""What a processor can do."""
+EMPTY = Shape(16, 3, 8, width=8, batch=4)
+SHAPES = {shape.name: shape for shape in (NARROW, DEEP, WIDE, CELEBA, LARGE, EMPTY)}
+"""What a processor can do; in the last there is next to nothing to compute."""
 
 PUBLISHED_CIFAR = Shape(32, 3, 32, width=512, batch=64)
 PUBLISHED_FACES = Shape(256, 6, 32, width=512, batch=1, coupling="additive")

@@ -8,7 +8,7 @@ Nothing is measured here: a test compares both files with the results.
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,21 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def of_processors(name: str) -> list[dict[str, Any]]:
+    """What a benchmark wrote on each kind of processor."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}_*.json"))]
+    return [one for one in found if one["machine"]["gpu"] is None]
+
+
 def summary() -> str:
     """Markdown for the guide: time and memory beside the others'."""
-    steps, samples, memory = load("train_step"), load("sample"), load("memory")
+    memory = load("memory")
     parts = [
-        f"CPU time on {machine(steps)}, over that of the fastest of the others (1.00): the median of "
-        f"{steps['repeats']} alternated repetitions, with quartiles for ours.\n\n"
-        "A training step (forward, backward, Adam):",
-        ratios(steps["shapes"]),
+        "CPU time over that of the fastest of the others of the same precision (1.00): the median of alternated "
+        "repetitions, with quartiles for ours. A training step (forward, backward, Adam):",
+        *(part for found in of_processors("train_step") for part in (of_machine(found), ratios(found["shapes"]))),
         "Sampling, latents drawn inside:",
-        ratios(samples["shapes"]),
+        *(part for found in of_processors("sample") for part in (of_machine(found), ratios(found["shapes"]))),
         "What a training step allocates at most, beyond parameters and gradients, at 32x32, L=3, width 128, batch 16, "
         "in MiB, counted from torch's own record of every allocation:",
         depth(memory["points"]),
@@ -47,32 +52,43 @@ def summary() -> str:
 
 def details() -> str:
     """Markdown for the benchmarks' own README: what had to hold, what of the machine is used, what compiling buys."""
-    required = [one for name in ("train_step", "compiled", "sample", "memory") for one in load(name)["required"]]
-    ceilings, compiled, heap, runs = load("ceiling"), load("compiled"), load("heap"), load("whole_run")
     parts = [
-        verdicts(required, load("accuracy")),
+        verdicts(load("accuracy")),
         "## How much of the machine is used",
-        f"On {machine(ceilings)}; {ceilings['repeats']} alternated repetitions (`python -m benchmarks.ceiling`):",
-        ceiling(ceilings["rows"]),
+        "`python -m benchmarks.ceiling`:",
+        *tables("ceiling", lambda found: ceiling(found["rows"])),
         "## What `trainer.compile` buys",
-        f"Time of a training step against that without, and against the fastest of the peers, which runs in the same "
-        f"race, on {machine(compiled)}; {compiled['repeats']} alternated repetitions. The first step generates the "
-        "code; its seconds are those of the clock (`python -m benchmarks.compiled`):",
-        compilations(compiled["shapes"]),
+        "Time of a training step against that without, and against the fastest of the peers, which runs in the same "
+        "race. The first step generates the code; its seconds are those of the clock (`python -m "
+        "benchmarks.compiled`):",
+        *tables("compiled", lambda found: compilations(found["shapes"])),
         "## What it buys to keep freed memory",
         "glibc gives large blocks back to the system as soon as they are freed, and every step asks for them again, "
         "page by page. On a CPU every command keeps them (`glow_app/runtime/malloc.py`), and so do all of these "
-        "benchmarks, for the peers too. CPU time of a training step in processes that do and do not, on "
-        f"{machine(heap)}; {heap['repeats']} processes of each kind in turn (`python -m benchmarks.heap`):",
-        kept_memory(heap["shapes"]),
+        "benchmarks, for the peers too. CPU time of a training step in processes that do and do not, in turn (`python "
+        "-m benchmarks.heap`):",
+        *tables("heap", lambda found: kept_memory(found["shapes"])),
         "## What a run adds to its steps",
         "Loader, guards, averages and figures, which `glow-train` has and the steps timed above have not: time of a "
-        f"step, on {machine(runs)}; {runs['repeats']} runs, and the step alone, in turn "
-        "(`python -m benchmarks.whole_run`):",
-        runs_and_steps(runs["shapes"]),
+        "step in runs, and of the step alone, in turn (`python -m benchmarks.whole_run`):",
+        *tables("whole_run", lambda found: runs_and_steps(found["shapes"])),
         *on_a_gpu(),
     ]
     return "\n\n".join(parts)
+
+
+def tables(name: str, table_of: Callable[[dict[str, Any]], str]) -> Iterator[str]:
+    """Machine and table of a benchmark, for each kind of processor."""
+    for found in of_processors(name):
+        yield of_machine(found)
+        yield table_of(found)
+
+
+def of_machine(content: Mapping[str, Any]) -> str:
+    """The machine and its speed, in front of a table."""
+    rates = content["machine"].get("gflops_per_second")
+    speed = "" if rates is None else "; GFLOP/s of a core: " + ", ".join(f"{k} {v:,.0f}" for k, v in rates.items())
+    return f"*{machine(content)}; {content['repeats']} repetitions{speed}*{noted(content)}"
 
 
 def on_a_gpu() -> list[str]:
@@ -219,21 +235,31 @@ def depth(points: Mapping[str, Mapping[str, Any]], what: str = "activation_bytes
     return table(["K", *depths], lines)
 
 
-def verdicts(required: list[Mapping[str, Any]], accuracy: Mapping[str, Any]) -> str:
-    """What was required beside what was measured."""
-    lines = [
-        [one["what"], shown(one["measured"]), f"{one['must']:.3g}", f"{one['aim']:.3g}", one["reached"]]
-        for one in required
-    ]
+def verdicts(accuracy: Mapping[str, Any]) -> str:
+    """What was required beside what was measured, on each kind of processor."""
+    lines = []
+    for name in ("train_step", "compiled", "sample"):
+        for found in of_processors(name):
+            lines += [[one["what"], processor(found), *verdict(one)] for one in found["required"]]
+    lines += [[one["what"], "any", *verdict(one)] for one in load("memory")["required"]]
     moved, errors = accuracy["bits_per_dim_moved_by_bf16"], accuracy["gradient_error"]
     reached = "aim" if abs(moved) <= 0.0005 else "must" if abs(moved) <= 0.002 else "missed"
-    lines.append(["bits/dim moved by bfloat16 conditioners, K=32", f"{moved:+.1e}", "0.002", "0.0005", reached])
+    lines.append(["bits/dim moved by bfloat16 conditioners, K=32", "any", f"{moved:+.1e}", "0.002", "0.0005", reached])
     share = errors["reversible"] / errors["plain"]
     reached = "aim" if share <= 1 else "must" if share <= 2 else "missed"
-    lines.append(
-        ["gradient error of `reversible` over that of `plain`, float32, K=32", f"{share:.2f}", "2", "1", reached]
-    )
-    return table(["", "measured", "must", "aim", "reached"], lines)
+    what = "gradient error of `reversible` over that of `plain`, float32, K=32"
+    lines.append([what, "any", f"{share:.2f}", "2", "1", reached])
+    return table(["", "processor", "measured", "must", "aim", "reached"], lines)
+
+
+def verdict(one: Mapping[str, Any]) -> list[str]:
+    """What was measured, the bounds, and which is reached."""
+    return [shown(one["measured"]), f"{one['must']:.3g}", f"{one['aim']:.3g}", one["reached"]]
+
+
+def processor(content: Mapping[str, Any]) -> str:
+    """Its kind, as :func:`benchmarks.processor.name` gives it."""
+    return content["machine"]["processor"].rpartition("(")[2].rstrip(")")
 
 
 def shown(found: Mapping[str, float]) -> str:

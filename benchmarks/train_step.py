@@ -4,20 +4,24 @@
     python -m benchmarks.train_step --shapes 32-L3-K8-w128 --repeats 5
     python -m benchmarks.train_step --device cuda                    # the published shapes as well
 
+    python -m benchmarks.train_step --programs /data/checkouts       # programs from GitHub too
+
 All use torch.optim.Adam(fused=True), the same images and their own defaults; ActNorm is initialised before the timing.
+Peers run in the memory layout that is faster for them, in float32 and under torch.autocast.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmarks import report
+from benchmarks.contest import Contender, entered, fastest_peers
 from benchmarks.models import Model
-from benchmarks.peers import BF16, CAPTURED, MEMORY, OURS, PEERS, PLAIN, Check, Implementation, built, check
-from benchmarks.shapes import DEEP, NARROW, SHAPES, WIDE, Shape, faces
-from benchmarks.timing import Quartiles, Requirement, Timing, alternate, fastest, ratio
+from benchmarks.peers import BF16, CAPTURED, MEMORY, OURS, PLAIN, Implementation, peers
+from benchmarks.shapes import DEEP, EMPTY, NARROW, SHAPES, WIDE, Shape, faces
+from benchmarks.timing import Quartiles, Requirement, Timing, alternate, ratio
 from glow_app.data.stream import Batch
 from glow_app.training.fast.cuda_graph import CapturedAdam, CapturedLoss
 from glow_app.training.optim import largest_first
@@ -27,11 +31,12 @@ LEARNING_RATE = 1e-5
 
 
 STEP_BOUNDS = {
-    NARROW: {PLAIN.name: (0.90, 0.75), BF16.name: (0.70, 0.55)},
-    DEEP: {PLAIN.name: (0.90, 0.75), BF16.name: (0.70, 0.55)},
-    WIDE: {PLAIN.name: (1.00, 0.85), BF16.name: (0.65, 0.50)},
+    NARROW: {PLAIN.name: (1.00, 0.85), BF16.name: (0.90, 0.70)},
+    DEEP: {PLAIN.name: (1.00, 0.85), BF16.name: (0.90, 0.70)},
+    WIDE: {PLAIN.name: (0.95, 0.80), BF16.name: (0.80, 0.60)},
+    EMPTY: {PLAIN.name: (1.00, 0.70)},
 }
-"""What has to hold on a CPU against the fastest peer, and what is aimed for."""
+"""What has to hold on a CPU against the fastest peer of the same precision, and what is aimed for."""
 
 
 def training_step(model: Model, x: Tensor, captured: bool = False) -> Callable[[], Tensor]:
@@ -61,33 +66,36 @@ def training_step(model: Model, x: Tensor, captured: bool = False) -> Callable[[
 
 
 def time_shape(
-    shape: Shape, repeats: int, seconds: float, device: torch.device
-) -> tuple[dict[Implementation, Check], dict[str, list[Timing]]]:
-    """Builds and checks all implementations of a shape, and times them in turn.
+    shape: Shape, repeats: int, seconds: float, device: torch.device, others: Sequence[Implementation]
+) -> tuple[list[Contender], dict[str, list[Timing]]]:
+    """Builds and checks ours and others of a shape, and times them in turn.
 
     Raises:
         RuntimeError: a model's loss is not finite after its steps, so that its time means nothing.
     """
     images = faces(shape.n_initial, shape.size, device)
     ours = (*OURS, *CAPTURED) if device.type == "cuda" else OURS
-    models = {one: built(one, shape, images) for one in (*ours, *PEERS) if one.offers(shape)}
-    checks = {one: check(model, images[: shape.batch]) for one, model in models.items()}
-    x = images[: shape.batch].clone()
-    tasks = {one.name: training_step(model.train(), x, one.captured) for one, model in models.items()}
-    timings = alternate(tasks, repeats, device, seconds)
-    for one, model in models.items():
-        if not model.loss(x).isfinite():
-            raise RuntimeError(f"{one.name}: the loss is not finite after the steps that were timed")
-    return checks, timings
+    task = {one.name: one.captured for one in ours}
+    found: list[Contender] = []
+    for one in (*ours, *others):
+        step = partial(training_step, captured=task.get(one.name, False))
+        found += entered([one], shape, images, lambda model, x, step=step: step(model.train(), x), report.CONSOLE.print)
+    timings = alternate({one.implementation.name: one.run for one in found}, repeats, device, seconds)
+    for one in found:
+        if not one.model.loss(images[: shape.batch]).isfinite():
+            raise RuntimeError(f"{one.implementation.name}: the loss is not finite after the steps that were timed")
+    return found, timings
 
 
 def required(
-    shape: Shape, timings: Mapping[str, list[Timing]], peer: str | None
+    shape: Shape, timings: Mapping[str, list[Timing]], fastest: Mapping[str, str]
 ) -> list[tuple[Requirement, Quartiles]]:
-    """What has to hold for a shape, and what was measured."""
+    """What has to hold for a shape, against the fastest peer of each precision, and what was measured."""
     found = []
-    if peer:
-        for name, (must, aim) in STEP_BOUNDS.get(shape, {}).items():
+    for one in (PLAIN, BF16):
+        peer, bounds = fastest.get(one.precision), STEP_BOUNDS.get(shape, {}).get(one.name)
+        if peer and bounds:
+            name, (must, aim) = one.name, bounds
             what = f"{shape.name}: {name} against the fastest peer, {peer}"
             found.append((Requirement(what, must, aim), ratio(timings, name, peer)))
     reversible = MEMORY.get("reversible")
@@ -102,22 +110,21 @@ def main() -> None:
     arguments = report.timed_parser(__doc__, repeats=9, seconds=2.0).parse_args()
     device, facts = arguments.device, report.start(arguments)
     panels, shapes, found = {}, {}, []
-    path = report.file(arguments.output, "train_step", device, ".json")
+    path = report.timed_file(arguments.output, "train_step", device, ".json")
     content = {"machine": facts, "repeats": arguments.repeats, "shapes": shapes, "required": []}
+    others = peers(arguments.programs)
     for shape in report.shapes(arguments, usual=SHAPES.values()):
-        checks, timings = time_shape(shape, arguments.repeats, arguments.seconds, device)
-        peers = [peer.name for peer in PEERS if peer.name in timings]
-        peer = fastest(timings, peers) if peers else None
+        contenders, timings = time_shape(shape, arguments.repeats, arguments.seconds, device, others)
+        fastest = fastest_peers(contenders, timings)
         title = f"{shape.name}, {shape.coupling}, batch {shape.batch}"
-        panels[title] = report.rows(checks, timings, peer or PLAIN.name, shape.batch)
+        panels[title] = report.rows(contenders, timings, fastest, shape.batch)
         report.show(title, panels[title], device)
-        shapes[title] = {"fastest_peer": peer, "rows": [row.facts() for row in panels[title]]}
+        shapes[title] = {"fastest_peers": fastest, "rows": [row.facts() for row in panels[title]]}
         report.write(path, content)  # whoever is interrupted has something
         if device.type == "cpu":
-            found += required(shape, timings, peer)
-    report.plot_ratios(
-        report.file(arguments.output, "train_step", device, ".png"), panels, "time of a step, fastest peer = 1"
-    )
+            found += required(shape, timings, fastest)
+    plot = report.timed_file(arguments.output, "train_step", device, ".png")
+    report.plot_ratios(plot, panels, "time of a step, fastest peer of the precision = 1")
     report.write(path, content | {"required": report.verdicts(found)})
 
 

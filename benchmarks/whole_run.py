@@ -119,7 +119,7 @@ def main() -> None:
             }
     report.CONSOLE.print(table)
     content = {"machine": facts, "repeats": arguments.repeats, "shapes": content}
-    report.write(report.file(arguments.output, "whole_run", device, ".json"), content)
+    report.write(report.timed_file(arguments.output, "whole_run", device, ".json"), content)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import compiled, peers, report, timing, train_step, whole_run
+from benchmarks import compiled, contest, models, peers, processor, report, timing, train_step, whole_run
 from benchmarks.allocations import Allocation, activation_bytes, peak
 from benchmarks.shapes import PUBLISHED_CIFAR, PUBLISHED_FACES, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing
@@ -100,7 +101,7 @@ def test_ours(implementation: peers.Implementation) -> None:
 
 @pytest.mark.filterwarnings("default")  # what the libraries warn of is theirs
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
-@pytest.mark.parametrize("implementation", peers.PEERS, ids=lambda one: one.name)
+@pytest.mark.parametrize("implementation", peers.LIBRARIES, ids=lambda one: one.name)
 def test_peers_are_glows(implementation: peers.Implementation, coupling: str) -> None:
     pytest.importorskip(implementation.package or "glow_app")
     # Wide enough for the conditioners to dominate the parameters, as they do in the shapes that are measured.
@@ -127,17 +128,86 @@ def test_a_run_is_timed_between_two_of_its_steps(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model").is_dir()
 
 
-def test_a_shape_from_models_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_step, "PEERS", ())
-    checks, found = train_step.time_shape(TINY, repeats=2, seconds=0, device=CPU)
-    rows = report.rows(checks, found, peers.PLAIN.name, TINY.batch)
+def test_a_shape_from_models_to_files(tmp_path: Path) -> None:
+    contenders, found = train_step.time_shape(TINY, repeats=2, seconds=0, device=CPU, others=())
+    rows = report.rows(contenders, found, {}, TINY.batch)
     report.show("tiny", rows, CPU)
     report.plot_ratios(report.file(tmp_path, "train_step", CPU, ".png"), {"tiny": rows}, "time")
-    path = report.file(tmp_path, "train_step", CPU, ".json")
+    path = report.timed_file(tmp_path, "train_step", CPU, ".json")
+    assert path.name == f"train_step_{processor.kind()}.json"
     report.write(path, {"machine": report.machine(CPU), "rows": [row.facts() for row in rows]})
     assert [row["name"] for row in json.loads(path.read_text())["rows"]] == [one.name for one in peers.OURS]
     assert (tmp_path / "train_step.png").stat().st_size > 0
-    assert all(requirement.must > 1 for requirement, _ in train_step.required(TINY, found, peer=None))
+    assert all(requirement.must > 1 for requirement, _ in train_step.required(TINY, found, {}))
+
+
+class Small(models.Model):
+    """A peer whose time and layouts a test decides."""
+
+    def __init__(self, shape: Shape, fails_in: torch.memory_format | None = None) -> None:
+        super().__init__(shape)
+        self.convolution, self.fails_in = nn.Conv2d(3, 3, 1), fails_in
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fails_in is not None and x.is_contiguous(memory_format=self.fails_in):
+            raise RuntimeError("view size is not compatible\nand more")
+        return -self.convolution(x).square().flatten(1).sum(1)
+
+
+def peer(name: str, **options: Any) -> peers.Implementation:
+    return peers.Implementation(name, "", lambda shape: Small(shape, **options), layouts=peers.BOTH)
+
+
+def test_a_peer_runs_in_the_layout_in_which_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {"contiguous": timings(2), "channels_last": timings(1)}
+    monkeypatch.setattr(contest, "alternate", lambda tasks, *rest: costs)
+    images, told = faces(4, TINY.size, CPU), []
+    (found,) = contest.entered([peer("a")], TINY, images, train_step.training_step, told.append)
+    assert (found.layout, told) == ("channels_last", [])
+    (found,) = contest.entered(
+        [peer("b", fails_in=torch.channels_last)], TINY, images, train_step.training_step, told.append
+    )
+    assert (found.layout, told) == ("contiguous", [])
+
+
+def test_who_does_not_run_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Small, "log_prob", lambda self, x: x.view(-1, 7))
+    assert not contest.entered([peer("a")], TINY, faces(4, TINY.size, CPU), train_step.training_step, told.append)
+    assert len(told) == 1 and told[0].startswith("a is left out: shape ")
+
+
+def test_peers_are_compared_with_those_of_their_precision() -> None:
+    one = peer("a")
+    half = peers.under_autocast(one)
+    assert (half.name, half.precision) == ("a bf16", "bf16")
+    images = faces(4, TINY.size, CPU)
+    model = peers.built(half, TINY, images)
+    assert model.log_prob(images).dtype == torch.float32
+    assert not torch.equal(model.log_prob(images), peers.built(one, TINY, images).log_prob(images))
+    found = [
+        contest.Contender(which, peers.Check(1, 1.0, 7.0), "contiguous", model, lambda: None)
+        for which in (*peers.OURS[:2], one, half, peer("b"))
+    ]
+    times = {
+        contender.implementation.name: timings(cost) for contender, cost in zip(found, (1, 2, 5, 4, 3), strict=True)
+    }
+    assert contest.fastest_peers(found, times) == {"fp32": "b", "bf16": "a bf16"}
+    rows = report.rows(found, times, {"fp32": "b", "bf16": "a bf16"}, 4)
+    assert [row.against.middle for row in rows] == pytest.approx([1 / 3, 0.5, 5 / 3, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ("vendor_id : AuthenticAMD\ncpu family : 25\nflags : avx2 avx512f avx512_bf16\n", "amd_25_avx512_bf16"),
+        ("vendor_id : GenuineIntel\ncpu family : 6\nflags : avx512f amx_tile\n", "intel_6_amx"),
+        ("vendor_id : GenuineIntel\ncpu family : 6\nflags : sse avx512f\n", "intel_6_avx512"),
+    ],
+)
+def test_kinds_of_processors(lines: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_cpuinfo", lambda: 2 * lines)
+    assert processor.kind() == kind
 
 
 def test_what_is_compiled_is_a_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
