@@ -35,7 +35,7 @@ def summary() -> str:
     """Markdown for the guide: time and memory beside the others'."""
     memory = load("memory")
     parts = [
-        "CPU time over that of the fastest of the others of the same precision (1.00): the median of alternated "
+        "CPU time over that of the fastest of the others (1.00): the median of alternated "
         "repetitions, with quartiles for ours. A training step (forward, backward, Adam):",
         *(part for found in of_processors("train_step") for part in (of_machine(found), ratios(found["shapes"]))),
         "Sampling, latents drawn inside:",
