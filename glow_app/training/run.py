@@ -3,6 +3,7 @@
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -32,6 +33,7 @@ from glow_app.training.checkpoints.run_folder import save_configuration, trained
 from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
+from glow_app.training.exports import ModelExports
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import explained
 from glow_app.training.guards.finite import FiniteGuard
@@ -109,7 +111,7 @@ def fit(
     start = open_start(config) if saved is None else None
     train = open_split(config.data, "train", console, config.model.class_conditional)
     val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
-    if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, test):
+    if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, val, test):
         _nothing_left(config, checkpoint, resumed_step, clock, console)
         return
     if config.patience is not None and val is None:
@@ -179,7 +181,9 @@ def _train(run: _Run, where: Layout, checkpoint: Path | None, resumed_step: int,
             raise stop.exit() from None
 
 
-def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSource | None) -> bool:
+def _has_ended(
+    config: TrainConfig, run_folder: Path, step: int, val: ImageSource | None, test: ImageSource | None
+) -> bool:
     """Returns whether a run that ended at ``step`` has validated, exported its model and logged its test result."""
     try:
         card, _ = read_card(run_folder / "model")
@@ -187,7 +191,9 @@ def _has_ended(config: TrainConfig, run_folder: Path, step: int, test: ImageSour
         return False
     if config.max_seconds is None and step > config.max_steps:
         return True
-    return card.step == step and (test is None or _has_logged_test(run_folder, step))
+    # Exports before the last one have no metrics.
+    validated = val is None or "val/bits_per_dim" in card.metrics
+    return card.step == step and validated and (test is None or _has_logged_test(run_folder, step))
 
 
 def _has_logged_test(run_folder: Path, step: int) -> bool:
@@ -210,9 +216,9 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
 
     All ranks test; rank 0 exports.
     """
-    reached = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    validated = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     if trainer.is_global_zero:
-        _export(run, trainer.global_step, reached)  # before anything can go wrong in the test
+        _export(run, trainer.global_step, validated)  # before anything can go wrong in the test
         report.draw_curves(run.folder)
     tested: dict[str, float] = {}
     if run.test is None:
@@ -220,7 +226,7 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
     else:
         tested = _test(run, run.test, device)
         if trainer.is_global_zero:
-            _export(run, trainer.global_step, reached | tested)
+            _export(run, trainer.global_step, validated | tested)
     conclude(trainer.loggers, tested, trainer.global_step, run.folder / "model")
     report.where(run.config, run.clock, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
 
@@ -257,6 +263,7 @@ def _callbacks(run: _Run, checkpoints: Checkpoints) -> list[pl.Callback]:
         Monitors(),
         LearningRate(),
         *_pictures(run),
+        ModelExports(partial(_export, run, reached={}), run.console),
         checkpoints,
         ProgressReport(run.console, run.clock, config.log_every),
     ]
