@@ -31,7 +31,7 @@ from glow_app.cli.resume import resumed
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.run_folders import run_and_checkpoint
 from glow_app.cli.sweep import conclude, interrupted, with_notice
-from glow_app.config.check import SCHEMAS, check
+from glow_app.config.check import SCHEMAS, check, list_options
 from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
@@ -56,7 +56,7 @@ U = TypeVar("U", bound=OpenConfig)
 
 def prepare() -> None:
     """``glow-prepare``: decodes a data set into the cache and shows its data card."""
-    run("prepare", _prepare, partial(with_brackets, lists=("splits",)))
+    run("prepare", _prepare, partial(with_brackets, lists=list_options(PrepareConfig)))
 
 
 def train() -> None:
@@ -72,54 +72,54 @@ def train() -> None:
 
 def evaluate() -> None:
     """``glow-evaluate``: measures bits per dimension, and checks them."""
-    prepare = _model_arguments("compare")
+    prepare = _model_arguments(EvaluateConfig)
     run("evaluate", _evaluate, lambda arguments: prepare(with_switch(arguments, "quality", "measure")))
 
 
 def sample() -> None:
     """``glow-sample``: draws new pictures."""
-    run("sample", _sample, _model_arguments("temperature", "level_temperatures"))
+    run("sample", _sample, _model_arguments(SampleConfig))
 
 
 def interpolate() -> None:
     """``glow-interpolate``: interpolates from one picture to another."""
-    run("interpolate", _interpolate, _model_arguments("images"))
+    run("interpolate", _interpolate, _model_arguments(InterpolateConfig))
 
 
 def directions() -> None:
     """``glow-directions``: computes the attribute vectors of a model."""
-    run("directions", _directions, _model_arguments("orthogonal_to", "levels"))
+    run("directions", _directions, _model_arguments(DirectionsConfig))
 
 
 def edit() -> None:
     """``glow-edit``: adds or removes attributes in pictures."""
-    prepare = _model_arguments("images", "sweep", "amounts", "grid", "orthogonal_to", "levels")
+    prepare = _model_arguments(EditConfig)
     run("edit", _edit, lambda arguments: prepare(with_braces(arguments, "edit")))
 
 
 def judge() -> None:
     """``glow-judge``: measures edits with a classifier of its own."""
-    run("judge", _judge, _model_arguments("attributes", "methods"))
+    run("judge", _judge, _model_arguments(JudgeConfig))
 
 
 def demo() -> None:
     """``glow-demo``: serves a page on which sliders change pictures."""
-    run("demo", _demo, _model_arguments())
+    run("demo", _demo, _model_arguments(DemoConfig))
 
 
 def export() -> None:
     """``glow-export``: exports a model for others to use."""
-    run("export", _export, _model_arguments())
+    run("export", _export, _model_arguments(ExportConfig))
 
 
 def compare() -> None:
     """``glow-compare``: compares variants of a model."""
-    run("compare", _compare, partial(with_brackets, lists=("runs",)))
+    run("compare", _compare, partial(with_brackets, lists=list_options(CompareConfig)))
 
 
 def plot2d() -> None:
     """``glow-plot2d``: draws a flow of points in the plane."""
-    run("plot2d", _plot2d, _model_arguments())
+    run("plot2d", _plot2d, _model_arguments(Plot2dConfig))
 
 
 def _prepare(composed: DictConfig) -> None:
@@ -248,12 +248,12 @@ def _plot2d(composed: DictConfig) -> None:
 
 def _training_arguments(arguments: list[str]) -> list[str]:
     """Rewrites the arguments of ``glow-train`` for Hydra."""
-    return with_notice(with_groups_of_run(with_brackets(arguments, ("temperatures",))))
+    return with_notice(with_groups_of_run(with_brackets(arguments, list_options(TrainConfig))))
 
 
-def _model_arguments(*lists: str) -> Callable[[list[str]], list[str]]:
-    """The function that rewrites the arguments of a command with a trained model and these list options."""
-    return lambda arguments: with_data_of_model(with_brackets(arguments, lists))
+def _model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:
+    """The function that rewrites the arguments of a command with a trained model and these options."""
+    return lambda arguments: with_data_of_model(with_brackets(arguments, list_options(schema)))
 
 
 def _with_model(composed: DictConfig, schema: type[U]) -> U:

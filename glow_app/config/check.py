@@ -24,6 +24,20 @@ PATHS = path_options(
 ) | {f"data.{key}": many for key, many in path_options(*DATA_SCHEMAS.values()).items()}
 """Keys of all commands that are paths, with whether they are lists."""
 
+
+def list_options(schema: type) -> tuple[str, ...]:
+    """The keys of a command's options that are lists, those of every data set included."""
+    schemas = {"": [schema]} | {f"{group}.": list(kinds.values()) for group, kinds in SCHEMAS.items()}
+    found = {
+        f"{group}{name}"
+        for group, kinds in schemas.items()
+        for kind in kinds
+        for name, hint in get_type_hints(kind).items()
+        if re.match(r"(typing\.Optional\[)?list\[", str(hint))
+    }
+    return tuple(sorted(found))
+
+
 SCHEMAS: dict[str, Mapping[str, type]] = {"data": DATA_SCHEMAS, "model": MODEL_SCHEMAS}
 """Groups whose options depend on their ``name``."""
 

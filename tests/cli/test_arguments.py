@@ -6,6 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from glow_app.cli.arguments import fill_in_data, with_braces, with_brackets, with_data_of_model, with_switch
+from glow_app.config.check import list_options
+from glow_app.config.commands import JudgeConfig, SampleConfig
+from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 
 
@@ -26,6 +29,18 @@ from glow_app.errors import UserError
 )
 def test_lists_need_no_brackets(given: str, meant: str) -> None:
     assert with_brackets([given], ("images", "temperature")) == [meant]
+
+
+@pytest.mark.parametrize(
+    ("schema", "lists"),
+    [
+        (JudgeConfig, {"methods", "attributes", "curve_attributes", "data.eyes"}),
+        (SampleConfig, {"temperature", "level_temperatures", "data.eyes"}),
+        (TrainConfig, {"temperatures", "data.eyes"}),
+    ],
+)
+def test_lists_are_known_by_their_types(schema: type, lists: set[str]) -> None:
+    assert set(list_options(schema)) == lists
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import re
 import shlex
 from pathlib import Path
-from typing import get_type_hints
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from glow_app.cli import conf_folder
 from glow_app.cli.arguments import with_brackets, with_switch
 from glow_app.cli.pages import PAGES
+from glow_app.config.check import list_options
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -27,11 +27,6 @@ def composed(line: str) -> tuple[DictConfig, type]:
     """What ``glow-... key=value ...`` composes to, and the schema that it has to fit."""
     command, *arguments = shlex.split(line, comments=True)
     name = command.removeprefix("glow-")
-    overrides = with_switch(with_brackets(arguments, lists(PAGES[name].schema)), "quality", "measure")
+    overrides = with_switch(with_brackets(arguments, list_options(PAGES[name].schema)), "quality", "measure")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(name, overrides=overrides), PAGES[name].schema
-
-
-def lists(schema: type) -> tuple[str, ...]:
-    """The options of a command that are lists."""
-    return tuple(name for name, hint in get_type_hints(schema).items() if "list[" in str(hint))
