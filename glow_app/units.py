@@ -81,3 +81,13 @@ def unit_of(n_bits: Bits) -> Unit:
 def quantization_bits(n_bits: Bits) -> int:
     """Bits per dimension of the quantization; 0 for points."""
     return 0 if n_bits is None else n_bits
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in seconds, minutes, or hours, and days where these are many."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    hours = seconds / 3600
+    return f"{hours:,.1f} hours" if hours < 48 else f"{hours:,.0f} hours ({hours / 24:,.1f} days)"

@@ -15,6 +15,8 @@ def card_of(
     sources: Mapping[str, ImageSource | None],
     step: int,
     reached: Mapping[str, float],
+    seconds: float,
+    hardware: str,
 ) -> Card:
     """Returns the card of the model at a step.
 
@@ -23,6 +25,8 @@ def card_of(
         sources: split -> its images, if there are any.
         step: number of updates so far.
         reached: metrics, such as ``test/bits_per_dim``; for each split among them the number of images is added.
+        seconds: seconds of training so far.
+        hardware: what it is trained on.
     """
     train, metrics = sources["train"], dict(reached)
     assert train is not None
@@ -43,6 +47,8 @@ def card_of(
         versions=versions(),
         eyes=_eyes(config, train),
         init_from=None if config.init_from is None else published_path(config.init_from),
+        seconds=round(seconds, 1),
+        hardware=hardware,
     )
 
 

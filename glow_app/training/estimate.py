@@ -16,6 +16,7 @@ from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantize
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress, counting, say
+from glow_app.runtime.devices import name_of
 from glow_app.training import report
 from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
@@ -25,6 +26,7 @@ from glow_app.training.module import GlowModule
 from glow_app.training.muon import kernels_of
 from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
 from glow_app.training.trainer import Layout, captures_steps, layout, layout_elsewhere
+from glow_app.units import duration
 
 STEPS = 20
 """Number of measured steps."""
@@ -75,10 +77,7 @@ def estimate(config: TrainConfig, console: Console) -> float | None:
         memory = _peak_gb(device)
     per_second = n_images * where.world_size / seconds
     together = f" of each of {where.world_size} processes, if they lose nothing" if where.world_size > 1 else ""
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, threads: {torch.get_num_threads()}"
-    )
-    say(console, f"measured  {STEPS} steps of {n_images} made-up images on {name}{together}")
+    say(console, f"measured  {STEPS} steps of {n_images} made-up images on {name_of(device)}{together}")
     say(console, f"speed     {per_second:,.4g} images/s, {seconds:.3g} s a step")
     say(console, f"memory    {memory:.2f} GB at most" + ("" if device.type == "cuda" else " (the whole process)"))
     if config.max_seconds is not None:
@@ -86,7 +85,7 @@ def estimate(config: TrainConfig, console: Console) -> float | None:
         say(console, f"images    {seen:,} in {config.max_seconds:g} seconds, less what validation and samples take")
     else:
         total = config.max_steps * config.trainer.batch_size * config.trainer.accumulate
-        time_taken = _duration(total / per_second)
+        time_taken = duration(total / per_second)
         say(console, f"time      {time_taken} for {total:,} images; validation and samples come on top")
     return per_second
 
@@ -174,11 +173,6 @@ def _peak_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def _duration(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.1f} hours" if hours < 48 else f"{hours:,.0f} hours ({hours / 24:,.1f} days)"
 
 
 @contextmanager

@@ -48,7 +48,7 @@ from glow_app.training.pictures.interpolations import InterpolationGrids
 from glow_app.training.pictures.picture_writer import PictureWriter
 from glow_app.training.pictures.samples import SampleGrids
 from glow_app.training.progress import ProgressReport
-from glow_app.training.trainer import Layout, layout, make_trainer, validate_every
+from glow_app.training.trainer import Layout, hardware, layout, make_trainer, validate_every
 
 GRID = 32
 """Number of images in a sample grid."""
@@ -70,6 +70,7 @@ class _Run:
     module: GlowModule
     average: WeightAverage | None
     clock: Clock
+    hardware: str
 
     def final_weights(self) -> AbstractContextManager[None]:
         """Returns a context in which the flow has the weights that are evaluated and exported."""
@@ -127,7 +128,7 @@ def fit(
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
     module = make_module(flow, config, where, clock)
-    run = _Run(config, run_folder, console, train, val, test, module, average, clock)
+    run = _Run(config, run_folder, console, train, val, test, module, average, clock, hardware(config.trainer, where))
     with trained_alone(run_folder) if first else nullcontext():
         _train(run, where, checkpoint, resumed_step, command)
 
@@ -309,6 +310,6 @@ def _test(run: _Run, test: ImageSource, device: torch.device) -> dict[str, float
 def _export(run: _Run, step: int, reached: dict[str, float]) -> None:
     """Exports the current model."""
     sources = {"train": run.train, "val": run.val, "test": run.test}
-    card = card_of(run.config, sources, step, reached)
+    card = card_of(run.config, sources, step, reached, run.clock.seconds, run.hardware)
     with run.final_weights():
         export(run.module.flow, card, run.folder / "model")

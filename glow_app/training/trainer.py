@@ -18,6 +18,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from glow_app.config.check import no_gpu
 from glow_app.config.train import TrainConfig, TrainerConfig
 from glow_app.errors import UserError
+from glow_app.runtime.devices import name_of
 from glow_app.runtime.rank import is_child, is_of_srun, rank_info
 from glow_app.training.checkpoints.format import AtomicCheckpointIO
 
@@ -43,6 +44,12 @@ class Layout(NamedTuple):
     def world_size(self) -> int:
         """Total number of processes."""
         return self.devices * self.machines
+
+
+def hardware(trainer: TrainerConfig, where: Layout) -> str:
+    """Names what the processes of a run compute on."""
+    name = name_of(torch.device("cuda" if trainer.accelerator == "gpu" else "cpu"))
+    return name if where.world_size == 1 else f"{where.world_size} x {name}"
 
 
 def layout(trainer: TrainerConfig) -> Layout:

@@ -104,6 +104,8 @@ def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_p
     ):
         (own / name).parent.mkdir()
         (own / name).write_text(json.dumps(measured | content))
+    card = json.loads((own / "model" / "model.json").read_text())
+    (own / "model" / "model.json").write_text(json.dumps(card | {"seconds": 7200.0, "hardware": "2 x H200"}))
     told(own, tmp_path / "out", "license=mit", made_by="glow-train model=tiny")
     card = (tmp_path / "out" / "README.md").read_text()
     for part in (
@@ -113,6 +115,7 @@ def test_its_card_tells_what_was_measured_of_these_very_weights(run: Path, tmp_p
         " | 88% |  |\n",
         "of 44 images (test), edited by 1,",
         "| `mean_difference` |  | 0.054 |",
+        "\n2.0 hours on 2 x H200.\n",
         "show nobody",
     ):
         assert part in card, part

@@ -1,5 +1,6 @@
 """The model of a run that is still being trained."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ def test_it_is_that_of_the_last_validation(tmp_path: Path, monkeypatch: pytest.M
     assert list(digests) == [2, 4, 6] and len(set(digests.values())) == 3
     assert not torch.equal(samples[2], samples[6])
     assert glow_app.load(run).digest == digests[6]  # the averaged weights, as at the end
-    assert {"val/bits_per_dim", "test/bits_per_dim"} <= glow_app.load(run).card.metrics.keys()
+    card = glow_app.load(run).card
+    assert {"val/bits_per_dim", "test/bits_per_dim"} <= card.metrics.keys()
+    assert card.seconds is not None and card.seconds > 0
+    assert card.hardware is not None and re.match(r"\d+ threads? of ", card.hardware)
 
 
 def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

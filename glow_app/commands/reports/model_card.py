@@ -7,7 +7,7 @@ from glow_app.artifacts.card import Card
 from glow_app.latents.directions import Directions
 from glow_app.latents.strength import strengths
 from glow_app.model import Model
-from glow_app.units import with_error
+from glow_app.units import duration, with_error
 
 SPLITS = (("test", "test"), ("val", "validation"))
 
@@ -121,9 +121,12 @@ def _facts(model: Model) -> str:
 
 
 def _origin(card: Card) -> str:
+    trained = ""
+    if card.seconds is not None and card.hardware is not None:
+        trained = f"{duration(card.seconds)} on {card.hardware}.\n\n"
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
     how = "How it was trained is not known.\n" if card.command is None else f"```sh\n{card.command}\n```\n"
-    return f"## How it was made\n\n{how}\nWith {versions}.\n" if versions else f"## How it was made\n\n{how}"
+    return f"## How it was made\n\n{how}\n{trained}" + (f"With {versions}.\n" if versions else "")
 
 
 def _use(card: Card, name: str, directions: Directions | None) -> str:
