@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.models import FreiaGlow, Model, NflowsGlow, OurGlow, UnderAutocast, ants_glow, normflows_glow
-from benchmarks.programs import PROGRAMS
+from benchmarks.programs import AFFINE_ONLY, PROGRAMS
 from benchmarks.shapes import Shape
 from glow_app.flows.memory import MEMORY_MODES
 
@@ -124,7 +124,7 @@ def peers(programs: Path | None) -> list[Implementation]:
         for name, build in PROGRAMS.items():
             if (programs / name).is_dir():
                 settings = " ".join((build.__doc__ or "").split()).partition(": ")[2]
-                coupled = ("affine",) if name in ("chrischute", "kamenbliznashki", "didriknielsen") else BOTH_COUPLINGS
+                coupled = ("affine",) if name in AFFINE_ONLY else BOTH_COUPLINGS
                 found.append(Implementation(name, settings, partial(build, programs), None, coupled, layouts=BOTH))
     return [*found, *map(under_autocast, found)]
 

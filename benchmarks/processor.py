@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from glow_app.runtime import devices
+
 VENDORS = {"AuthenticAMD": "amd", "GenuineIntel": "intel", "ARM": "arm", "Apple": "apple"}
 
 SETS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
@@ -30,8 +32,7 @@ def kind() -> str:
 
 def name() -> str:
     """As the system calls it, and its kind."""
-    models = [line.split(":")[1].strip() for line in _cpuinfo().splitlines() if "model name" in line]
-    return f"{models[0] if models else platform.processor() or platform.machine()} ({kind()})"
+    return f"{devices.processor() or platform.machine()} ({kind()})"
 
 
 def rates() -> dict[str, float]:

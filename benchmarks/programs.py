@@ -217,6 +217,9 @@ PROGRAMS: dict[str, Callable[[Path, Shape], Program]] = {
 }
 """Owner of a checkout -> its model of a size."""
 
+AFFINE_ONLY = ("chrischute", "kamenbliznashki", "didriknielsen")
+"""Those that have no additive coupling here."""
+
 
 def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device

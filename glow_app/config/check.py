@@ -33,7 +33,7 @@ def list_options(schema: type) -> tuple[str, ...]:
         for group, kinds in schemas.items()
         for kind in kinds
         for name, hint in get_type_hints(kind).items()
-        if re.match(r"(typing\.Optional\[)?list\[", str(hint))
+        if str(hint).startswith("list[")
     }
     return tuple(sorted(found))
 

@@ -27,10 +27,11 @@ def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     n = torch.get_num_threads()
-    return f"{n} thread{'s' * (n > 1)} of {_processor() or 'a CPU'}"
+    return f"{n} thread{'s' * (n > 1)} of {processor() or 'a CPU'}"
 
 
-def _processor() -> str | None:
+def processor() -> str | None:
+    """The processor's name, as the system tells it; None if it does not."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

@@ -12,6 +12,7 @@ from PIL import Image
 import glow_app
 from glow_app import figures
 from glow_app.artifacts import shipped
+from glow_app.commands.export import COLUMNS, N_SAMPLES
 from glow_app.commands.reports.model_card import SPLITS, TERMS
 from glow_app.config.data import CelebAConfig, DrawnFacesConfig
 from glow_app.data.source import ImageSource
@@ -73,7 +74,7 @@ def test_it_is_as_good_as_its_card_says(measured: tuple[Model, ImageSource]) -> 
 def test_its_samples_are_those_of_its_card(model: Model) -> None:
     with Image.open(model.folder / "samples.png") as file:
         shown = file.convert("RGB")
-    again = figures.grid(model.sample(32, 0.7, 0), 8)
+    again = figures.grid(model.sample(N_SAMPLES, temperature=0.7, seed=0), COLUMNS)
     assert again.size == shown.size
     difference = abs(np.asarray(again, dtype=float) - np.asarray(shown, dtype=float))
     assert difference.mean() < 0.5  # another processor rounds otherwise

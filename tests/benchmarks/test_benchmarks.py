@@ -177,6 +177,16 @@ def test_who_does_not_run_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) 
     assert len(told) == 1 and told[0].startswith("a is left out: shape ")
 
 
+def test_a_peer_that_diverges_is_left_out_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def racing(tasks: dict[str, Any], *rest: Any) -> dict[str, list[Timing]]:
+        monkeypatch.setattr(Small, "log_prob", lambda self, x: x.flatten(1).sum(1) * math.nan)
+        return dict.fromkeys(tasks, timings(1))
+
+    monkeypatch.setattr(train_step, "alternate", racing)
+    found, _ = train_step.time_shape(TINY, 1, 0, CPU, [peer("a")])
+    assert [one.implementation.name for one in found] == [one.name for one in peers.OURS]
+
+
 def test_peers_are_compared_with_those_of_their_precision() -> None:
     one = peer("a")
     half = peers.under_autocast(one)
