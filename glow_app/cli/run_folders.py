@@ -1,7 +1,6 @@
 """The folder of a training run: a new one, or that of the run which is resumed."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +11,7 @@ from rich.console import Console
 from glow_app.cli.resume import runs_like
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, TrainConfig
-from glow_app.training.checkpoints.run_folder import new_run_folder
+from glow_app.training.checkpoints.run_folder import new_run_folder, remove_unbegun
 
 
 def run_and_checkpoint(composed: DictConfig, config: TrainConfig, console: Console) -> tuple[Path, Path | None]:
@@ -60,8 +59,7 @@ def _continue_or_start(config: TrainConfig, composed: DictConfig, console: Conso
         say(console, f"resume=auto starts {alike[0]} again: it had no checkpoint yet")
         return alike[0], None
     for folder in Path("runs", config.name).glob("*"):
-        with suppress(OSError):  # whose run was killed before it wrote anything; one that is about to makes it again
-            folder.rmdir()
+        remove_unbegun(folder)  # a run that is about to begin makes it again
     new = _own_folder(config.name)
     say(console, f"resume=auto starts {new}: there is no run like it")
     return new, None

@@ -110,6 +110,18 @@ def test_a_run_killed_inside_saving_ends_as_if_it_had_not(tmp_path: Path, when: 
     assert not list(jobs.run_of(folder).rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    "place", [Place("tempfile", "mkstemp"), Place("os", "replace")], ids=["before it exists", "in it"]
+)
+def test_a_run_killed_before_it_has_a_configuration_leaves_nothing(tmp_path: Path, place: Place) -> None:
+    arguments = [*COMMAND, "max_steps=4"]
+    begin = Place("glow_app.training.run", "save_configuration")
+    assert jobs.run(tmp_path, arguments, begin, partial(jobs.put, place, jobs.die)) == -9
+    assert not (jobs.run_of(tmp_path) / "config.yaml").exists()
+    assert jobs.run(tmp_path, arguments) == 0
+    assert checkpoints_of(jobs.run_of(tmp_path))
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_run_killed_around_the_figure_of_its_test_tells_it_once(tmp_path: Path, after: bool) -> None:
     place = Place("glow_app.training.run", "conclude", after=after)

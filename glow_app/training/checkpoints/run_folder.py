@@ -20,7 +20,7 @@ from glow_app.artifacts.hub import SCHEME
 from glow_app.config.check import PATHS
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.errors import UserError
-from glow_app.runtime.atomic import CannotWrite, write_text
+from glow_app.runtime.atomic import CannotWrite, remove_unfinished, write_text
 from glow_app.runtime.lock import lock
 
 LOCK = ".lock"
@@ -64,6 +64,20 @@ def remove_if_empty(run_folder: Path) -> None:
     with suppress(OSError):
         for folder in (run_folder, run_folder.parent, run_folder.parent.parent):
             folder.rmdir()
+
+
+def remove_unbegun(run_folder: Path) -> None:
+    """Removes the folder of a run that was killed before it had written its configuration; a running one is left."""
+    if (run_folder / "config.yaml").exists():
+        return
+    with suppress(OSError):
+        if (run_folder / LOCK).exists():
+            with open(run_folder / LOCK, "a+") as file:
+                if not lock(file):
+                    return
+                remove_unfinished(run_folder)
+                (run_folder / LOCK).unlink()
+        run_folder.rmdir()
 
 
 def folder_of(resume: str) -> Path:

@@ -49,12 +49,16 @@ def test_another_process_is_named_until_it_is_gone(tmp_path: Path) -> None:
                 trained_alone(tmp_path / "run"),
             ):
                 pytest.fail("two at once")
+            run_folder.remove_unbegun(tmp_path / "run")
+            assert (tmp_path / "run" / LOCK).exists()  # it is about to begin
             other.kill()
             other.wait()
             with trained_alone(tmp_path / "run"):
                 assert (tmp_path / "run" / LOCK).read_text().startswith(f"process {os.getpid()} on ")
         finally:
             os.killpg(other.pid, signal.SIGKILL)
+    run_folder.remove_unbegun(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_where_there_are_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
