@@ -28,6 +28,7 @@ class Stream(IntEnum):
     PLACE = 7
     BLUR = 8
     PIXELS = 9
+    DIMENSIONS = 10
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:

@@ -105,7 +105,7 @@ def save_torch(flow: Flow, path: Path) -> float:
     Its inputs are the latents, finest first, as one list, and then the labels, int64 (B,), of a conditional model.
 
     Raises:
-        UserError: the disk refuses, or the file differs from the model.
+        UserError: the disk refuses, the file differs from the model, or the model decodes number after number.
     """
     content = io.BytesIO()
     torch.export.save(_program(flow), content)
@@ -146,6 +146,11 @@ def save_onnx(flow: Flow, path: Path) -> float:
 
 
 def _program(flow: Flow) -> torch.export.ExportedProgram:
+    if flow.decodes_in_turn:
+        raise UserError(
+            f"a {flow.kind} decodes {flow.n_dims:,} numbers one after the other, and a file would hold the network as "
+            "often: leave out format=, which exports the model for glow_app"
+        )
     # A copy of reference layers in the contiguous memory format: the file must not depend on what is fast here.
     decoder = Decoder(reference(copy.deepcopy(flow)).cpu()).to(memory_format=torch.contiguous_format).eval()
     for parameter in decoder.parameters():

@@ -12,7 +12,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from glow_app.config import commands
 from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig
-from glow_app.config.model import MODEL_SCHEMAS, GlowConfig, PlaneConfig
+from glow_app.config.model import MODEL_SCHEMAS, GlowConfig
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -171,8 +171,8 @@ def _check_range(key: str, value: Any, limits: Any) -> None:
 
 
 def _check_together(config: TrainConfig) -> None:
-    of_points, takes_points = isinstance(config.data, PointsConfig), isinstance(config.model, PlaneConfig)
-    if of_points != takes_points:
+    of_points = isinstance(config.data, PointsConfig)
+    if not (config.model.takes_points if of_points else config.model.takes_images):
         given = "points in the plane" if of_points else "images"
         choice = "experiment=plane" if of_points else "data=two_moons, or a model of images"
         raise UserError(f"data={config.data.name} are {given}, which model={config.model.name} cannot take: {choice}")

@@ -3,6 +3,7 @@
 In two dimensions everything can be checked: a density can be integrated on a grid, and a map can be drawn.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from glow_app.data.sets.points import Points
 from glow_app.evaluation.likelihood import standard_error
-from glow_app.flows import Flow
+from glow_app.flows import AdditiveCoupling, AffineCoupling, Bijection, Flow, Reordered
 from glow_app.flows.bijection import Chain
 from glow_app.flows.glow import FlowStep
 from glow_app.units import with_error
 
 TOGETHER = 1 << 15
 """Points per batch."""
+
+COUPLINGS = (AdditiveCoupling, AffineCoupling, Reordered)
+"""Layers that a film adds one by one; in a flow of points, :class:`Reordered` ones are autoregressive."""
 
 TOLERANCE = 0.02
 """Largest deviation of a density's mass from 1 that is not reported."""
@@ -123,19 +127,33 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
 
     Stage k is the inverse of the flow with only its last k couplings. So stage 0 is an affine map of the latents,
     and stage K the points themselves. From one stage to the next, points move along parallel lines only, because a
-    coupling moves one coordinate by a function of the other.
+    coupling moves one coordinate by a function of the other. Autoregressive layers are couplings in the plane, which
+    may also move and scale the other coordinate.
     """
-    steps = cast(list[FlowStep], cast(Chain, flow.levels[0]).steps)
+    layers = list(_layers(cast(Bijection, flow.levels[0])))
     h = as_images(latents).to(flow.initialized.device)
-    found: list[Tensor] = []
-    for number in range(len(steps), -1, -1):
-        rest = h
-        for step in reversed(steps[:number]):
-            rest = step.actnorm.inverse(step.permutation.inverse(rest))
-        found.append(as_points(rest).cpu())
-        if number > 0:
-            h = steps[number - 1].inverse(h)
+    found = [_without_couplings(layers, h)]
+    for number in range(len(layers) - 1, -1, -1):
+        h = layers[number].inverse(h)
+        if isinstance(layers[number], COUPLINGS):
+            found.append(_without_couplings(layers[:number], h))
     return torch.stack(found)
+
+
+def _layers(bijection: Bijection) -> Iterator[Bijection]:
+    """The layers of chains and steps, in the order in which ``forward`` applies them."""
+    if not isinstance(bijection, Chain | FlowStep):
+        yield bijection
+        return
+    for child in bijection.children():
+        yield from _layers(cast(Bijection, child))
+
+
+def _without_couplings(layers: list[Bijection], h: Tensor) -> Tensor:
+    """The inverse of all layers but the couplings, as points (N, 2) on the CPU."""
+    for layer in reversed(layers):
+        h = h if isinstance(layer, COUPLINGS) else layer.inverse(h)
+    return as_points(h).cpu()
 
 
 @dataclass(frozen=True)

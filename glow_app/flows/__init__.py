@@ -6,6 +6,8 @@ from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.family.batchnorm import BatchNorm
 from glow_app.flows.family.logit import Logit
+from glow_app.flows.family.made import MADE, MaskedAutoregressive
+from glow_app.flows.family.maf import IAF, MAF, Inverse
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
 from glow_app.flows.family.plane import Plane
@@ -20,6 +22,9 @@ from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
 __all__ = [
+    "IAF",
+    "MADE",
+    "MAF",
     "MLP",
     "ActNorm",
     "AdditiveCoupling",
@@ -38,8 +43,10 @@ __all__ = [
     "FullInvConv1x1",
     "Glow",
     "InvConv1x1",
+    "Inverse",
     "Level",
     "Logit",
+    "MaskedAutoregressive",
     "MaskedCoupling",
     "Nice",
     "PixelLinear",

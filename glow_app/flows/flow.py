@@ -61,6 +61,11 @@ class Flow(nn.Module):
         return math.prod(self.image_shape)
 
     @property
+    def decodes_in_turn(self) -> bool:
+        """Returns whether ``inverse`` finds one number after the other."""
+        return False
+
+    @property
     def conditioner_dtype(self) -> torch.dtype | None:
         """The dtype of :meth:`set_conditioner_dtype`; None if all conditioners compute in that of the trunk."""
         networks = (module for module in self.modules() if isinstance(module, Network))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from glow_app.flows import (
+    MADE,
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
@@ -20,10 +21,13 @@ from glow_app.flows import (
     FlowStep,
     FullInvConv1x1,
     InvConv1x1,
+    Inverse,
     Level,
     Logit,
+    MaskedAutoregressive,
     MaskedCoupling,
     Plane,
+    Reordered,
     ResidualNet,
     Split,
     Squeeze,
@@ -60,6 +64,10 @@ def vector(n_dims: int, kind: str, partition: str, number: int = 1) -> Bijection
 
 def masked(mask: torch.Tensor, kind: str = "actnorm") -> MaskedCoupling:
     return MaskedCoupling(ResidualNet(C, 2 * C, width=6, n_blocks=1, kind=kind, momentum=0.5), mask, C)
+
+
+def autoregressive(n_hidden: int = 1, activation: str = "relu") -> MaskedAutoregressive:
+    return MaskedAutoregressive(MADE(5, width=6, n_hidden=n_hidden, activation=activation))
 
 
 def batch_norm() -> BatchNorm:
@@ -114,6 +122,15 @@ BIJECTIONS: dict[str, Row] = {
     "MaskedCoupling batchnorm": Row(lambda: masked(checkerboard(H, W, 1), "batchnorm"), evaluated=True),
     "Chain of masked couplings reversible": Row(
         lambda: Chain([masked(checkerboard(H, W, 0)), ActNorm(C), masked(channel_mask(C, 0))], memory="reversible")
+    ),
+    "MaskedAutoregressive": Row(lambda: autoregressive(), shape=(5, 1, 1)),
+    "MaskedAutoregressive deep": Row(lambda: autoregressive(3, "tanh"), shape=(5, 1, 1)),
+    "MaskedAutoregressive reordered": Row(
+        lambda: Reordered(autoregressive(), torch.tensor([3, 0, 4, 1, 2])), shape=(5, 1, 1)
+    ),
+    "Inverse": Row(lambda: Inverse(autoregressive(2)), shape=(5, 1, 1)),
+    "Inverse reordered": Row(
+        lambda: Chain([Reordered(Inverse(autoregressive()), torch.arange(5).flip(0)), ActNorm(5)]), shape=(5, 1, 1)
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

@@ -20,7 +20,7 @@ from glow_app.evaluation.density import (
     portrait,
     stages,
 )
-from glow_app.flows import Plane, initialize
+from glow_app.flows import IAF, MAF, Plane, initialize
 from tests.contracts.bijections import perturb
 
 
@@ -64,6 +64,19 @@ def test_what_is_decoded_are_the_samples() -> None:
 def straight(before: Tensor, after: Tensor) -> bool:
     """Whether all points have moved along parallel lines."""
     return torch.linalg.svdvals(after - before)[1].item() < 1e-4
+
+
+@pytest.mark.parametrize("kind", [MAF, IAF])
+def test_stages_of_autoregressive_layers(kind: type[MAF]) -> None:
+    torch.manual_seed(0)
+    made = kind((2, 1, 1), n_layers=3, n_hidden=1, width=16)
+    initialize(made, as_images(Points("two_moons", "train", 0.2, n_points=500).points))
+    perturb(made)
+    latents = drawn_latents(made.eval(), 200, 1.0, seed=0)
+    found = stages(made, latents)
+    assert found.shape == (4, 200, 2)
+    assert torch.allclose(found[-1], decoded(made, latents), atol=1e-5)
+    assert (found.diff(dim=0).abs().amax((1, 2)) > 0.01).all()
 
 
 def test_stages_lead_from_an_affine_map_of_the_latents_to_the_points() -> None:

@@ -23,6 +23,8 @@ SHORTEST = [
 SMALLEST = [*SHORTEST, "model.n_levels=2", "model.n_steps=2", "model.width=8"]
 
 FAMILY = {
+    "iaf": ["model=iaf", "model.n_layers=1", "model.width=8"],
+    "maf": ["model=maf", "model.n_layers=2", "model.width=8", "model.normalisation=actnorm"],
     "nice": ["model=nice", "model.n_hidden=1", "model.width=8"],
     "real_nvp": ["model=real_nvp", "model.n_levels=2", "model.n_blocks=1", "model.width=4"],
 }

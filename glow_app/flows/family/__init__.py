@@ -1,1 +1,1 @@
-"""The relatives of Glow: NICE, Real NVP, and flows of points in the plane."""
+"""The relatives of Glow: NICE, Real NVP, MAF and IAF, and flows of points in the plane."""

@@ -9,6 +9,7 @@ import torch.distributed
 from torch import Tensor
 
 from glow_app.flows.bijection import Bijection
+from glow_app.flows.flow import Flow
 from glow_app.flows.pixel_affine import ActNorm, log_determinant
 
 KEPT = 0.9
@@ -86,6 +87,22 @@ class BatchNorm(Bijection):
         weight = max(self.momentum, KEPT)
         self._pending = (mean.detach().lerp(self.mean, weight), variance.detach().lerp(self.variance, weight))
         return mean.lerp(self.mean, self.momentum), variance.lerp(self.variance, self.momentum)
+
+
+class NormalisedFlow(Flow):
+    """A flow that keeps the running statistics of its batch normalisations; the arguments are those of ``Flow``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+
+    def update_statistics(self) -> None:
+        for norm in self._norms:
+            norm.update()
+
+    def learned(self) -> list[Tensor]:
+        """Returns the parameters, then the running statistics."""
+        return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]
 
 
 class _MeanOverRanks(torch.autograd.Function):

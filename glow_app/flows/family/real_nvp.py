@@ -15,7 +15,6 @@ from glow_app.flows.family import batchnorm as norms
 from glow_app.flows.family.logit import Logit
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.residual import ResidualNet
-from glow_app.flows.flow import Flow
 from glow_app.flows.split import TopPrior
 from glow_app.flows.squeeze import Squeeze
 
@@ -49,7 +48,7 @@ class DiagonalSqueeze(Bijection):
         return self.squeeze.inverse(z[:, self.back])
 
 
-class RealNVP(Flow):
+class RealNVP(norms.NormalisedFlow):
     """The multi-scale flow of Dinh, Sohl-Dickstein & Bengio 2016, sec. 3.6, with a normal base.
 
     Each coupling is followed by a normalisation of all channels (sec. 3.7). The hidden channels double with each level,
@@ -129,12 +128,3 @@ class RealNVP(Flow):
             chain = Chain(inside, memory, anchor_every)
             levels.append(Chain([Logit(logit), chain]) if logit is not None and level == 0 else chain)
         super().__init__(image_shape, levels, latent_shapes, n_classes=n_classes)
-        self._norms = [module for module in self.modules() if isinstance(module, norms.BatchNorm)]
-
-    def update_statistics(self) -> None:
-        for norm in self._norms:
-            norm.update()
-
-    def learned(self) -> list[Tensor]:
-        """Returns the parameters, then the running statistics."""
-        return [*self.parameters(), *(statistic for norm in self._norms for statistic in (norm.mean, norm.variance))]

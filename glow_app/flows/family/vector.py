@@ -73,6 +73,9 @@ class Reordered(Bijection):
     Args:
         inside: a bijection that keeps the shape.
         order: int64 (C,), a permutation of 0 ... C-1.
+
+    Raises:
+        ValueError: ``order`` is no permutation.
     """
 
     order: Tensor
@@ -80,6 +83,9 @@ class Reordered(Bijection):
 
     def __init__(self, inside: Bijection, order: Tensor) -> None:
         super().__init__()
+        # Weights are counted on the meta device, where tensors have no values.
+        if not order.is_meta and (missing := set(range(len(order))).difference(order.tolist())):
+            raise ValueError(f"order is no permutation of 0 ... {len(order) - 1}: {min(missing)} is missing")
         self.inside = inside
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)

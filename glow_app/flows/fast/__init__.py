@@ -11,13 +11,14 @@ from torch import nn
 from glow_app.flows.bijection import Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.nice import Nice
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
 from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
 from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
-from glow_app.flows.fast.flow import FastFlow, FastGlow, FastNice, FastPlane, FastRealNVP, FastSqueeze
+from glow_app.flows.fast.flow import FastFlow, FastGlow, FastIAF, FastMAF, FastNice, FastPlane, FastRealNVP, FastSqueeze
 from glow_app.flows.fast.glow import FastChain, FastFlowStep
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow
@@ -33,6 +34,8 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     Flow: FastFlow,
     FlowStep: FastFlowStep,
     Glow: FastGlow,
+    IAF: FastIAF,
+    MAF: FastMAF,
     Nice: FastNice,
     Plane: FastPlane,
     RealNVP: FastRealNVP,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.nice import Nice
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
@@ -49,6 +50,14 @@ class FastFlow(Faster, Flow):
 
 class FastGlow(FastFlow, Glow):
     """A Glow as a :class:`FastFlow`."""
+
+
+class FastIAF(FastFlow, IAF):
+    """An IAF as a :class:`FastFlow`."""
+
+
+class FastMAF(FastFlow, MAF):
+    """A MAF as a :class:`FastFlow`."""
 
 
 class FastNice(FastFlow, Nice):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glow_app.data.stream import Batch
 from glow_app.flows.coupling import AffineCoupling
 from glow_app.flows.family.batchnorm import alone
+from glow_app.flows.family.made import MaskedAutoregressive
 from glow_app.flows.family.masked import MaskedCoupling
 from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule
@@ -41,11 +42,11 @@ def examine(module: GlowModule, batch: Batch) -> list[str]:
 
 
 def smallest_scale(module: GlowModule, batch: Batch, n: int) -> Tensor | None:
-    """The smallest scale of all affine couplings on the first ``n`` images; None if there are no such couplings."""
+    """The smallest scale of affine couplings and autoregressive layers on the first ``n`` images; None without."""
     smallest: list[Tensor] = []
 
     def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(layer, AffineCoupling | MaskedCoupling):
+        if isinstance(layer, AffineCoupling | MaskedAutoregressive | MaskedCoupling):
             smallest.append(layer.scales(inputs[0]).amin())
 
     few = Batch(*(None if part is None else part[:n] for part in batch))  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import (
+    IAF,
+    MAF,
     ActNorm,
     Bijection,
     Chain,
@@ -28,6 +30,8 @@ FLOWS = [
     Nice((1, 4, 4), n_couplings=2, n_hidden=1, width=8),
     RealNVP((3, 8, 8), n_levels=2, n_blocks=1, width=4),
     Plane(n_steps=2, width=8),
+    MAF((1, 2, 3), n_layers=2, n_hidden=1, width=8, normalisation="actnorm"),
+    IAF((1, 2, 3), n_layers=2, n_hidden=1, width=8),
 ]
 """One of each class of flows."""
 

@@ -1,0 +1,67 @@
+"""The options of every model; see :mod:`glow_app.config.model`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glow_app.config.option import option
+
+if TYPE_CHECKING:
+    from glow_app.flows import Flow
+
+
+@dataclass
+class ModelConfig:
+    """Options of every model."""
+
+    name: str = option("architecture", choices=("glow", "iaf", "maf", "nice", "plane", "real_nvp", "own"))
+    class_conditional: bool = option("one top prior per class, for data with class labels")
+    memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
+    anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)
+
+    @property
+    def paper(self) -> str:
+        """The architecture and its publication."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> str:
+        """The architecture and its sizes, in one line."""
+        raise NotImplementedError
+
+    @property
+    def divisor(self) -> int:
+        """The number that must divide both sides of an image."""
+        return 1
+
+    @property
+    def takes_images(self) -> bool:
+        """Returns whether the flow can be one of images."""
+        return True
+
+    @property
+    def takes_points(self) -> bool:
+        """Returns whether the flow can be one of points in the plane."""
+        return False
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Returns whether training normalises by the statistics of a batch."""
+        return False
+
+    def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        """Builds a new flow of images of ``image_shape``, with the faster layers.
+
+        Args:
+            image_shape: (C, H, W).
+            n_classes: number of classes in the data; used only if the model is conditional.
+        """
+        from glow_app.flows.fast import accelerate
+
+        return accelerate(self.plain_flow(image_shape, n_classes))
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        """Builds the flow of :meth:`build` from plain layers."""
+        raise NotImplementedError
+
+    def _classes(self, n_classes: int) -> int:
+        return n_classes if self.class_conditional else 0
