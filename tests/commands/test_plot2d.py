@@ -28,16 +28,18 @@ from glow_app.config.commands import (
 from glow_app.config.train import PrepareConfig
 from glow_app.data.sets.points import Points
 from glow_app.errors import UserError
+from glow_app.flows import Logit
 from tests.commands.using import configure, use
 from tests.training.runs import QUIET, find
 from tests.training.runs import configure as configure_training
 from tests.training.runs import train as train_run
 
 SMALL = [
-    "experiment=plane", "data.n_points=300", "model.n_steps=2", "model.width=8", "trainer.batch_size=50",
+    "experiment=plane", "data.n_points=300", "model.width=8", "trainer.batch_size=50",
     "max_steps=4", "validate_every=2", "samples_every=4", "checkpoint_every=2", "optim.warmup_images=50",
     "optim.decay=constant",
 ]  # fmt: skip
+PLANE = [*SMALL, "model.n_steps=2"]
 FINE = ["n=100", "cells=100", "lines=3"]
 
 
@@ -45,7 +47,7 @@ FINE = ["n=100", "cells=100", "lines=3"]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run of four steps, and what it said."""
     folder = tmp_path_factory.mktemp("plane") / "run"
-    return folder, train_run(configure_training(*SMALL), folder)
+    return folder, train_run(configure_training(*PLANE), folder)
 
 
 def draw(folder: Path, *arguments: str) -> str:
@@ -69,8 +71,8 @@ def test_training_speaks_of_points_and_nats(trained: tuple[Path, str]) -> None:
 
 
 def test_a_run_goes_on(trained: tuple[Path, str], tmp_path: Path) -> None:
-    train_run(configure_training(*SMALL, "max_steps=2"), tmp_path / "run")
-    train_run(configure_training(*SMALL), *find(tmp_path / "run"))
+    train_run(configure_training(*PLANE, "max_steps=2"), tmp_path / "run")
+    train_run(configure_training(*PLANE), *find(tmp_path / "run"))
     resumed, straight = (glow_app.load(folder).flow.state_dict() for folder in (tmp_path / "run", trained[0]))
     assert all(torch.equal(value, straight[name]) for name, value in resumed.items())
 
@@ -88,6 +90,22 @@ def test_the_figure_and_the_integral(trained: tuple[Path, str], tmp_path: Path) 
     first = (tmp_path / "plane_T1.00_seed0.png").read_bytes()
     draw(trained[0], f"output={tmp_path}")
     assert (tmp_path / "plane_T1.00_seed0.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["maf", "iaf"])
+def test_autoregressive_flows_take_points_without_the_logit_of_pixels(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    said = train_run(configure_training(*SMALL, f"model={name}", "model.n_layers=2"), folder)
+    passes = {"maf": "a density takes 1 pass, a sample one for each", "iaf": "a density takes one pass for each"}
+    assert passes[name] in said
+    assert not any(isinstance(layer, Logit) for layer in glow_app.load(folder).flow.modules())
+    said = draw(folder, f"output={tmp_path}", "film=true", "frames=1")
+    assert "should be 1" not in said
+    with (
+        Image.open(tmp_path / "film_T1.00_seed0.gif") as film,
+        Image.open(tmp_path / "stages_T1.00_seed0.png") as stages,
+    ):
+        assert stages.size == (3 * film.width + 8, film.height + 4)  # before, between and after two layers
 
 
 def test_a_grid_that_is_too_coarse_is_told(trained: tuple[Path, str], tmp_path: Path) -> None:
