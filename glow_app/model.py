@@ -19,6 +19,9 @@ from glow_app.data.picture import batch_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
 from glow_app.latents import interpolation
+from glow_app.latents.labels import Labels, class_labels
+from glow_app.latents.masks import Mask
+from glow_app.latents.restoring import restored, what_was_seen
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
 from glow_app.runtime.devices import usable
@@ -32,9 +35,6 @@ Images = Tensor | np.ndarray | Image.Image | str | Path | Sequence["Tensor | np.
 
 Numbers are uint8 from 0 to 255, or floats from 0 to 1, which are rounded to one of 256 grey levels.
 """
-
-Labels = Tensor | int | None
-"""Classes of images, for a class-conditional model: int64 (B,), or one for all."""
 
 
 class Model:
@@ -260,6 +260,27 @@ class Model:
         directions.require(self.digest)
         return self.decode(directions.edit(self.encode(images, labels), amounts), labels)
 
+    def restore(
+        self,
+        images: Images,
+        mask: Mask | None = None,
+        noise: float | None = None,
+        scale: int | None = None,
+        n: int = 1,
+        steps: int = 200,
+        seed: int = 0,
+        labels: Labels = None,
+    ) -> Tensor:
+        """Completes images: fills in a mask, takes noise away, or adds detail; uint8 (B, n, C, H, W), n answers each.
+
+        Give one of mask, noise and scale, see :func:`glow_app.latents.restoring.what_was_seen`.
+
+        Raises:
+            UserError: none or two of these are given, one does not fit the images, or an answer is not finite.
+        """
+        seen = what_was_seen(self.batch(images), self.n_bits, mask, noise, scale, seed)
+        return restored(self.flow, seen, n, steps, seed, self._cond(labels, len(seen.pixels)))
+
     def batch(self, images: Images) -> Tensor:
         """Converts one or several images to uint8 (B, C, H, W) on the model's device.
 
@@ -279,19 +300,7 @@ class Model:
         return self.flow if dtype == torch.float32 else copy.deepcopy(self.flow).to(dtype)
 
     def _cond(self, labels: Labels, n: int) -> Tensor | None:
-        if not self.flow.n_classes:
-            if labels is not None:
-                raise UserError(f"label {labels}: this model is not class-conditional; leave it out")
-            return None
-        names = ", ".join(self.card.class_names)
-        if labels is None:
-            raise UserError(f"this model is class-conditional: give a label, one of {names}")
-        numbers = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
-        if ((numbers < 0) | (numbers >= self.flow.n_classes)).any():
-            raise UserError(f"label {int(numbers.max())} is not the number of a class: there are {names}")
-        if tuple(numbers.shape) not in ((), (1,), (n,)):
-            raise UserError(f"labels have shape {tuple(numbers.shape)}: give one, or one for each of {n} images")
-        return numbers.expand(n)
+        return class_labels(labels, n, self.card.class_names if self.flow.n_classes else (), self.device)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bijection | None = None) -> Model:

@@ -29,6 +29,9 @@ class Stream(IntEnum):
     BLUR = 8
     PIXELS = 9
     DIMENSIONS = 10
+    MASK = 11
+    LANGEVIN = 12
+    PROJECTION = 13
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:

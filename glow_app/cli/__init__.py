@@ -11,6 +11,7 @@ from glow_app.cli.commands import (
     judge,
     plot2d,
     prepare,
+    restore,
     sample,
     train,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "judge",
     "plot2d",
     "prepare",
+    "restore",
     "sample",
     "train",
 ]

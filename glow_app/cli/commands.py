@@ -43,6 +43,7 @@ from glow_app.config.commands import (
     JudgeConfig,
     OpenConfig,
     Plot2dConfig,
+    RestoreConfig,
     SampleConfig,
 )
 from glow_app.config.paths import as_path
@@ -95,6 +96,11 @@ def edit() -> None:
     """``glow-edit``: adds or removes attributes in pictures."""
     prepare = _model_arguments(EditConfig)
     run("edit", _edit, lambda arguments: prepare(with_braces(arguments, "edit")))
+
+
+def restore() -> None:
+    """``glow-restore``: fills in what is missing of pictures."""
+    run("restore", _restore, _model_arguments(RestoreConfig))
 
 
 def judge() -> None:
@@ -206,6 +212,13 @@ def _edit(composed: DictConfig) -> None:
     from glow_app.commands.edit import edit
 
     edit(config, Console())
+
+
+def _restore(composed: DictConfig) -> None:
+    config = _with_model(composed, RestoreConfig)
+    from glow_app.commands.restore import restore
+
+    restore(config, Console())
 
 
 def _judge(composed: DictConfig) -> None:

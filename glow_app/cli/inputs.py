@@ -8,8 +8,8 @@ from typing import Any
 from glow_app.artifacts.hub import SCHEME
 from glow_app.artifacts.shipped import found
 from glow_app.cli.arguments import NUMBER
-from glow_app.config.check import no_gpu
-from glow_app.config.commands import SAMPLE
+from glow_app.config.check import no_gpu, no_mask
+from glow_app.config.commands import MASKS, RANDOM_MASK, SAMPLE
 from glow_app.config.data import DataConfig
 from glow_app.config.paths import path_options
 from glow_app.errors import UserError
@@ -34,7 +34,7 @@ def require_device(key: str, value: str) -> None:
 
 
 def require_files(config: Any) -> None:
-    """Raises a UserError for the first of ``images``, ``runs`` and ``directions`` that does not exist."""
+    """Raises a UserError for the first of ``images``, ``runs``, ``mask`` and ``directions`` that does not exist."""
     for name in getattr(config, "images", None) or []:
         if not (NUMBER.fullmatch(name) or SAMPLE.fullmatch(name) or os.path.exists(name)):
             raise UserError(
@@ -44,6 +44,9 @@ def require_files(config: Any) -> None:
     for name in getattr(config, "runs", None) or []:
         if not os.path.exists(name):
             raise UserError(f"runs={name} does not exist: name folders of runs, or that hold runs")
+    mask = getattr(config, "mask", None)
+    if mask is not None and not (mask in MASKS or RANDOM_MASK.fullmatch(mask) or os.path.isfile(mask)):
+        raise no_mask(mask)
     directions = getattr(config, "directions", None)
     if directions is not None and not directions.startswith(SCHEME) and not found(directions).exists():
         raise UserError(f"no directions at {directions}: make them with glow-directions checkpoint=...")

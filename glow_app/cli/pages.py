@@ -12,6 +12,7 @@ from glow_app.config.commands import (
     InterpolateConfig,
     JudgeConfig,
     Plot2dConfig,
+    RestoreConfig,
     SampleConfig,
 )
 from glow_app.config.train import PrepareConfig, TrainConfig
@@ -203,6 +204,21 @@ PAGES = {
             "levels",
             "output",
         ),
+    ),
+    "restore": Page(
+        RestoreConfig,
+        "Completes pictures: fills in what is missing, takes noise away, or adds the detail that a small one lacks.",
+        "Needs one of mask, noise and scale. Draws answers from the model's own distribution, given what was seen; "
+        "pixels that a mask leaves stay as they are. Writes every answer, all of a picture side by side, a strip of "
+        "the way there, and a JSON file.",
+        (
+            ("glow-restore images=0,1 mask=right", "test images, with the shipped model"),
+            ("glow-restore checkpoint=runs/... images=me.jpg mask=scratch.png align=true n=4", "four answers"),
+            ("glow-restore images=2 mask=random:0.9 steps=400", "nine of ten pixels are missing"),
+            ("glow-restore checkpoint=runs/... images=noisy.png noise=0.1", "takes noise away"),
+            ("glow-restore checkpoint=runs/... images=small.png scale=4", "adds the detail of 4x4 pixels to each"),
+        ),
+        ("checkpoint", "images", "mask", "noise", "scale", "n", "steps", "align", "zoom", "output"),
     ),
     "judge": Page(
         JudgeConfig,

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app.commands.common import class_number, file_name, open_split_of
-from glow_app.config.commands import SAMPLE, EditConfig, InterpolateConfig, PhotosConfig
+from glow_app.config.commands import SAMPLE, EditConfig, InterpolateConfig, PhotosConfig, RestoreConfig
 from glow_app.data.alignment import Eyes, Placement, of_eyes, paste, take
 from glow_app.data.image import Channels
 from glow_app.data.landmarks import one_face
@@ -62,7 +62,9 @@ class Picture(NamedTuple):
     photo: Photo | None = None
 
 
-def open_pictures(config: InterpolateConfig | EditConfig, model: Model, console: Console) -> list[Picture]:
+def open_pictures(
+    config: InterpolateConfig | EditConfig | RestoreConfig, model: Model, console: Console
+) -> list[Picture]:
     """Opens the images that ``images`` names: files, folders of files, numbers of a data set's images, or samples.
 
     Raises:

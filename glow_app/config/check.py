@@ -124,6 +124,12 @@ def no_gpu(key: str, value: str) -> UserError:
     return UserError(f"{key}={value}: this machine has none; choose {group}{key}=cpu")
 
 
+def no_mask(name: str) -> UserError:
+    """The error for a mask, ``mask=name``, that is neither a known one nor a file."""
+    known = [*commands.MASKS, "random:0.5"]
+    return UserError(f"mask={name} is neither a file nor one of {', '.join(known)}{did_you_mean(name, known)}")
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Returns ``": did you mean X?"``, or an empty text if no known word is near."""
     near = difflib.get_close_matches(word, known, n=1)

@@ -12,6 +12,12 @@ METHODS = ("mean_difference", "balanced", "discriminant")
 SAMPLE = re.compile(r"sample:(\d+)")
 """The name of a sample where pictures are named: ``sample:3``."""
 
+MASKS = ("left", "right", "top", "bottom", "centre")
+"""Names of masks, of what is missing; see :mod:`glow_app.latents.masks`."""
+
+RANDOM_MASK = re.compile(r"random:(\d+\.?\d*|\.\d+)")
+"""The name of a mask of random pixels: ``random:0.5``."""
+
 
 @dataclass
 class OpenConfig:
@@ -156,6 +162,24 @@ class EditConfig(PhotosConfig):
     levels: list[int] | None = option("levels that an edit may change, 1 being the finest; null: all")
     label: str | None = path_option("class of a conditional model, name or number")
     frame_ms: int = option("milliseconds per frame of an animation", at_least=20, at_most=10_000)
+
+
+@dataclass
+class RestoreConfig(PhotosConfig):
+    """All options of ``glow-restore``."""
+
+    images: list[str] | None = path_option("files, folders, numbers of images of the data set, or samples, sample:0")
+    split: str = option("split that the numbers refer to", choices=("train", "val", "test"))
+    mask: str | None = path_option(
+        "what is missing: left, right, top, bottom, centre, random:0.5 (that share), or a file, white where it is"
+    )
+    noise: float | None = option(
+        "standard deviation of the noise to take away; white is 1, black 0", at_least=0.02, at_most=1
+    )
+    scale: int | None = option("side of the squares of pixels of which only the means are seen", at_least=2)
+    n: int = option("answers for each image", at_least=1, at_most=1000)
+    steps: int = option("steps of the search for an answer", at_least=10, at_most=10_000)
+    label: str | None = path_option("class of a conditional model, name or number")
 
 
 @dataclass

@@ -75,7 +75,7 @@ def test_mistakes(little: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "directions", "edit", "evaluate", "export", "interpolate", "judge", "sample"]
+    "command", ["demo", "directions", "edit", "evaluate", "export", "interpolate", "judge", "restore", "sample"]
 )
 def test_is_what_commands_use_unless_told_otherwise(command: str) -> None:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

@@ -21,6 +21,7 @@ from tests.forked import call
             ["checkpoint={run}", "images=0", "sweep=Smiling"],
             "no directions at {run}/directions: make them with",
         ),
+        ("restore", ["checkpoint={run}", "images=0", "mask=nose.png"], "mask=nose.png is neither a file nor one of"),
         ("compare", [], "runs has no value: name folders of runs or of sweeps, runs=runs/a,runs/b"),
         ("judge", ["checkpoint={run}", "amount=0"], "amount=0.0 is too small: it must be above 0"),
         ("directions", ["checkpoint={run}/checkpoints/step_00000012.ckpt"], "is a file: give the folder of the run"),

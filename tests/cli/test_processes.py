@@ -65,7 +65,7 @@ def test_samples_are_those_of_one_process_to_the_bit(run: Path, tmp_path: Path, 
     assert one == several
 
 
-@pytest.mark.parametrize("command", ["judge", "edit", "interpolate"])
+@pytest.mark.parametrize("command", ["judge", "edit", "interpolate", "restore"])
 def test_commands_of_one_process_say_so(run: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,0 +1,104 @@
+"""Completions of held-out faces, beside the mean training face and biharmonic inpainting: PSNR where pixels are missing.
+
+    python -m benchmarks.restore
+    python -m benchmarks.restore --images 32 --answers 8 --steps 400 --masks right centre random:0.9
+
+The images are the first test images of the data set that the model was trained on. PSNR is in dB, of the missing
+pixels only, averaged over images; that of answers is averaged over answers too, and that of their mean (which, of many
+answers, is the guess with the least error) stands beside it. Biharmonic inpainting is scikit-image's, of the extra
+[dev]; it takes the pixels around a hole, and knows nothing about faces.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+import glow_app
+from benchmarks import report
+from glow_app.build import open_split
+from glow_app.config.data import DATA_SCHEMAS
+from glow_app.data.source import ImageSource
+from glow_app.latents.masks import missing
+from glow_app.model import Model
+from glow_app.runtime.malloc import keep_freed_memory
+
+TRAINING_IMAGES = 500
+"""Images whose mean is a baseline."""
+
+
+def psnr(images: Tensor, truth: Tensor, hidden: Tensor) -> float:
+    """Mean over images of the PSNR of hidden pixels, in dB; 255 is white.
+
+    Args:
+        images: (B, C, H, W), 0 to 255.
+        truth: uint8 (B, C, H, W).
+        hidden: bool (H, W).
+    """
+    squares = ((images.double() - truth.double()) ** 2)[..., hidden].flatten(1).mean(1)
+    return float((20 * np.log10(255) - 10 * torch.log10(squares.clamp(min=1e-3))).mean())
+
+
+def biharmonic(images: Tensor, hidden: Tensor) -> Tensor:
+    """Fills hidden pixels by scikit-image's ``inpaint_biharmonic``: (B, C, H, W), 0 to 255."""
+    from skimage.restoration import inpaint_biharmonic  # pyright: ignore[reportMissingImports]
+
+    arrays = images.permute(0, 2, 3, 1).double().numpy() / 255
+    filled = [inpaint_biharmonic(array, hidden.numpy(), channel_axis=-1) for array in arrays]
+    return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).clamp(0, 1) * 255
+
+
+def measure(model: Model, truth: Tensor, mean: Tensor, mask: str, answers: int, steps: int) -> dict[str, Any]:
+    """Completes images under one mask, in three ways."""
+    hidden = missing(mask, *truth.shape[2:])
+    start = time.perf_counter()
+    made = model.restore(truth, mask=mask, n=answers, steps=steps).cpu()
+    seconds = (time.perf_counter() - start) / (len(truth) * answers)
+    each = [psnr(made[:, number], truth, hidden) for number in range(answers)]
+    return {
+        "mask": mask,
+        "answers": float(np.mean(each)),
+        "mean_of_answers": psnr(made.double().mean(1), truth, hidden),
+        "mean_training_image": psnr(mean.expand(len(truth), -1, -1, -1), truth, hidden),
+        "biharmonic": psnr(biharmonic(truth, hidden), truth, hidden),
+        "bits_per_dim_of_answers": float(model.bits_per_dim(made[:, 0]).mean()),
+        "bits_per_dim_of_images": float(model.bits_per_dim(truth).mean()),
+        "seconds_per_answer": seconds,
+    }
+
+
+def first_images(source: ImageSource, n: int) -> Tensor:
+    """The first ``n`` images: uint8 (n, C, H, W)."""
+    return torch.stack([source[number] for number in range(min(n, len(source)))])
+
+
+def main() -> None:
+    """Measures all masks, prints a table, and writes restore.json."""
+    options = report.parser(__doc__)
+    options.add_argument("--checkpoint", default="faces64")
+    options.add_argument("--images", type=int, default=16)
+    options.add_argument("--answers", type=int, default=4, help="answers for each image")
+    options.add_argument("--steps", type=int, default=200)
+    options.add_argument("--masks", nargs="*", default=["right", "bottom", "centre", "random:0.9"])
+    arguments = options.parse_args()
+    facts = report.start(arguments)
+    keep_freed_memory()
+    model = glow_app.load(arguments.checkpoint, arguments.device)
+    data = DATA_SCHEMAS[model.card.data["name"]](**model.card.data)
+    truth = first_images(open_split(data, "test", report.CONSOLE), arguments.images)
+    mean = first_images(open_split(data, "train", report.CONSOLE), TRAINING_IMAGES).double().mean(0)
+    rows = [measure(model, truth, mean, mask, arguments.answers, arguments.steps) for mask in arguments.masks]
+    table = Table("missing", "an answer", "mean of answers", "mean training image", "biharmonic", "s/answer", box=None)
+    for row in rows:
+        keys = ("answers", "mean_of_answers", "mean_training_image", "biharmonic", "seconds_per_answer")
+        table.add_row(row["mask"], *(f"{row[key]:.1f}" for key in keys))
+    report.CONSOLE.print(table)
+    content = {"machine": facts, "model": model.digest, "options": vars(arguments), "rows": rows}
+    report.write(report.file(arguments.output, "restore", arguments.device, ".json"), content)
+
+
+if __name__ == "__main__":
+    main()
