@@ -3,7 +3,7 @@
     python -m benchmarks.restore
     python -m benchmarks.restore --images 32 --answers 8 --steps 400 --masks right centre random:0.9
 
-The images are the first test images of the data set that the model was trained on. PSNR is in dB, of the missing
+The images are the first test images of drawn faces. PSNR is in dB, of the missing
 pixels only, averaged over images; that of answers is averaged over answers too, and that of their mean (which, of many
 answers, is the guess with the least error) stands beside it. Biharmonic inpainting is scikit-image's, of the extra
 [dev]; it takes the pixels around a hole, and knows nothing about faces.
@@ -19,12 +19,9 @@ from torch import Tensor
 
 import glow_app
 from benchmarks import report
-from glow_app.build import open_split
-from glow_app.config.data import DATA_SCHEMAS
-from glow_app.data.source import ImageSource
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.latents.masks import missing
 from glow_app.model import Model
-from glow_app.runtime.malloc import keep_freed_memory
 
 TRAINING_IMAGES = 500
 """Images whose mean is a baseline."""
@@ -70,9 +67,10 @@ def measure(model: Model, truth: Tensor, mean: Tensor, mask: str, answers: int, 
     }
 
 
-def first_images(source: ImageSource, n: int) -> Tensor:
-    """The first ``n`` images: uint8 (n, C, H, W)."""
-    return torch.stack([source[number] for number in range(min(n, len(source)))])
+def first_faces(split: str, side: int, n: int) -> Tensor:
+    """The first ``n`` drawn faces of a split: uint8 (n, 3, side, side)."""
+    faces = DrawnFaces(split, side)
+    return torch.stack([faces[number] for number in range(n)])
 
 
 def main() -> None:
@@ -85,18 +83,18 @@ def main() -> None:
     options.add_argument("--masks", nargs="*", default=["right", "bottom", "centre", "random:0.9"])
     arguments = options.parse_args()
     facts = report.start(arguments)
-    keep_freed_memory()
     model = glow_app.load(arguments.checkpoint, arguments.device)
-    data = DATA_SCHEMAS[model.card.data["name"]](**model.card.data)
-    truth = first_images(open_split(data, "test", report.CONSOLE), arguments.images)
-    mean = first_images(open_split(data, "train", report.CONSOLE), TRAINING_IMAGES).double().mean(0)
+    side = model.image_shape[1]
+    truth = first_faces("test", side, arguments.images)
+    mean = first_faces("train", side, TRAINING_IMAGES).double().mean(0)
     rows = [measure(model, truth, mean, mask, arguments.answers, arguments.steps) for mask in arguments.masks]
     table = Table("missing", "an answer", "mean of answers", "mean training image", "biharmonic", "s/answer", box=None)
     for row in rows:
         keys = ("answers", "mean_of_answers", "mean_training_image", "biharmonic", "seconds_per_answer")
         table.add_row(row["mask"], *(f"{row[key]:.1f}" for key in keys))
     report.CONSOLE.print(table)
-    content = {"machine": facts, "model": model.digest, "options": vars(arguments), "rows": rows}
+    chosen = {key: getattr(arguments, key) for key in ("images", "answers", "steps")}
+    content = {"machine": facts, "model": model.digest, **chosen, "rows": rows}
     report.write(report.file(arguments.output, "restore", arguments.device, ".json"), content)
 
 

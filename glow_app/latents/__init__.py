@@ -1,1 +1,1 @@
-"""Operations on latents: sampling, tempering, interpolation, edits."""
+"""Operations on latents: sampling, tempering, interpolation, edits, restoration."""
