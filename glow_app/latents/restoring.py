@@ -47,7 +47,7 @@ MOST_STEPS = 100_000
 
 
 class Seen(NamedTuple):
-    """What was seen of images.
+    """The part of images that was seen.
 
     Attributes:
         pixels: uint8 (B, C, H, W), the images; only what was seen of them is used.
@@ -82,7 +82,7 @@ class Seen(NamedTuple):
 def what_was_seen(
     images: Tensor, n_bits: Bits, mask: Mask | None, noise: float | None, scale: int | None, seed: int = 0
 ) -> Seen:
-    """Says what was seen of images, by exactly one of ``mask``, ``noise`` and ``scale``.
+    """Returns what was seen of images, by exactly one of ``mask``, ``noise`` and ``scale``.
 
     Args:
         images: uint8 (B, C, H, W).
@@ -113,7 +113,7 @@ def what_was_seen(
 
 
 def with_missing(images: Tensor, hidden: Tensor, n_bits: int) -> Seen:
-    """What was seen are the pixels that are not missing.
+    """Returns the evidence of the pixels that are not missing.
 
     Args:
         images: uint8 (B, C, H, W).
@@ -127,7 +127,7 @@ def with_missing(images: Tensor, hidden: Tensor, n_bits: int) -> Seen:
 
 
 def with_noise(images: Tensor, deviation: float, n_bits: int) -> Seen:
-    """What was seen are all pixels, with normal noise.
+    """Returns the evidence of all pixels, with normal noise.
 
     Args:
         images: uint8 (B, C, H, W).
@@ -143,7 +143,7 @@ def with_noise(images: Tensor, deviation: float, n_bits: int) -> Seen:
 
 
 def shrunk(images: Tensor, scale: int, n_bits: int) -> Seen:
-    """What was seen are the means of squares of ``scale`` x ``scale`` pixels.
+    """Returns the evidence of the means of squares of ``scale`` x ``scale`` pixels.
 
     Args:
         images: uint8 (B, C, H, W).
