@@ -3,10 +3,10 @@
     python -m benchmarks.restore
     python -m benchmarks.restore --images 32 --answers 8 --steps 400 --masks right centre random:0.9
 
-The images are the first test images of drawn faces. PSNR is in dB, of the
-missing pixels only, averaged over images; that of answers is averaged over answers too, and that of their mean (which,
-of many answers, is the guess with the least error) stands beside it. Biharmonic inpainting is scikit-image's, of the extra
-[dev]; it takes the pixels around a hole, and knows nothing about faces.
+The images are the first test images of drawn faces. PSNR is in dB, of the missing pixels only, averaged over images;
+that of answers is averaged over answers too, and that of their mean (which, of many answers, is the guess with the
+least error) stands beside it. Biharmonic inpainting is scikit-image's, of the extra [dev]; it takes the pixels around a
+hole, and knows nothing about faces.
 """
 
 import time
