@@ -36,6 +36,7 @@ from glow_app.evaluation.likelihood import batches
 from glow_app.latents.direction_methods import from_moments
 from glow_app.latents.directions import METADATA, Directions, load, require_levels, save
 from glow_app.latents.moments import Moments
+from glow_app.latents.strength import shown_first
 from glow_app.likelihood import dequantize, encoding_noise
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -90,9 +91,9 @@ def find(model: Model, source: ImageSource, config: DirectionsConfig, console: C
         _report(found, left_out, console)
         say(console, f"{images_per_second:,.0f} images/s encoded")
         say(console, f"\nsaved\n  {folder}\nedit with")
-        shown = "Smiling" if "Smiling" in found[0].names else found[0].names[0]
         where = "" if directions_folder(None, model) == folder else f" directions={folder}"
-        say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={shown}")
+        first = shown_first(found[0].names)[0]
+        say(console, f"  glow-edit checkpoint={config.checkpoint}{where} images=me.jpg sweep={first}")
     return found
 
 

@@ -38,15 +38,13 @@ from glow_app.evaluation.editing.editors import (
 from glow_app.evaluation.edits import Measured, measure
 from glow_app.evaluation.judge import Judge, Lessons
 from glow_app.latents.directions import Directions, load
+from glow_app.latents.strength import shown_first
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 
 AMOUNTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Amounts of the curves, as multiples of ``amount``."""
-
-SHOWN_FIRST = ("Smiling", "Eyeglasses", "Male", "Young")
-"""Attributes with curves, if none are named."""
 
 
 def judge(config: JudgeConfig, console: Console) -> None:
@@ -111,7 +109,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
 def _curve_attributes(config: JudgeConfig, names: list[str]) -> list[str]:
     """Returns the attributes with curves, as the data set spells them."""
     if config.curve_attributes is None:
-        return [name for name in SHOWN_FIRST if name in names] or names[: len(SHOWN_FIRST)]
+        return shown_first(names)
     if not config.curve_attributes:
         raise UserError("curve_attributes names none: leave it out, name some, or compare nothing by curve_images=0")
     return list(dict.fromkeys(names[attribute_column(names, name)] for name in config.curve_attributes))

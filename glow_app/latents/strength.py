@@ -1,9 +1,19 @@
-"""The strength of attributes in the latents, independent of the number of images."""
+"""Which attributes are shown, and their strength in the latents, independent of the number of images."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from glow_app.latents.directions import Directions
+
+KNOWN = ("Smiling", "Eyeglasses", "Male", "Young")
+"""The attributes of faces that edits are shown of, here and in papers."""
+
+
+def shown_first(names: Sequence[str]) -> list[str]:
+    """Returns those of ``KNOWN`` that are among ``names``; if there are none, the first four of these."""
+    return [name for name in KNOWN if name in names] or list(names[: len(KNOWN)])
 
 
 def strengths(directions: Directions) -> Tensor:

@@ -15,6 +15,7 @@ from glow_app.evaluation.codecs import measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
+from glow_app.latents.strength import shown_first
 from glow_app.runtime.console import counting, say
 from glow_app.training.clock import Clock
 from glow_app.training.loggers import metrics
@@ -134,7 +135,7 @@ def _commands_for_images(
         label = f" label={train.class_names[0]}" if config.model.class_conditional else ""
         commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}{label}"]
         if train.attributes is not None:
-            sweep = ",".join(train.attribute_names[:3])
+            sweep = ",".join(shown_first(train.attribute_names)[:3])
             commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]
     return [*commands, f"glow-demo {model}{split}"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from glow_app.artifacts.card import Card
 from glow_app.latents.directions import Directions
-from glow_app.latents.strength import strengths
+from glow_app.latents.strength import shown_first, strengths
 from glow_app.model import Model
 from glow_app.units import duration, with_error
 
@@ -141,7 +141,7 @@ def _use(card: Card, name: str, directions: Directions | None) -> str:
         lines.append("again = model.decode(latents)  # the same pixels")
     if directions is not None:
         lines.append(f'directions = glow_app.load_directions("{name}")')
-        lines.append(f'edited = model.edit("me.jpg", directions, {{"{directions.names[0]}": 1.0}})')
+        lines.append(f'edited = model.edit("me.jpg", directions, {{"{shown_first(directions.names)[0]}": 1.0}})')
     code = "\n".join(lines)
     return f"## Use\n\n```python\n{code}\n```\n\nOr `glow-demo checkpoint={name}`, a page with sliders.\n"
 
