@@ -12,7 +12,7 @@ import time
 from PIL import Image
 from selenium import webdriver
 
-PICTURE, AMOUNTS = 6, {"Mustache": 0.8, "Smiling": 0.5}
+PICTURE, AMOUNTS = 3, {"Blond_Hair": 0.5, "Smiling": 0.7}
 """Which of the page's pictures, and what is done to it."""
 
 DRAG = """

@@ -19,23 +19,22 @@ import glow_app
 from benchmarks import demo_picture
 from glow_app import figures
 from glow_app.config.check import check_choice
-from glow_app.config.data import DrawnFacesConfig
-from glow_app.data.source import ImageSource
 from glow_app.latents.directions import Directions
 from glow_app.latents.interpolation import between
+from glow_app.latents.restoring import what_was_seen
 from glow_app.model import Model
 
-NAME = "faces64"
+NAME = "celeba64"
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
-CHAIN, STEPS = (3, 14, 8), 9
+CHAIN, STEPS = (40, 19, 23), 9
 """Samples that are interpolated; images of a row."""
 
-FACE = 14
+FACE = 27
 """The sample that is edited: nobody's portrait."""
 
-EDITED = ("Smiling", "Eyeglasses", "Male", "Bangs")
+EDITED = ("Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair")
 
 AMOUNTS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -71,12 +70,21 @@ def edited(model: Model, directions: Directions) -> Picture:
     return figures.grid(torch.cat(rows), len(AMOUNTS), 2, names, [f"{amount:+g}" for amount in AMOUNTS])
 
 
+def restored(model: Model) -> Picture:
+    """Some samples whose right half is hidden, and two answers to what it may be."""
+    faces = torch.cat([sample(model, number) for number in (FACE, *CHAIN)])
+    seen = what_was_seen(faces, model.n_bits, "right", None, None).picture()
+    answers = model.restore(faces, mask="right", n=2)
+    rows = torch.cat([seen[:, None], answers, faces[:, None]], 1)
+    return figures.grid(rows.flatten(0, 1), 4, 2, column_labels=["seen", "answer 0", "answer 1", "given"])
+
+
 def demo(model: Model) -> Picture:
     """The page of glow-demo, after some moves of its sliders."""
     from glow_app.demo import page, server
     from glow_app.demo.studio import Studio
 
-    blocks = page.build(Studio(model, glow_app.load_directions(NAME), test_images(model), seed=0), 12)
+    blocks = page.build(Studio(model, glow_app.load_directions(NAME), None, seed=0), 12)
     try:
         picture = demo_picture.screenshot(server.launch(blocks, None, 10))
         return picture.quantize(256, kmeans=2)  # small enough for a repository
@@ -89,16 +97,12 @@ def sample(model: Model, number: int) -> Tensor:
     return model.sample(1, temperature=0.7, first=number)
 
 
-def test_images(model: Model) -> ImageSource:
-    """Those of the data that the model was trained on."""
-    return DrawnFacesConfig(**model.card.data).open("test")
-
-
 PICTURES: dict[str, Callable[[Model], Picture]] = {
     "docs/samples.png": samples,
     "docs/temperatures.png": temperatures,
     "docs/interpolation.png": interpolation,
     "docs/edits.png": edits,
+    "docs/restored.png": restored,
     "docs/demo.png": demo,
 }
 """Each picture and what makes it."""

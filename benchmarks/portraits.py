@@ -87,7 +87,7 @@ def main() -> None:
     """Measures all photos of a folder, prints the counts, and writes portraits.json."""
     options = report.parser(__doc__)
     options.add_argument("photos", type=Path, help="a folder of photos")
-    options.add_argument("--checkpoint", default="faces64", help="a model that knows where eyes belong")
+    options.add_argument("--checkpoint", default="celeba64", help="a model that knows where eyes belong")
     options.add_argument("--attributes", nargs="*", default=["Smiling", "Eyeglasses", "Male", "Young"])
     arguments = options.parse_args()
     facts = report.start(arguments)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from glow_app.config.paths import as_path
 
+DEFAULT = "celeba64"
+"""The model that commands use unless another is named, in ``conf/*.yaml`` too."""
+
 
 def folder(name: str) -> Path:
     """The folder ``conf`` or ``checkpoints``: in the installed package, or beside it in a checkout."""

@@ -122,8 +122,8 @@ def quoted(item: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), item) + "'"
 
 
-def with_data_of_model(arguments: list[str]) -> list[str]:
-    """Adds ``data=<name>`` of the named model, unless the command line chooses a data set itself.
+def with_data_of_model(arguments: list[str], default: str | None = None) -> list[str]:
+    """Adds ``data=<name>`` of the named model, or of ``default``, unless the command line chooses a data set itself.
 
     The options of that data set are then known keys; :func:`fill_in_data` fills in the model's values for them.
     Errors in the model or the command line are ignored here; the code that uses them later reports them.
@@ -131,7 +131,7 @@ def with_data_of_model(arguments: list[str]) -> list[str]:
     chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "data" in chosen:
         return arguments
-    model = _value_of(("checkpoint", "compare"), arguments)
+    model = _value_of(("checkpoint", "compare"), arguments) or default
     if model is None:
         return arguments
     try:

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from glow_app.artifacts.shipped import DEFAULT
 from glow_app.cli.arguments import (
     as_typed,
     fill_in_data,
@@ -266,7 +267,8 @@ def _training_arguments(arguments: list[str]) -> list[str]:
 
 def _model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:
     """The function that rewrites the arguments of a command with a trained model and these options."""
-    return lambda arguments: with_data_of_model(with_brackets(arguments, list_options(schema)))
+    default = None if schema is Plot2dConfig else DEFAULT  # no model of points is shipped
+    return lambda arguments: with_data_of_model(with_brackets(arguments, list_options(schema)), default)
 
 
 def _with_model(composed: DictConfig, schema: type[U]) -> U:

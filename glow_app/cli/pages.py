@@ -89,7 +89,7 @@ PAGES = {
         "codecs on the same pixels; with quality=true, how near samples are to real images. Writes evaluation.json and "
         "per_image.csv.",
         (
-            ("glow-evaluate", "the shipped model, all test images, one draw of the noise"),
+            ("glow-evaluate checkpoint=faces64", "a shipped model, all test images, one draw of the noise"),
             ("glow-evaluate checkpoint=runs/... split=val n_images=100", "a quick look"),
             ("glow-evaluate checkpoint=runs/... importance_samples=10", "the tighter bound beside it"),
             ("glow-evaluate checkpoint=runs/... worst=16", "and a picture of the images with the most bits"),
@@ -207,14 +207,14 @@ PAGES = {
     ),
     "restore": Page(
         RestoreConfig,
-        "Completes pictures: fills in what is missing, takes noise away, or adds the detail that a small one lacks.",
+        "Completes pictures: fills in what is missing, takes noise away, or adds detail.",
         "Needs one of mask, noise and scale. Draws answers from the model's own distribution, given what was seen; "
         "pixels that a mask leaves stay as they are. Writes every answer, all of a picture side by side, a strip of "
         "the way there, and a JSON file.",
         (
-            ("glow-restore images=0,1 mask=right", "test images, with the shipped model"),
+            ("glow-restore images=sample:0,sample:1 mask=right", "samples of the shipped model"),
             ("glow-restore checkpoint=runs/... images=me.jpg mask=scratch.png align=true n=4", "four answers"),
-            ("glow-restore images=2 mask=random:0.9 steps=400", "nine of ten pixels are missing"),
+            ("glow-restore images=sample:2 mask=random:0.9 steps=400", "nine of ten pixels are missing"),
             ("glow-restore checkpoint=runs/... images=noisy.png noise=0.1", "takes noise away"),
             ("glow-restore checkpoint=runs/... images=small.png scale=4", "adds the detail of 4x4 pixels to each"),
         ),
@@ -229,7 +229,7 @@ PAGES = {
             ("glow-judge checkpoint=runs/...", "all methods and attributes, 500 images"),
             ("glow-judge checkpoint=runs/... attributes=Smiling,Eyeglasses", "two attributes"),
             ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, a larger amount"),
-            ("glow-judge n_images=100 judge_examples=10000", "the shipped model, quick and rough"),
+            ("glow-judge checkpoint=faces64 n_images=100 judge_examples=10000", "a shipped model, quick and rough"),
             ("glow-judge checkpoint=runs/... directions=coarse output=coarse/judge", "other directions"),
         ),
         ("checkpoint", "attributes", "methods", "amount", "n_images", "judge_examples", "directions", "output"),

@@ -71,7 +71,9 @@ def open_pictures(
         UserError: no image is named, one is missing, no image or not to be aligned, or a label is missing or unknown.
     """
     if not config.images:
-        raise UserError("images has no value: name files, folders, or numbers of the data set: images=a.png,b.png")
+        raise UserError(
+            "images has no value: name files, folders, samples, or numbers of the data set: images=a.png,sample:0"
+        )
     if config.face is not None and not config.align:
         raise UserError(f"face={config.face} chooses the face that is aligned: add align=true")
     source: ImageSource | None = None
@@ -79,7 +81,10 @@ def open_pictures(
     pictures: list[Picture] = []
     for name in config.images:
         if re.fullmatch(r"\d+", name):
-            source = source or open_split_of(model, config.data, config.split, console)
+            try:
+                source = source or open_split_of(model, config.data, config.split, console)
+            except UserError as error:
+                raise UserError(f"{error}; or name a file, or a sample: images=sample:{name}") from error
             pictures.append(_from_data_set(source, int(name), chosen))
             continue
         if sample := SAMPLE.fullmatch(name):

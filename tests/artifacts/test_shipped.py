@@ -11,8 +11,9 @@ from glow_app.artifacts import shipped
 from glow_app.cli import conf_folder
 from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit
+from glow_app.commands.interpolate import interpolate
 from glow_app.commands.sample import sample
-from glow_app.config.commands import DirectionsConfig, EditConfig, SampleConfig
+from glow_app.config.commands import DirectionsConfig, EditConfig, InterpolateConfig, SampleConfig
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 
@@ -79,4 +80,11 @@ def test_mistakes(little: Path) -> None:
 )
 def test_is_what_commands_use_unless_told_otherwise(command: str) -> None:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        assert compose(command).checkpoint == "faces64"
+        options = compose(command)
+    assert options.checkpoint == shipped.DEFAULT
+
+
+def test_who_has_not_its_data_is_told_of_samples(little: Path) -> None:
+    arguments = ["checkpoint=little", "data=celeba", "data.root=missing", "images=['3', '4']"]
+    with pytest.raises(UserError, match=r"missing does not exist; .*; or name a file, or a sample: images=sample:3$"):
+        use(interpolate, configure("interpolate", InterpolateConfig, *arguments))

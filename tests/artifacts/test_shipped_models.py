@@ -30,9 +30,8 @@ MOST_BYTES = 16_000_000
 NAMES = sorted(path.name for path in shipped.folder("checkpoints").iterdir() if path.is_dir())
 
 
-def test_there_is_the_one_that_commands_use() -> None:
-    assert set(NAMES) == set(shipped.models())
-    assert "faces64" in NAMES
+def test_there_are_those_that_commands_and_guides_name() -> None:
+    assert set(NAMES) == set(shipped.models()) == {"celeba64", "faces64"}
 
 
 @pytest.fixture(scope="module", params=NAMES)

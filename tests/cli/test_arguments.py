@@ -95,6 +95,13 @@ def test_a_card_cannot_smuggle_arguments(run: Path, tmp_path: Path) -> None:
     assert with_data_of_model([f"checkpoint={tmp_path}"]) == [f"checkpoint={tmp_path}"]
 
 
+def test_the_data_of_the_default_model_unless_another_is_named() -> None:
+    assert with_data_of_model(["n=4"], "celeba64") == ["n=4", "data=celeba"]
+    named = ["checkpoint=faces64"]
+    assert with_data_of_model(named, "celeba64") == [*named, "data=drawn_faces"]
+    assert with_data_of_model(["n=4"]) == ["n=4"]
+
+
 def test_values_come_from_the_model_unless_they_are_given(run: Path) -> None:
     data = {"name": "drawn_faces", "image_size": 32, "n_bits": 8, "seed": 9, "n_images": None, "cache_folder": "here"}
     composed = OmegaConf.create({"data": data})

@@ -105,7 +105,7 @@ def test_files_of_any_size(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "images has no value: name files, folders, or numbers of the data set"),
+        ([], "images has no value: name files, folders, samples, or numbers of the data set"),
         (["images=[3]"], "images= names one image: give two or more"),
         (["images=[3,99]"], "images=99: drawn_faces test has the images 0 to 63"),
         (["images=[3,me.jpg]"], "image me.jpg does not exist"),
