@@ -105,7 +105,7 @@ def save_torch(flow: Flow, path: Path) -> float:
     Its inputs are the latents, finest first, as one list, and then the labels, int64 (B,), of a conditional model.
 
     Raises:
-        UserError: the disk refuses, the file differs from the model, or the model decodes number after number.
+        UserError: the disk refuses, the file differs from the model, or the model decodes number after number or by a search.
     """
     content = io.BytesIO()
     torch.export.save(_program(flow), content)
@@ -150,6 +150,11 @@ def _program(flow: Flow) -> torch.export.ExportedProgram:
         raise UserError(
             f"a {flow.kind} decodes {flow.n_dims:,} numbers one after the other, and a file would hold the network as "
             "often: leave out format=, which exports the model for glow_app"
+        )
+    if flow.decodes_by_search:
+        raise UserError(
+            f"a {flow.kind} decodes by a search, which a file cannot hold: leave out format=, which exports the model "
+            "for glow_app"
         )
     # A copy of reference layers in the contiguous memory format: the file must not depend on what is fast here.
     decoder = Decoder(reference(copy.deepcopy(flow)).cpu()).to(memory_format=torch.contiguous_format).eval()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Options of every model."""
 
-    name: str = option("architecture", choices=("glow", "iaf", "maf", "nice", "plane", "real_nvp", "own"))
+    name: str = option("architecture", choices=("glow", "gaussianization", "iaf", "maf", "nice", "plane", "real_nvp", "own"))
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)
@@ -42,6 +42,10 @@ class ModelConfig:
     def takes_points(self) -> bool:
         """Returns whether the flow can be one of points in the plane."""
         return False
+
+    def n_initializing(self, height: int, width: int) -> int:
+        """The number of images of this size that initialise a new model, if nothing else is asked for."""
+        return min(256, max(4, round(256 * 32 * 32 / (height * width))))
 
     @property
     def normalises_batches(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from glow_app.config.architecture import ModelConfig
 from glow_app.config.autoregressive import IAFConfig, MAFConfig
+from glow_app.config.gaussianization import GaussianizationConfig
 from glow_app.config.option import option
 from glow_app.errors import UserError
 
@@ -271,6 +272,7 @@ class OwnModelConfig(ModelConfig):
 
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "gaussianization": GaussianizationConfig,
     "glow": GlowConfig,
     "iaf": IAFConfig,
     "maf": MAFConfig,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glow_app.data.sets.points import Points
 from glow_app.evaluation.likelihood import standard_error
-from glow_app.flows import AdditiveCoupling, AffineCoupling, Bijection, Flow, Reordered
+from glow_app.flows import AdditiveCoupling, AffineCoupling, Bijection, Flow, MarginalGaussianization, Reordered
 from glow_app.flows.bijection import Chain
 from glow_app.flows.glow import FlowStep
 from glow_app.units import with_error
@@ -20,7 +20,7 @@ from glow_app.units import with_error
 TOGETHER = 1 << 15
 """Points per batch."""
 
-COUPLINGS = (AdditiveCoupling, AffineCoupling, Reordered)
+COUPLINGS = (AdditiveCoupling, AffineCoupling, MarginalGaussianization, Reordered)
 """Layers that a film adds one by one; in a flow of points, :class:`Reordered` ones are autoregressive."""
 
 TOLERANCE = 0.02
@@ -128,7 +128,8 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
     Stage k is the inverse of the flow with only its last k couplings. So stage 0 is an affine map of the latents,
     and stage K the points themselves. From one stage to the next, points move along parallel lines only, because a
     coupling moves one coordinate by a function of the other. Autoregressive layers are couplings in the plane, which
-    may also move and scale the other coordinate.
+    may also move and scale the other coordinate. A marginal layer of Gaussianization counts as one too, though it moves
+    each coordinate by itself: read from its end, that film shows the points becoming normal.
     """
     layers = list(_layers(cast(Bijection, flow.levels[0])))
     h = as_images(latents).to(flow.initialized.device)

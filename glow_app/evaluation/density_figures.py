@@ -68,7 +68,7 @@ def film(stages: Tensor, lines: Tensor, latents: Tensor, square: Square, between
         after = min(stage + 1, n_stages)
         grid.set_segments(list(torch.lerp(lines[stage], lines[after], part / between).numpy()))
         dots.set_offsets(torch.lerp(stages[stage], stages[after], part / between).numpy())
-        axes.set_title(f"{frame / between:.1f} of {n_stages} couplings", fontsize=10)
+        axes.set_title(f"{frame / between:.1f} of {n_stages} layers", fontsize=10)
         frames.append(_rendered(figure))
     return torch.stack(frames)
 

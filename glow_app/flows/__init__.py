@@ -5,9 +5,11 @@ from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.family.batchnorm import BatchNorm
+from glow_app.flows.family.gaussianization import Gaussianization, Rotation
 from glow_app.flows.family.logit import Logit
 from glow_app.flows.family.made import MADE, MaskedAutoregressive
 from glow_app.flows.family.maf import IAF, MAF, Inverse
+from glow_app.flows.family.marginal import MarginalGaussianization
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
 from glow_app.flows.family.plane import Plane
@@ -41,11 +43,13 @@ __all__ = [
     "Flow",
     "FlowStep",
     "FullInvConv1x1",
+    "Gaussianization",
     "Glow",
     "InvConv1x1",
     "Inverse",
     "Level",
     "Logit",
+    "MarginalGaussianization",
     "MaskedAutoregressive",
     "MaskedCoupling",
     "Nice",
@@ -54,6 +58,7 @@ __all__ = [
     "RealNVP",
     "Reordered",
     "ResidualNet",
+    "Rotation",
     "Split",
     "Squeeze",
     "TopPrior",

@@ -66,6 +66,11 @@ class Flow(nn.Module):
         return False
 
     @property
+    def decodes_by_search(self) -> bool:
+        """Returns whether ``inverse`` searches for numbers, in as many steps as it takes."""
+        return False
+
+    @property
     def conditioner_dtype(self) -> torch.dtype | None:
         """The dtype of :meth:`set_conditioner_dtype`; None if all conditioners compute in that of the trunk."""
         networks = (module for module in self.modules() if isinstance(module, Network))

@@ -74,8 +74,7 @@ def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None
         UserError: the images do not vary.
     """
     _, height, width = train.image_shape
-    published = min(256, max(4, round(256 * 32 * 32 / (height * width))))
-    n = min(config.init_images or published, len(train))
+    n = min(config.init_images or config.model.n_initializing(height, width), len(train))
     batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
     u = dequantization_noise(batch.images, config.seed, batch.positions)
     try:

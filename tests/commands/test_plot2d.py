@@ -108,6 +108,21 @@ def test_autoregressive_flows_take_points_without_the_logit_of_pixels(name: str,
         assert stages.size == (3 * film.width + 8, film.height + 4)  # before, between and after two layers
 
 
+def test_a_gaussianization_flow_takes_points_and_its_layers_are_filmed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    model = ["model=gaussianization", "model.n_layers=2", "model.n_components=8"]
+    said = train_run(configure_training(*[option for option in SMALL if "width" not in option], *model), folder)
+    assert "Gaussianization, 2 layers of 8 logistics for each dimension" in said
+    assert not any(isinstance(layer, Logit) for layer in glow_app.load(folder).flow.modules())
+    said = draw(folder, f"output={tmp_path}", "film=true", "frames=1")
+    assert "should be 1" not in said
+    with (
+        Image.open(tmp_path / "film_T1.00_seed0.gif") as film,
+        Image.open(tmp_path / "stages_T1.00_seed0.png") as stages,
+    ):
+        assert stages.size == (3 * film.width + 8, film.height + 4)  # before, between and after two layers
+
+
 def test_a_grid_that_is_too_coarse_is_told(trained: tuple[Path, str], tmp_path: Path) -> None:
     said = draw(trained[0], f"output={tmp_path}", "side=60", "cells=10", "density=linear")
     assert "and should be 1: the density is too sharp for this grid (try cells=20), or is not normalised" in said

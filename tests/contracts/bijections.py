@@ -24,11 +24,13 @@ from glow_app.flows import (
     Inverse,
     Level,
     Logit,
+    MarginalGaussianization,
     MaskedAutoregressive,
     MaskedCoupling,
     Plane,
     Reordered,
     ResidualNet,
+    Rotation,
     Split,
     Squeeze,
     TopPrior,
@@ -131,6 +133,12 @@ BIJECTIONS: dict[str, Row] = {
     "Inverse": Row(lambda: Inverse(autoregressive(2)), shape=(5, 1, 1)),
     "Inverse reordered": Row(
         lambda: Chain([Reordered(Inverse(autoregressive()), torch.arange(5).flip(0)), ActNorm(5)]), shape=(5, 1, 1)
+    ),
+    "MarginalGaussianization": Row(lambda: MarginalGaussianization(5, 4), shape=(5, 1, 1)),
+    "Rotation": Row(lambda: Rotation(5, 3), shape=(5, 1, 1)),
+    "Rotation pca": Row(lambda: Rotation(5, 5, "pca"), shape=(5, 1, 1)),
+    "Chain of Gaussianization": Row(
+        lambda: Chain([MarginalGaussianization(5, 4), Rotation(5, 5), MarginalGaussianization(5, 1)]), shape=(5, 1, 1)
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

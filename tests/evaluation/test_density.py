@@ -20,7 +20,7 @@ from glow_app.evaluation.density import (
     portrait,
     stages,
 )
-from glow_app.flows import IAF, MAF, Plane, initialize
+from glow_app.flows import IAF, MAF, Gaussianization, MarginalGaussianization, Plane, initialize
 from tests.contracts.bijections import perturb
 
 
@@ -77,6 +77,21 @@ def test_stages_of_autoregressive_layers(kind: type[MAF]) -> None:
     assert found.shape == (4, 200, 2)
     assert torch.allclose(found[-1], decoded(made, latents), atol=1e-5)
     assert (found.diff(dim=0).abs().amax((1, 2)) > 0.01).all()
+
+
+def test_stages_of_a_gaussianization_become_normal_from_the_end() -> None:
+    """Read backwards, each stage is the points after one more marginal layer, rotated back."""
+    torch.manual_seed(0)
+    points = Points("two_moons", "train", 0.2, n_points=500).points
+    made = Gaussianization((2, 1, 1), n_layers=3, n_components=16).double()
+    initialize(made, as_images(points).double())
+    with torch.no_grad():
+        latents = made(as_images(points).double())[0][0].flatten(1)
+    found = stages(made, latents)
+    assert (found[-1] - points).abs().max() < 1e-9
+    first = next(layer for layer in made.modules() if isinstance(layer, MarginalGaussianization))
+    assert (found[-2] - first(as_images(points).double())[0].flatten(1)).abs().max() < 1e-9
+    assert (found[0].norm(dim=1) - latents.norm(dim=1)).abs().max() < 1e-9  # the latents, rotated
 
 
 def test_stages_lead_from_an_affine_map_of_the_latents_to_the_points() -> None:

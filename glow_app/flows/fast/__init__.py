@@ -11,6 +11,7 @@ from torch import nn
 from glow_app.flows.bijection import Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.nice import Nice
 from glow_app.flows.family.plane import Plane
@@ -18,7 +19,17 @@ from glow_app.flows.family.real_nvp import RealNVP
 from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
 from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
-from glow_app.flows.fast.flow import FastFlow, FastGlow, FastIAF, FastMAF, FastNice, FastPlane, FastRealNVP, FastSqueeze
+from glow_app.flows.fast.flow import (
+    FastFlow,
+    FastGaussianization,
+    FastGlow,
+    FastIAF,
+    FastMAF,
+    FastNice,
+    FastPlane,
+    FastRealNVP,
+    FastSqueeze,
+)
 from glow_app.flows.fast.glow import FastChain, FastFlowStep
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow
@@ -33,6 +44,7 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     ConvNet: FastConvNet,
     Flow: FastFlow,
     FlowStep: FastFlowStep,
+    Gaussianization: FastGaussianization,
     Glow: FastGlow,
     IAF: FastIAF,
     MAF: FastMAF,

@@ -11,6 +11,7 @@ from glow_app.data.stream import Batch
 from glow_app.flows.coupling import AffineCoupling
 from glow_app.flows.family.batchnorm import alone
 from glow_app.flows.family.made import MaskedAutoregressive
+from glow_app.flows.family.marginal import MarginalGaussianization
 from glow_app.flows.family.masked import MaskedCoupling
 from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule
@@ -42,11 +43,11 @@ def examine(module: GlowModule, batch: Batch) -> list[str]:
 
 
 def smallest_scale(module: GlowModule, batch: Batch, n: int) -> Tensor | None:
-    """The smallest scale of affine couplings and autoregressive layers on the first ``n`` images; None without."""
+    """The smallest scale of layers that scale by their input, on the first ``n`` images; None without."""
     smallest: list[Tensor] = []
 
     def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(layer, AffineCoupling | MaskedAutoregressive | MaskedCoupling):
+        if isinstance(layer, AffineCoupling | MarginalGaussianization | MaskedAutoregressive | MaskedCoupling):
             smallest.append(layer.scales(inputs[0]).amin())
 
     few = Batch(*(None if part is None else part[:n] for part in batch))  # type: ignore[arg-type]
