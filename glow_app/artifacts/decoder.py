@@ -105,7 +105,8 @@ def save_torch(flow: Flow, path: Path) -> float:
     Its inputs are the latents, finest first, as one list, and then the labels, int64 (B,), of a conditional model.
 
     Raises:
-        UserError: the disk refuses, the file differs from the model, or the model decodes number after number or by a search.
+        UserError: the disk refuses, the file differs from the model, or the model decodes number after number or by a
+            search.
     """
     content = io.BytesIO()
     torch.export.save(_program(flow), content)

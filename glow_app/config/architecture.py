@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Options of every model."""
 
-    name: str = option("architecture", choices=("glow", "gaussianization", "iaf", "maf", "nice", "plane", "real_nvp", "own"))
+    name: str = option(
+        "architecture", choices=("gaussianization", "glow", "iaf", "maf", "nice", "plane", "real_nvp", "own")
+    )
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)

@@ -98,7 +98,8 @@ class TrainConfig:
         above=0,
     )
     init_images: int | None = option(
-        "images for the initialisation; null: 256 at 32x32, (32/size)^2 of that; 2048 of a Gaussianization flow", at_least=2
+        "images for the initialisation; null: 256 at 32x32, (32/size)^2 of that; model=gaussianization: 2048",
+        at_least=2,
     )
     validate_every: int = option("steps between two validations", at_least=1)
     patience: int | None = option(

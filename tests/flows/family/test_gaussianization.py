@@ -1,4 +1,4 @@
-"""Gaussianization flows: the marginal layer by a plain formula, far tails, rotations, and what an initialised one is."""
+"""Gaussianization flows: the marginal layer by a plain formula, tails, rotations, and what an initialised one is."""
 
 import math
 
