@@ -106,6 +106,23 @@ def test_a_gap_between_components_has_an_inverse() -> None:
     assert torch.equal(x.sign(), z.sign())
 
 
+@pytest.mark.parametrize(("spread", "most"), [(1, 20), (8, 60)])
+@torch.no_grad()
+def test_a_search_takes_few_steps(spread: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer than bisection's 55 as a rule; if scales differ by orders of magnitude, Newton's steps alone never end."""
+    torch.manual_seed(0)
+    layer = MarginalGaussianization(50, 8).double()
+    layer.log_scales.copy_(spread * (0.5 - 2 * torch.rand(50, 8)))
+    layer.weights.copy_(spread / 2 * torch.randn(50, 8))
+    layer.locations.copy_(2 * torch.randn(50, 8))
+    z = torch.linspace(-6, 6, 61, dtype=torch.float64)[:, None, None, None].repeat(1, 50, 1, 1)
+    evaluate, steps = layer._logit, []
+    monkeypatch.setattr(layer, "_logit", lambda x: steps.append(x) or evaluate(x))
+    x = layer.inverse(z)
+    assert len(steps) <= most
+    assert ((layer(x)[0] - z).abs() <= 1e-13 * (1 + layer.scales(x)) * 40).all()
+
+
 @torch.no_grad()
 def test_a_layer_is_initialised_as_a_kernel_density_estimate() -> None:
     x = torch.randn(50, 2, 1, 1, dtype=torch.float64).exp()
