@@ -19,7 +19,7 @@ ROTATIONS = ("random", "pca")
 class Rotation(Bijection):
     """``z = H_1 ... H_k x``, reflections ``H_i = I - 2 v_i v_i^T / |v_i|^2`` with learned v; log|det| is 0.
 
-    Meng et al. 2020, sec. 3.2. D reflections make every orthogonal matrix, up to the sign of its determinant.
+    Meng et al. 2020. D reflections make every orthogonal matrix, up to the sign of its determinant.
 
     Args:
         n_dims: D, channels of the vectors (B, D, 1, 1).

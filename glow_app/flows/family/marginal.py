@@ -25,7 +25,7 @@ HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 class MarginalGaussianization(Bijection):
     """``z = Phi^-1(F(x))`` for each number, F a learned mixture of logistics and Phi the normal distribution function.
 
-    Meng et al. 2020, sec. 3.1. log|det| is the sum of ``log f(x) - log phi(z)``, in closed form. Both tails are exact:
+    Meng et al. 2020. log|det| is the sum of ``log f(x) - log phi(z)``, in closed form. Both tails are exact:
     everything is computed from log F and log(1 - F), where the authors' code goes over to ``sqrt(-2 log F)``.
     Weights of the components are learned too, which are equal there.
 
@@ -131,7 +131,7 @@ class MarginalGaussianization(Bijection):
 def bandwidth(n: int) -> float:
     """Returns the scale of logistic kernels at ``n`` points of standard deviation 1.
 
-    It has the least asymptotic mean squared error of the density if that is normal. Meng et al. 2020, appendix.
+    It has the least asymptotic mean squared error of the density if that is normal. As in the code of Meng et al. 2020.
     """
     return (4 * math.sqrt(math.pi) / (math.pi**4 * n)) ** 0.2
 
