@@ -26,7 +26,7 @@ def dequantization_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor
     return noise.uniform(seed, noise.Stream.DEQUANTIZE, positions, n).view(images.shape)
 
 
-def encoding_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
+def inner_noise(images: Tensor, seed: int, positions: Tensor) -> Tensor:
     """Returns :func:`dequantization_noise` that stays a hundredth of a bin away from the bin's borders.
 
     Images like those that a model knows are then reconstructed exactly in float32: rounding errors, of some

@@ -23,7 +23,7 @@ from glow_app.latents.labels import Labels, class_labels
 from glow_app.latents.masks import Mask
 from glow_app.latents.restoring import restored, what_was_seen
 from glow_app.latents.sampling import Sampler
-from glow_app.likelihood import dequantization_noise, dequantize, encoding_noise, is_reconstructed, quantize
+from glow_app.likelihood import dequantization_noise, dequantize, is_reconstructed, quantize
 from glow_app.runtime.devices import usable
 from glow_app.units import Bits, unit_of
 
@@ -143,10 +143,11 @@ class Model:
         return likelihood.bits_per_dim(self.log_prob(images, labels, seed), self.flow.n_dims)
 
     @torch.no_grad()
-    def encode(
-        self, images: Images, labels: Labels = None, seed: int = 0, positions: Tensor | None = None
-    ) -> list[Tensor]:
-        """Encodes images to latents, dequantized with noise (:func:`glow_app.likelihood.encoding_noise`).
+    def encode(self, images: Images, labels: Labels = None) -> list[Tensor]:
+        """Encodes images to latents, each value as the centre of its bin.
+
+        There is no noise in them, as there is in a likelihood: an edit of noisy latents that moves a value by a part of
+        its bin would carry that share of all pixels over a border, which is seen as grain.
 
         Latents are float32, and all of a batch are float64 if float32 does not reconstruct one of its images, as is the
         rule for images unlike those that the model knows. :meth:`decode` computes in their dtype. A flow whose
@@ -155,14 +156,9 @@ class Model:
         Args:
             images: one or several.
             labels: for a class-conditional model.
-            seed: seed of the noise.
-            positions: int64 (B,); the noise of an image is a function of (seed, its position). By default all are 0,
-                so that an image's latents do not depend on its index in the batch.
         """
         batch = self.batch(images)
-        at = torch.zeros(len(batch), dtype=torch.int64) if positions is None else positions
-        u = encoding_noise(batch, seed, at.to(self.device))
-        x, cond = dequantize(batch, u, self.n_bits), self._cond(labels, len(batch))
+        x, cond = dequantize(batch, 0.5, self.n_bits), self._cond(labels, len(batch))
         latents = self.flow(x, cond)[0]
         if self.flow.conditioner_dtype is not None:
             return latents

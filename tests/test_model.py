@@ -13,7 +13,7 @@ from glow_app.artifacts.weights import export
 from glow_app.artifacts.weights import load as load_exported
 from glow_app.errors import UserError
 from glow_app.latents.directions import Directions
-from glow_app.likelihood import dequantization_noise, log_prob
+from glow_app.likelihood import dequantization_noise, dequantize, log_prob
 from glow_app.model import Images, Model
 from tests.artifacts.test_weights import card_of
 from tests.flows.models import small_glow
@@ -46,6 +46,8 @@ def test_encoding_and_decoding_is_the_identity(model: Model, images: torch.Tenso
     latents = model.encode(images)
     assert [tuple(z.shape[1:]) for z in latents] == model.flow.latent_shapes
     assert torch.equal(model.decode(latents), images)
+    centres = dequantize(images, 0.5, model.n_bits)  # so that what moves by less than half a bin does not change
+    assert torch.allclose(model.flow.inverse(latents), centres, atol=1e-4)
 
 
 def test_what_float32_does_not_reconstruct_is_encoded_in_float64() -> None:
@@ -70,11 +72,12 @@ def test_images_are_encoded_in_float32_whatever_the_run_s_precision(tmp_path: Pa
     export(flow, card_of(flow), tmp_path)
     loaded = Model(load_exported(tmp_path))
     assert loaded.flow.conditioner_dtype is None
-    assert torch.equal(loaded.decode(loaded.encode(images)), images)
+    exact = loaded.encode(images)
+    assert torch.equal(loaded.decode(exact), images)
     loaded.flow.set_conditioner_dtype(torch.bfloat16)
     latents = loaded.encode(images)
     assert {z.dtype for z in latents} == {torch.float32}  # what was asked for is not overruled
-    assert not torch.equal(loaded.decode(latents), images)
+    assert not torch.allclose(latents[-1], exact[-1], atol=1e-4)
 
 
 def test_an_image_has_the_same_latents_wherever_it_stands(model: Model, images: torch.Tensor) -> None:

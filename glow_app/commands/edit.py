@@ -97,7 +97,7 @@ class _Edits:
                 say(self.console, f"  {path}")
 
     def _batch(self, pictures: list[Picture]) -> None:
-        latents = encode(self.model, pictures, self.config.seed)
+        latents = encode(self.model, pictures)
         say_unlike(self.model, pictures, self.config.seed, self.console)
         before = self._decode(latents, pictures)
         say_reconstruction(before, pictures, self.model.n_bits, "unedited images", self.console)

@@ -36,7 +36,7 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
     folder = output_folder(config, model, "interpolate")
     labels = labels_of(model, pictures)
     say_unlike(model, pictures, config.seed, console)
-    latents = encode(model, pictures, config.seed)
+    latents = encode(model, pictures)
     say_reconstruction(model.decode(latents, labels), pictures, model.n_bits, "end points", console)
     points = [[z[i : i + 1] for z in latents] for i in range(len(pictures))]
     if config.layout == "grid":

@@ -86,7 +86,7 @@ def judge(config: JudgeConfig, console: Console) -> None:
     with counting(console, "the judge learns") as progress:
         trained = judges.train(lessons, config.judge_examples, config.seed, model.device, progress, judges.shuffled)
     with counting(console, f"editing {edit_source.name} {edit_source.split}") as progress:
-        how = (names, config.amount, config.seed, config.batch_size, progress)
+        how = (names, config.amount, config.batch_size, progress)
         measured = measure(model, trained, methods, edit_source, edited, *how)
     compared = _compare(model, trained, methods, judge_source, learned, edit_source, edited, shown, config, console)
     reached = Judgement(

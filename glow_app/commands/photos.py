@@ -50,14 +50,12 @@ class Picture(NamedTuple):
     Attributes:
         name: display name, usable in a file name: letters, digits, ``_`` and ``-``.
         pixels: uint8 (C, H, W).
-        position: position of its dequantization noise: its number in the data set, 0 for files.
         label: class, for a conditional model.
         photo: the file that it was taken from; None for an image of a data set.
     """
 
     name: str
     pixels: Tensor
-    position: int
     label: int | None
     photo: Photo | None = None
 
@@ -92,7 +90,7 @@ def open_pictures(
             continue
         for path in picture_files(Path(name)):
             pixels, photo = open_photo(path, model, config)
-            pictures.append(Picture(file_name(path.stem), pixels, 0, chosen, photo))
+            pictures.append(Picture(file_name(path.stem), pixels, chosen, photo))
     if model.flow.n_classes and any(picture.label is None for picture in pictures):
         raise UserError(f"this model is class-conditional: add label=..., one of {', '.join(model.card.class_names)}")
     return _uniquely_named(pictures)
@@ -103,13 +101,13 @@ def _from_data_set(source: ImageSource, index: int, label: int | None) -> Pictur
         raise UserError(f"images={index}: {source.name} {source.split} has the images 0 to {len(source) - 1}")
     if label is None and source.classes is not None:
         label = int(source.classes[index])
-    return Picture(f"{source.split}_{index}", source[index], index, label)
+    return Picture(f"{source.split}_{index}", source[index], label)
 
 
 def _sample(model: Model, number: int, seed: int, label: int | None) -> Picture:
     """Draws sample ``number``, that of ``glow-sample`` with the same seed and temperature."""
     pixels = model.sample(1, TEMPERATURE, seed, label, number)[0].cpu()
-    return Picture(f"sample_{number}", pixels, number, label)
+    return Picture(f"sample_{number}", pixels, label)
 
 
 def _uniquely_named(pictures: list[Picture]) -> list[Picture]:
@@ -207,10 +205,9 @@ def pixels_of(pictures: list[Picture]) -> Tensor:
     return torch.stack([picture.pixels for picture in pictures])
 
 
-def encode(model: Model, pictures: list[Picture], seed: int) -> list[Tensor]:
+def encode(model: Model, pictures: list[Picture]) -> list[Tensor]:
     """Computes the latents of pictures, as one batch."""
-    positions = torch.tensor([picture.position for picture in pictures])
-    return model.encode(pixels_of(pictures), labels_of(model, pictures), seed, positions)
+    return model.encode(pixels_of(pictures), labels_of(model, pictures))
 
 
 def say_reconstruction(decoded: Tensor, pictures: list[Picture], n_bits: Bits, what: str, console: Console) -> None:

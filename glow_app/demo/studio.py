@@ -110,7 +110,7 @@ class Studio:
         model: the model.
         directions: its attribute vectors, if any.
         source: images of its data set; None if they are not available.
-        seed: seed of samples and of the dequantization noise.
+        seed: seed of samples, and of the noise of bits per dimension.
         eyes: where the eyes are in the training images; by default what the model's card says.
 
     Attributes:
@@ -173,7 +173,7 @@ class Studio:
             raise UserError(f"image {index}: {self.source.name} {self.source.split} has 0 to {len(self.source) - 1}")
         label = None if self.source.classes is None else int(self.source.classes[index])
         split = self.source.split
-        return self._subject(f"{split} image {index:,}", f"{split}_{index}", self.source[index], index, label)
+        return self._subject(f"{split} image {index:,}", f"{split}_{index}", self.source[index], label)
 
     def opened(self, content: bytes, name: str, label: int | None = None) -> Subject:
         """Opens an uploaded picture as :func:`glow_app.data.picture.open_picture` opens files.
@@ -242,15 +242,15 @@ class Studio:
 
     def _of_photo(self, upload: Upload, pixels: Tensor, label: int | None) -> Subject:
         path = upload.photo.path
-        subject = self._subject(path.name, file_name(path.stem), pixels, 0, label)
+        subject = self._subject(path.name, file_name(path.stem), pixels, label)
         labels = None if subject.label is None else torch.tensor([subject.label])
         advice = f"press “{FIND_THE_FACE}”"
         notes = unlike(self.model, [upload.photo], pixels[None], labels, self.seed, advice)
         return replace(subject, upload=upload, notes=tuple(notes))
 
-    def _subject(self, name: str, key: str, pixels: Tensor, position: int, label: int | None) -> Subject:
+    def _subject(self, name: str, key: str, pixels: Tensor, label: int | None) -> Subject:
         label = label if self.model.flow.n_classes else None
-        latents = self.model.encode(pixels, label, self.seed, torch.tensor([position]))
+        latents = self.model.encode(pixels, label)
         reconstructed = self.model.decode(latents, label)[0].cpu()
         if not torch.equal(reconstructed, seen(pixels, self.model.n_bits)):
             name += " (not reconstructed exactly)"

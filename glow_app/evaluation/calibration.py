@@ -54,7 +54,7 @@ def calibrated(
         source: labelled images.
         indices: indices of the images to use.
         n_examples: training examples of the reader.
-        seed: seed of the reader and of the dequantization noise.
+        seed: seed of the reader.
         progress: called with (done, total).
 
     Returns:
@@ -75,7 +75,7 @@ def calibrated(
         column = source.attribute_names.index(name)
         has = source.attributes[held_out.start : held_out.stop, column] == 1
         absent, present = (
-            _Side(model, reader, source, _evenly_spaced(held_out, chosen), column, seed) for chosen in (~has, has)
+            _Side(model, reader, source, _evenly_spaced(held_out, chosen), column) for chosen in (~has, has)
         )
         for one in methods:
             gains[one.method][row], reached[one.method][name] = _gain(one, name, absent, present)
@@ -122,12 +122,9 @@ class _Side:
         source: source of the images.
         indices: indices of the images.
         column: number of the attribute.
-        seed: seed of the dequantization noise.
     """
 
-    def __init__(
-        self, model: Model, reader: Judge, source: ImageSource, indices: list[int], column: int, seed: int
-    ) -> None:
+    def __init__(self, model: Model, reader: Judge, source: ImageSource, indices: list[int], column: int) -> None:
         self.model = model
         self.reader = reader
         self.column = column
@@ -135,7 +132,7 @@ class _Side:
         if indices:
             labelled = model.flow.n_classes and source.classes is not None
             self.labels = source.classes[indices].to(model.device) if labelled and source.classes is not None else None
-            self.latents = model.encode(source.fetch(indices), self.labels, seed, torch.tensor(indices))
+            self.latents = model.encode(source.fetch(indices), self.labels)
             self.reading = self._read(self.latents)
 
     def covered(self, one: Directions, name: str, amount: float, other: float) -> float:

@@ -70,7 +70,6 @@ def measure(
     indices: range,
     names: Sequence[str],
     amount: float,
-    seed: int,
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
@@ -84,7 +83,6 @@ def measure(
         indices: indices of the images.
         names: attributes to edit, which the directions and the source have.
         amount: amount of every edit.
-        seed: seed of the dequantization noise.
         batch_size: images per batch.
         progress: called with (images done, total).
     """
@@ -93,9 +91,9 @@ def measure(
     verdicts: list[Verdict] = []
     errors: list[Tensor] = []
     reconstructed_finite: list[Tensor] = []
-    for batch in batches(model.flow, source, indices, seed, batch_size, progress=progress):
+    for batch in batches(model.flow, source, indices, 0, batch_size, progress=progress):
         images, positions = batch.images, batch.positions.cpu()
-        latents = model.encode(images, batch.labels, seed, batch.positions)
+        latents = model.encode(images, batch.labels)
         reconstructed, finite = decode(model, latents, batch.labels)
         verdicts.append(judge(images))
         before = judge(reconstructed).logits.cpu()

@@ -10,7 +10,7 @@ from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
-from glow_app.likelihood import dequantize, encoding_noise, is_reconstructed
+from glow_app.likelihood import dequantize, inner_noise, is_reconstructed
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
 from glow_app.units import Bits, quantization_bits
@@ -42,7 +42,7 @@ def reconstruct(
     batch_size: int,
     workers: int = 0,
     progress: Progress = lambda done, total: None,
-    noise: Callable[[Tensor, int, Tensor], Tensor] = encoding_noise,
+    noise: Callable[[Tensor, int, Tensor], Tensor] = inner_noise,
 ) -> Reconstruction:
     """Encodes and decodes images in the flow's dtype, and measures the errors.
 

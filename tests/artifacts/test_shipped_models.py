@@ -103,7 +103,7 @@ def test_its_card_says_what_it_is(model: Model) -> None:
 def test_its_directions_point_the_right_way(measured: tuple[Model, ImageSource]) -> None:
     model, faces = measured
     assert faces.attributes is not None
-    latents = model.encode(faces.fetch(list(range(N))), positions=torch.arange(N))
+    latents = model.encode(faces.fetch(list(range(N))))
     for method in ("mean_difference", "balanced", "discriminant"):
         directions = glow_app.load_directions(model.folder.name, method)
         directions.require(model.digest)

@@ -241,7 +241,7 @@ def far(found: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_edit_that_goes_too_far_is_made_as_far_as_it_can(run: Path, far: Path, tmp_path: Path) -> None:
     model, directions = glow_app.load(run), load(far)
     face = DrawnFaces("test", image_size=16, n_images=64)[0]
-    latents = model.encode(face, positions=torch.tensor([0]))
+    latents = model.encode(face)
     _, high = Limits(model, directions, latents).interval("Smiling")
     assert 0 < high < 2
     text = told(run, tmp_path, f"directions={far}", "images=[0]", "edit={Smiling: 2}")

@@ -138,6 +138,6 @@ def test_a_film_where_there_is_an_encoder(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_class_does_not_name_a_folder() -> None:
-    pictures = [Picture(name, torch.zeros(3, 8, 8), 0, 0) for name in ("a", "b")]
+    pictures = [Picture(name, torch.zeros(3, 8, 8), 0) for name in ("a", "b")]
     config: Any = SimpleNamespace(path="linear", steps=9, layout="strip", label="T-shirt/top")
     assert _name(pictures, config) == "a-b_linear9_T-shirt_top"

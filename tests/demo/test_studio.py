@@ -68,7 +68,7 @@ def test_an_edit_is_that_of_the_model(studio: Studio) -> None:
     assert studio.directions is not None
     assert studio.source is not None
     amounts = {"Strong": 1.5, "Weak": -0.5}
-    latents = studio.model.encode(studio.source[0], positions=torch.tensor([0]))
+    latents = studio.model.encode(studio.source[0])
     expected = studio.model.decode(studio.directions.edit(latents, amounts))[0]
     assert torch.equal(studio.after(face, Moves(1.0, amounts)), expected)
 

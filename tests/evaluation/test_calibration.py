@@ -60,7 +60,7 @@ def gain(absent: Known, present: Known) -> tuple[float, tuple[float | None, floa
 
 def test_an_edit_covers_what_the_reader_sees(model: Model) -> None:
     one = directions(model, "balanced")
-    side = _Side(model, Distances(model, one), FACES, list(range(8)), 0, seed=0)  # type: ignore[arg-type]
+    side = _Side(model, Distances(model, one), FACES, list(range(8)), 0)  # type: ignore[arg-type]
     assert side.covered(one, "Smiling", 0.1, side.reading + 0.064) == pytest.approx(1, abs=0.2)
     assert side.covered(one, "Smiling", -0.1, side.reading + 0.064) == pytest.approx(-1, abs=0.2)
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_reached_gets_what_comes_nearest() -> None:
 
 
 def test_nothing_is_said_of_sides_that_are_empty_or_equal_nor_of_images_that_are_not_finite(model: Model) -> None:
-    nothing, empty = (1.0, (None, None)), _Side(model, None, FACES, [], 0, seed=0)  # type: ignore[arg-type]
+    nothing, empty = (1.0, (None, None)), _Side(model, None, FACES, [], 0)  # type: ignore[arg-type]
     assert gain(Known(empty.reading, 1), Known(0.9, 1)) == nothing
     assert gain(Known(0.1, 1), Known(empty.reading, 1)) == nothing
     assert gain(Known(0.5, 1), Known(0.5, 1)) == nothing

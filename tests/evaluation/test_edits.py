@@ -82,7 +82,7 @@ def test_outside_by_hand() -> None:
 
 
 def test_an_edit_of_nothing_turns_nothing(model: Model, judge: Judge, faces: DrawnFaces) -> None:
-    measured = measure(model, judge, [directions(model, "balanced", 0.0)], faces, range(N), ["Smiling"], 1.0, 0, 5)
+    measured = measure(model, judge, [directions(model, "balanced", 0.0)], faces, range(N), ["Smiling"], 1.0, 5)
     (one,) = measured.edits["balanced"]
     assert measured.exact == 1.0
     assert (measured.largest_error, measured.not_finite) == (0, 0)
@@ -93,12 +93,12 @@ def test_an_edit_of_nothing_turns_nothing(model: Model, judge: Judge, faces: Dra
 
 def test_figures_follow_the_images(model: Model, judge: Judge, faces: DrawnFaces) -> None:
     one = directions(model, "balanced", 40.0)
-    measured = measure(model, judge, [one], faces, range(2, N), ["Smiling"], 0.5, 3, 4)
+    measured = measure(model, judge, [one], faces, range(2, N), ["Smiling"], 0.5, 4)
     (figures,) = measured.edits["balanced"]
     index = torch.arange(2, N)
     images = faces.fetch(index.tolist())
     labels = faces.attributes[index, 0]
-    latents = model.encode(images, seed=3, positions=index)
+    latents = model.encode(images)
     up, down = (model.decode(one.edit(latents, {"Smiling": sign * 0.5})) for sign in (1, -1))
     edited = torch.where(labels[:, None, None, None].bool(), down, up)
     expected = flips(labels, judge(images).logits[:, 0], judge(edited).logits[:, 0])
@@ -123,7 +123,7 @@ def test_the_size_of_the_batch_does_not_matter(model: Model, judge: Judge, faces
     def progress(done: int, total: int) -> None:
         told.append((done, total))
 
-    a, b = (measure(model, judge, methods, faces, range(N), ["Smiling"], 1.0, 0, size, progress) for size in (N, 5))
+    a, b = (measure(model, judge, methods, faces, range(N), ["Smiling"], 1.0, size, progress) for size in (N, 5))
     assert told[-3:] == [(5, N), (10, N), (N, N)]
     for method in a.edits:
         first, second = a.edits[method][0], b.edits[method][0]
@@ -142,7 +142,7 @@ def test_images_that_are_not_finite_are_counted_and_left_out(
         return images, finite
 
     monkeypatch.setattr(edits, "decode", third_is_lost)
-    measured = measure(model, judge, [directions(model, "balanced", 9.0)], faces, range(N), ["Smiling"], 1.0, 0, N)
+    measured = measure(model, judge, [directions(model, "balanced", 9.0)], faces, range(N), ["Smiling"], 1.0, N)
     (one,) = measured.edits["balanced"]
     assert (one.images, one.not_finite, measured.not_finite) == (N - 1, 1, 1)
     assert measured.exact == pytest.approx((N - 1) / N)

@@ -241,7 +241,7 @@ def _picture(reached: Judgement, config: JudgeConfig) -> Image.Image:
     indices = list(reached.edited)[:PICTURE_ROWS]
     batch = InOrder(source, config.seed).__getitems__(indices)
     cond = batch.labels.to(model.device) if model.flow.n_classes and batch.labels is not None else None
-    latents = model.encode(batch.images, cond, config.seed, batch.positions)
+    latents = model.encode(batch.images, cond)
     edited = [one.attribute for one in reached.measured.edits[directions.method]]
     names = sorted(edited, key=lambda name: (*FIRST_SHOWN, name).index(name))[:PICTURE_COLUMNS]
     assert source.attributes is not None

@@ -147,7 +147,7 @@ def _edited(
     found: dict[str, list[Tensor]] = {way: [] for way in (NONE, *ways)}
     for batch in batches(model.flow, source, indices, seed, batch_size):
         positions = batch.positions.cpu()
-        latents = model.encode(batch.images, batch.labels, seed, batch.positions)
+        latents = model.encode(batch.images, batch.labels)
         reconstructed, kept = decode(model, latents, batch.labels)
         turn = positions % len(names)
         edited = {NONE: reconstructed, **{way: reconstructed.clone() for way in ways}}

@@ -89,7 +89,7 @@ def group(
     batch = InOrder(source, seed).__getitems__(chosen)
     images = batch.images.to(model.device)
     labels = batch.labels.to(model.device) if model.flow.n_classes and batch.labels is not None else None
-    latents = model.encode(images, labels, seed, batch.positions)
+    latents = model.encode(images, labels)
     reconstructed, finite = decode(model, latents, labels)
     logits = judge(reconstructed).logits.cpu()
     has = source.attributes[chosen, source.attribute_names.index(name)].long()
