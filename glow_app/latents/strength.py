@@ -1,4 +1,4 @@
-"""Which attributes are shown, and their strength in the latents, independent of the number of images."""
+"""The attributes that are shown, and their strength in the latents, independent of the number of images."""
 
 from collections.abc import Sequence
 
