@@ -23,7 +23,10 @@ from tests.data.layouts import real_data
 from tests.guards.command_lines import composed
 
 N = 32
-"""Test images: the first ones."""
+"""Images, evenly spaced in their split: photographs that lie side by side are alike."""
+
+N_PHOTOGRAPHS = 400
+"""Photographs whose attributes are measured; few of the first 32 have glasses."""
 
 MOST_BYTES = 16_000_000
 
@@ -61,7 +64,7 @@ def test_it_is_as_good_as_its_card_says(measured: tuple[Model, ImageSource]) -> 
     words = dict(SPLITS)[faces.split]
     told = {key: model.card.metrics[f"{faces.split}/{key}"] for key in ("bits_per_dim", "standard_error", "images")}
     assert f"| bits/dim, {words} | {told['bits_per_dim']:.4f} ± {told['standard_error']:.4f} " in card(model)
-    images = faces.fetch(list(range(N)))
+    images = faces.fetch(evenly_spaced(faces, N))
     reached = Likelihood(model.bits_per_dim(images).double())
     # Three standard errors of the mean of N images, with the spread that the card's own error implies.
     error = told["standard_error"] * (told["images"] / N) ** 0.5
@@ -103,17 +106,26 @@ def test_its_card_says_what_it_is(model: Model) -> None:
 def test_its_directions_point_the_right_way(measured: tuple[Model, ImageSource]) -> None:
     model, faces = measured
     assert faces.attributes is not None
-    latents = model.encode(faces.fetch(list(range(N))))
+    drawn = model.card.data["name"] == "drawn_faces"
+    chosen = evenly_spaced(faces, N if drawn else N_PHOTOGRAPHS)
+    latents = model.encode(faces.fetch(chosen))
     for method in ("mean_difference", "balanced", "discriminant"):
         directions = glow_app.load_directions(model.folder.name, method)
         directions.require(model.digest)
         assert set(directions.names) == set(faces.attribute_names)
         measured = directions.measure(latents)
         for name in ("Smiling", "Eyeglasses", "Male", "Young"):
-            has = faces.attributes[:N, faces.attribute_names.index(name)].bool()
+            has = faces.attributes[chosen, faces.attribute_names.index(name)].bool()
             amounts = measured[:, directions.column(name)]
-            assert amounts[has].mean() > amounts[~has].mean() + 0.5, (method, name)
+            with_it, without = amounts[has], amounts[~has]
+            error = (with_it.var() / len(with_it) + without.var() / len(without)).sqrt()
+            # Directions of 6,000 photographs fit these very ones in part, and others lie less far apart along them.
+            assert with_it.mean() - without.mean() > (0.5 if drawn else 3 * error), (method, name)
             assert f"| {name} | " in card(model)
+
+
+def evenly_spaced(faces: ImageSource, n: int) -> list[int]:
+    return torch.linspace(0, len(faces) - 1, n).long().tolist()
 
 
 def card(model: Model) -> str:
