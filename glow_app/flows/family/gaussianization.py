@@ -6,12 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glow_app.flows.bijection import Bijection, Chain, zero_logdet
-from glow_app.flows.family.logit import Logit
+from glow_app.flows.bijection import Bijection, zero_logdet
 from glow_app.flows.family.marginal import MarginalGaussianization
-from glow_app.flows.family.nice import Flatten
+from glow_app.flows.family.nice import level_of_vectors
 from glow_app.flows.flow import Flow
-from glow_app.flows.split import TopPrior
 
 ROTATIONS = ("random", "pca")
 
@@ -113,10 +111,8 @@ class Gaussianization(Flow):
         for _ in range(n_layers - 1):
             steps.append(Rotation(n_dims, min(n_reflections, n_dims), rotation))
             steps.append(MarginalGaussianization(n_dims, n_components))
-        layers: list[Bijection] = [] if logit is None else [Logit(logit)]
-        layers += [Flatten(image_shape), Chain(steps, memory)]
-        layers += [TopPrior(n_dims, border=False, n_classes=n_classes)] if n_classes else []
-        super().__init__(image_shape, [Chain(layers)], [(n_dims, 1, 1)], n_classes=n_classes)
+        level = level_of_vectors(image_shape, steps, logit, n_classes, memory)
+        super().__init__(image_shape, [level], [(n_dims, 1, 1)], n_classes=n_classes)
 
     @property
     def decodes_by_search(self) -> bool:

@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 
 from glow_app import noise
-from glow_app.flows.bijection import Bijection, Chain
+from glow_app.flows.bijection import Bijection
 from glow_app.flows.family.batchnorm import NormalisedFlow
 from glow_app.flows.family.batchnorm import normalisation as make_normalisation
-from glow_app.flows.family.logit import Logit
 from glow_app.flows.family.made import MADE, MaskedAutoregressive
-from glow_app.flows.family.nice import Flatten
+from glow_app.flows.family.nice import level_of_vectors
 from glow_app.flows.family.vector import Reordered
-from glow_app.flows.split import TopPrior
 
 
 class Inverse(Bijection):
@@ -106,10 +104,8 @@ class MAF(NormalisedFlow):
                 Reordered(self._directed(layer), order_of_layer(number, n_dims, order_seed)),
                 make_normalisation(normalisation, n_dims, momentum),
             ]
-        layers: list[Bijection] = [] if logit is None else [Logit(logit)]
-        layers += [Flatten(image_shape), Chain(steps, memory)]
-        layers += [TopPrior(n_dims, border=False, n_classes=n_classes)] if n_classes else []
-        super().__init__(image_shape, [Chain(layers)], [(n_dims, 1, 1)], n_classes=n_classes)
+        level = level_of_vectors(image_shape, steps, logit, n_classes, memory)
+        super().__init__(image_shape, [level], [(n_dims, 1, 1)], n_classes=n_classes)
 
     @staticmethod
     def _directed(layer: MaskedAutoregressive) -> Bijection:

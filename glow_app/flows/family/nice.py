@@ -35,6 +35,24 @@ class Flatten(Bijection):
         return z.reshape(-1, *self.image_shape)
 
 
+def level_of_vectors(
+    image_shape: Sequence[int], steps: list[Bijection], logit: float | None, n_classes: int, memory: str
+) -> Chain:
+    """Returns the only level of a flow whose steps take an image as one vector.
+
+    Args:
+        image_shape: (C, H, W).
+        steps: maps of (B, D, 1, 1), in order.
+        logit: alpha of an initial logit transform; None for no transform.
+        n_classes: number of classes, each with a learned shift and scale of the latents; 0 for none.
+        memory: of the chain of steps, see :class:`glow_app.flows.bijection.Chain`.
+    """
+    layers: list[Bijection] = [] if logit is None else [Logit(logit)]
+    layers += [Flatten(image_shape), Chain(steps, memory)]
+    layers += [TopPrior(math.prod(image_shape), border=False, n_classes=n_classes)] if n_classes else []
+    return Chain(layers)
+
+
 class DiagonalScaling(Bijection):
     """``z = (x + bias) * exp(s)``, with a learned bias and log-scale for every channel. Dinh et al. 2014, sec. 3.3.
 
