@@ -53,6 +53,29 @@ def dequantize(images: Tensor, u: Tensor | float, n_bits: Bits) -> Tensor:
     return (bins.to(dtype) + u) / 2**n_bits - 0.5
 
 
+def dequantize_midpoints(images: Tensor, n_bits: Bits, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``x = (image + 1/2) / 256 - 1/2``: without noise, in the middle of each of the 256 grey levels.
+
+    The bits of an image that a model of fewer bits does not see tell where in its bin a value lies: edited by a part of
+    a bin, it crosses the border where the scene would. An image that has none of these bits, as a sample, has its
+    values in the middle of their bins.
+
+    Args:
+        images: uint8 (B, C, H, W), or points.
+        n_bits: 1 ... 8, or None for points, which do not change.
+        dtype: dtype of the result.
+
+    Returns:
+        (B, C, H, W) in [-1/2, 1/2).
+    """
+    if n_bits is None:
+        return images.to(dtype)
+    unseen = images & (2 ** (8 - n_bits) - 1)
+    u = (unseen.to(dtype) + 0.5) / 2 ** (8 - n_bits)
+    known = (unseen != 0).flatten(1).any(1)[:, None, None, None]
+    return dequantize(images, torch.where(known, u, 0.5), n_bits)
+
+
 def quantize(x: Tensor, n_bits: Bits) -> Tensor:
     """Returns pixels: ``floor((x + 1/2) * n_bins)`` clamped to ``[0, n_bins - 1]``, times ``256 / n_bins``, as uint8.
 

@@ -23,7 +23,7 @@ from glow_app.latents.labels import Labels, class_labels
 from glow_app.latents.masks import Mask
 from glow_app.latents.restoring import restored, what_was_seen
 from glow_app.latents.sampling import Sampler
-from glow_app.likelihood import dequantization_noise, dequantize, is_reconstructed, quantize
+from glow_app.likelihood import dequantization_noise, dequantize_midpoints, is_reconstructed, quantize
 from glow_app.runtime.devices import usable
 from glow_app.units import Bits, unit_of
 
@@ -144,10 +144,11 @@ class Model:
 
     @torch.no_grad()
     def encode(self, images: Images, labels: Labels = None) -> list[Tensor]:
-        """Encodes images to latents, each value as the centre of its bin.
+        """Encodes images to latents, each value in the middle of its grey level, one of 256 whatever the model sees.
 
         There is no noise in them, as there is in a likelihood: an edit of noisy latents that moves a value by a part of
-        its bin would carry that share of all pixels over a border, which is seen as grain.
+        its bin would carry that share of all pixels over a border, which is seen as grain. See
+        :func:`glow_app.likelihood.dequantize_midpoints`.
 
         Latents are float32, and all of a batch are float64 if float32 does not reconstruct one of its images, as is the
         rule for images unlike those that the model knows. :meth:`decode` computes in their dtype. A flow whose
@@ -158,7 +159,7 @@ class Model:
             labels: for a class-conditional model.
         """
         batch = self.batch(images)
-        x, cond = dequantize(batch, 0.5, self.n_bits), self._cond(labels, len(batch))
+        x, cond = dequantize_midpoints(batch, self.n_bits), self._cond(labels, len(batch))
         latents = self.flow(x, cond)[0]
         if self.flow.conditioner_dtype is not None:
             return latents

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.flows import Glow, initialize
-from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, log_prob, quantize
+from glow_app.likelihood import (
+    bits_per_dim,
+    dequantization_noise,
+    dequantize,
+    dequantize_midpoints,
+    log_prob,
+    quantize,
+    seen,
+)
 from tests.flows.models import small_glow
 
 
@@ -69,6 +77,22 @@ def test_quantize_undoes_dequantize_for_any_seed_and_position(
     assert x.min() >= -0.5
     assert x.max() < 0.5
     assert torch.equal(quantize(x, n_bits), pixels >> (8 - n_bits) << (8 - n_bits))
+
+
+@pytest.mark.parametrize("n_bits", [8, 5, 1])
+def test_midpoints_are_those_of_256_grey_levels_for_whatever_bits(n_bits: int) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    x = dequantize_midpoints(pixels, n_bits)
+    assert torch.equal(x, (pixels.float() + 0.5) / 256 - 0.5)
+    assert torch.equal(quantize(x, n_bits), seen(pixels, n_bits))
+
+
+def test_an_image_without_the_unseen_bits_has_its_values_in_the_middle_of_their_bins() -> None:
+    pixels = images(2)
+    pixels[0] = seen(pixels[0], 5)
+    x = dequantize_midpoints(pixels, 5)
+    assert torch.equal(x[:1], dequantize(pixels[:1], 0.5, 5))
+    assert torch.equal(x[1], (pixels[1].float() + 0.5) / 256 - 0.5)
 
 
 def test_noise_is_midpoints_of_the_unit_interval() -> None:

@@ -37,7 +37,7 @@ from glow_app.latents.direction_methods import from_moments
 from glow_app.latents.directions import METADATA, Directions, load, require_levels, save
 from glow_app.latents.moments import Moments
 from glow_app.latents.strength import shown_first
-from glow_app.likelihood import dequantize
+from glow_app.likelihood import dequantize_midpoints
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.atomic import write_atomically
@@ -182,7 +182,7 @@ def _gather(
                 model.flow, source, share[before:], config.seed, config.batch_size, config.data.workers
             ):
                 with torch.no_grad():  # not model.encode, which inverts all images to check them
-                    latents, _ = model.flow(dequantize(batch.images, 0.5, model.n_bits), batch.labels)
+                    latents, _ = model.flow(dequantize_midpoints(batch.images, model.n_bits), batch.labels)
                 moments.update(latents, attributes[batch.positions.cpu()].to(model.device))
                 progress(moments.count, len(share))
                 if time.monotonic() - saved > SAVE_EVERY:

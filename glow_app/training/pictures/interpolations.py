@@ -15,7 +15,7 @@ from glow_app.latents.direction_methods import FEWEST, from_moments
 from glow_app.latents.directions import Directions
 from glow_app.latents.interpolation import between
 from glow_app.latents.moments import Moments
-from glow_app.likelihood import dequantize, quantize
+from glow_app.likelihood import dequantize_midpoints, quantize
 from glow_app.runtime.console import say
 from glow_app.training.module import GlowModule
 from glow_app.training.pictures.picture_writer import Pictures, PictureWriter
@@ -130,8 +130,7 @@ class InterpolationGrids(Pictures):
         )
 
     def _encode(self, module: GlowModule, batch: Batch) -> list[Tensor]:
-        u = torch.tensor(0.5, dtype=next(module.parameters()).dtype)  # the centres, as Model.encode has it
-        x = dequantize(batch.images, u.to(module.device), module.n_bits)
+        x = dequantize_midpoints(batch.images, module.n_bits, next(module.parameters()).dtype)
         return module.flow(x, batch.labels)[0]
 
     def _decode(self, module: GlowModule, latents: Sequence[Tensor], labels: Tensor | None) -> Tensor:
