@@ -149,13 +149,13 @@ def save_onnx(flow: Flow, path: Path) -> float:
 def _program(flow: Flow) -> torch.export.ExportedProgram:
     if flow.decodes_in_turn:
         raise UserError(
-            f"a {flow.kind} decodes {flow.n_dims:,} numbers one after the other, and a file would hold the network as "
-            "often: leave out format=, which exports the model for glow_app"
+            f"this {flow.kind} decodes {flow.n_dims:,} numbers one after the other, or a few at a time, and a file "
+            "would hold each of these steps: leave out format=, which exports the model for glow_app"
         )
     if flow.decodes_by_search:
         raise UserError(
-            f"a {flow.kind} decodes by a search, which a file cannot hold: leave out format=, which exports the model "
-            "for glow_app"
+            f"this {flow.kind} decodes by a search, which a file cannot hold: leave out format=, which exports the "
+            "model for glow_app"
         )
     # A copy of reference layers in the contiguous memory format: the file must not depend on what is fast here.
     decoder = Decoder(reference(copy.deepcopy(flow)).cpu()).to(memory_format=torch.contiguous_format).eval()

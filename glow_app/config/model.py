@@ -26,7 +26,10 @@ class GlowConfig(ModelConfig):
     )
     width: int = option("hidden channels of the coupling networks", at_least=1, at_most=16384)
     coupling: str = option("coupling layer", choices=("affine", "additive"))
-    permutation: str = option("what mixes the channels", choices=("lu", "full", "shuffle", "reverse"))
+    permutation: str = option(
+        "what mixes the channels; emerging: a 1x1 convolution by its LU factors, then an invertible 3x3 convolution",
+        choices=("lu", "full", "shuffle", "reverse", "emerging"),
+    )
     scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))
     border: bool = option("border channel of the released code in every 3x3 convolution")
 
@@ -63,15 +66,15 @@ class GlowConfig(ModelConfig):
         return 2**self.n_levels
 
     def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
-        from glow_app.flows import Glow
+        from glow_app.flows import EmergingGlow, Glow
 
-        return Glow(
+        return (EmergingGlow if self.permutation == "emerging" else Glow)(
             image_shape,
             n_levels=self.n_levels,
             n_steps=self.steps,
             width=self.width,
             coupling=self.coupling,
-            permutation=self.permutation,
+            permutation="lu" if self.permutation == "emerging" else self.permutation,
             scale=self.scale,
             border=self.border,
             n_classes=self._classes(n_classes),

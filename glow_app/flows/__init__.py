@@ -4,6 +4,7 @@ from glow_app.flows.base import Base
 from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.emerging import AutoregressiveConv, EmergingConv, EmergingGlow, Reversed
 from glow_app.flows.family.batchnorm import BatchNorm
 from glow_app.flows.family.gaussianization import Gaussianization, Rotation
 from glow_app.flows.family.logit import Logit
@@ -31,6 +32,7 @@ __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "AutoregressiveConv",
     "Base",
     "BatchNorm",
     "Bijection",
@@ -39,6 +41,8 @@ __all__ = [
     "ConvNet",
     "DiagonalScaling",
     "DiagonalSqueeze",
+    "EmergingConv",
+    "EmergingGlow",
     "Flatten",
     "Flow",
     "FlowStep",
@@ -58,6 +62,7 @@ __all__ = [
     "RealNVP",
     "Reordered",
     "ResidualNet",
+    "Reversed",
     "Rotation",
     "Split",
     "Squeeze",

@@ -62,7 +62,7 @@ class Flow(nn.Module):
 
     @property
     def decodes_in_turn(self) -> bool:
-        """Returns whether ``inverse`` finds one number after the other."""
+        """Returns whether ``inverse`` finds one number, or one diagonal of pixels, after the other."""
         return False
 
     @property

@@ -10,6 +10,7 @@ from glow_app.flows import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    AutoregressiveConv,
     BatchNorm,
     Bijection,
     Chain,
@@ -17,6 +18,7 @@ from glow_app.flows import (
     ConvNet,
     DiagonalScaling,
     DiagonalSqueeze,
+    EmergingConv,
     Flatten,
     FlowStep,
     FullInvConv1x1,
@@ -54,6 +56,10 @@ def affine(scale: str) -> AffineCoupling:
 def step(n_channels: int) -> FlowStep:
     coupling = AffineCoupling(conv_net(n_channels // 2, n_channels), "bounded")
     return FlowStep(ActNorm(n_channels), InvConv1x1(n_channels), coupling)
+
+
+def emerging_step() -> FlowStep:
+    return FlowStep(ActNorm(C), InvConv1x1(C), Chain([EmergingConv(C), affine("bounded")]))
 
 
 def level(prior: Callable[[int], Split | TopPrior], memory: str = "plain") -> Level:
@@ -139,6 +145,14 @@ BIJECTIONS: dict[str, Row] = {
     "Rotation pca": Row(lambda: Rotation(5, 5, "pca"), shape=(5, 1, 1)),
     "Chain of Gaussianization": Row(
         lambda: Chain([MarginalGaussianization(5, 4), Rotation(5, 5), MarginalGaussianization(5, 1)]), shape=(5, 1, 1)
+    ),
+    "AutoregressiveConv": Row(lambda: AutoregressiveConv(C)),
+    "EmergingConv": Row(lambda: EmergingConv(C)),
+    "EmergingConv 5x5": Row(lambda: EmergingConv(C, 5)),
+    "FlowStep emerging": Row(emerging_step),
+    "Chain of emerging steps": Row(lambda: Chain([emerging_step(), emerging_step()])),
+    "Chain of emerging steps reversible": Row(
+        lambda: Chain([emerging_step(), ActNorm(C), emerging_step()], memory="reversible")
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

@@ -74,8 +74,8 @@ def test_a_resumed_run_ends_at_the_same_bits(run: Path, tmp_path: Path) -> None:
 def test_its_decoder_is_exported(run: Path, tmp_path: Path) -> None:
     config = configure_use("export", ExportConfig, f"checkpoint={run}", f"output={tmp_path}", "format=torch")
     refused = {
-        "gaussianization": "a Gaussianization decodes by a search, which a file cannot hold: leave out format=",
-        "maf": "a MAF decodes 768 numbers one after the other",
+        "gaussianization": "this Gaussianization decodes by a search, which a file cannot hold: leave out format=",
+        "maf": "this MAF decodes 768 numbers one after the other",
     }
     if (name := load(run).card.model.name) in refused:
         with pytest.raises(UserError, match=refused[name]):
@@ -128,3 +128,14 @@ def test_an_unknown_architecture_is_told(run: Path, tmp_path: Path) -> None:
     known = "gaussianization, glow, iaf, maf, nice, own, plane, real_nvp"
     with pytest.raises(UserError, match=rf"model.name=flow\+\+ is not one of {known}"):
         load(tmp_path)
+
+
+def test_a_glow_of_emerging_convolutions_is_trained_and_drawn_from(tmp_path: Path) -> None:
+    glow = ["model.permutation=emerging", "model.n_levels=2", "model.n_steps=1", "model.width=8"]
+    config = configure(*SHORTEST, *SHORT, *glow, f"data.cache_folder={tmp_path / 'cache'}")
+    assert "emerging permutation" in train(config, tmp_path / "run")
+    of = [f"checkpoint={tmp_path / 'run'}", f"output={tmp_path}"]
+    assert "AutoregressiveConv" in use(evaluate, configure_use("evaluate", EvaluateConfig, *of, "gap_images=0"))
+    use(sample, configure_use("sample", SampleConfig, *of, "n=4"))
+    with pytest.raises(UserError, match="this EmergingGlow decodes 768 numbers one after the other"):
+        export(configure_use("export", ExportConfig, *of, "format=torch"), None, QUIET)

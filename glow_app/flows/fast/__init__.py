@@ -11,6 +11,7 @@ from torch import nn
 from glow_app.flows.bijection import Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.nice import Nice
@@ -20,6 +21,7 @@ from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
 from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
 from glow_app.flows.fast.flow import (
+    FastEmergingGlow,
     FastFlow,
     FastGaussianization,
     FastGlow,
@@ -42,6 +44,7 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     AffineCoupling: FastAffineCoupling,
     Chain: FastChain,
     ConvNet: FastConvNet,
+    EmergingGlow: FastEmergingGlow,
     Flow: FastFlow,
     FlowStep: FastFlowStep,
     Gaussianization: FastGaussianization,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.nice import Nice
@@ -47,6 +48,10 @@ class FastFlow(Faster, Flow):
         latents = [latent.contiguous(memory_format=torch.channels_last) for latent in latents]
         with torch.autocast(latents[0].device.type, enabled=False):
             return super().inverse(latents, cond)
+
+
+class FastEmergingGlow(FastFlow, EmergingGlow):
+    """A Glow with emerging convolutions as a :class:`FastFlow`."""
 
 
 class FastGaussianization(FastFlow, Gaussianization):

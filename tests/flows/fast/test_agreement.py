@@ -12,6 +12,7 @@ from glow_app.flows import (
     ActNorm,
     Bijection,
     Chain,
+    EmergingGlow,
     Flow,
     Gaussianization,
     Glow,
@@ -28,6 +29,7 @@ from tests.contracts.bijections import BIJECTIONS, Row, perturb
 FLOWS = [
     Flow((5, 1, 1), [Chain([ActNorm(5), InvConv1x1(5), vector_coupling("affine", "halves", 0, 5, 8, 1)])], [(5, 1, 1)]),
     Glow((3, 8, 8), 2, 2, 8),
+    EmergingGlow((3, 8, 8), 2, 2, 8),
     Gaussianization((1, 2, 3), n_layers=2, n_components=4),
     Nice((1, 4, 4), n_couplings=2, n_hidden=1, width=8),
     RealNVP((3, 8, 8), n_levels=2, n_blocks=1, width=4),
