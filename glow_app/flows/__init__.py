@@ -12,6 +12,7 @@ from glow_app.flows.family.made import MADE, MaskedAutoregressive
 from glow_app.flows.family.maf import IAF, MAF, Inverse
 from glow_app.flows.family.marginal import MarginalGaussianization
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
+from glow_app.flows.family.mintnet import MaskedConv2d, MintLayer, MintNet
 from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import DiagonalSqueeze, RealNVP
@@ -55,7 +56,10 @@ __all__ = [
     "Logit",
     "MarginalGaussianization",
     "MaskedAutoregressive",
+    "MaskedConv2d",
     "MaskedCoupling",
+    "MintLayer",
+    "MintNet",
     "Nice",
     "PixelLinear",
     "Plane",

@@ -71,6 +71,11 @@ class Flow(nn.Module):
         return False
 
     @property
+    def steps_of_search(self) -> list[int]:
+        """The steps of the last ``inverse`` in each layer that searches and counts, in the order of ``forward``."""
+        return []
+
+    @property
     def conditioner_dtype(self) -> torch.dtype | None:
         """The dtype of :meth:`set_conditioner_dtype`; None if all conditioners compute in that of the trunk."""
         networks = (module for module in self.modules() if isinstance(module, Network))

@@ -29,9 +29,11 @@ from glow_app.flows import (
     MarginalGaussianization,
     MaskedAutoregressive,
     MaskedCoupling,
+    MintLayer,
     Plane,
     Reordered,
     ResidualNet,
+    Reversed,
     Rotation,
     Split,
     Squeeze,
@@ -153,6 +155,12 @@ BIJECTIONS: dict[str, Row] = {
     "Chain of emerging steps": Row(lambda: Chain([emerging_step(), emerging_step()])),
     "Chain of emerging steps reversible": Row(
         lambda: Chain([emerging_step(), ActNorm(C), emerging_step()], memory="reversible")
+    ),
+    "MintLayer": Row(lambda: MintLayer(C, n_groups=3)),
+    "MintLayer reversed": Row(lambda: Reversed(MintLayer(C, n_groups=2, kernel_size=5))),
+    "MintLayer of one pixel": Row(lambda: MintLayer(5, n_groups=2), shape=(5, 1, 1)),
+    "Chain of MintLayers checkpoint": Row(
+        lambda: Chain([ActNorm(C), MintLayer(C, 2), Reversed(MintLayer(C, 2))], memory="checkpoint")
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

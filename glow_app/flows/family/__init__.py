@@ -1,1 +1,1 @@
-"""The relatives of Glow: NICE, Real NVP, MAF, IAF and Gaussianization flows, and flows of points in the plane."""
+"""The relatives of Glow: NICE, Real NVP, MintNet, MAF, IAF, Gaussianization flows, and flows of points in the plane."""

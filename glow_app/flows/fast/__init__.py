@@ -14,6 +14,7 @@ from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
+from glow_app.flows.family.mintnet import MintNet
 from glow_app.flows.family.nice import Nice
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
@@ -27,6 +28,7 @@ from glow_app.flows.fast.flow import (
     FastGlow,
     FastIAF,
     FastMAF,
+    FastMintNet,
     FastNice,
     FastPlane,
     FastRealNVP,
@@ -51,6 +53,7 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     Glow: FastGlow,
     IAF: FastIAF,
     MAF: FastMAF,
+    MintNet: FastMintNet,
     Nice: FastNice,
     Plane: FastPlane,
     RealNVP: FastRealNVP,

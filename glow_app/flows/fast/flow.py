@@ -8,6 +8,7 @@ from torch import Tensor
 from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
+from glow_app.flows.family.mintnet import MintNet
 from glow_app.flows.family.nice import Nice
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
@@ -68,6 +69,10 @@ class FastIAF(FastFlow, IAF):
 
 class FastMAF(FastFlow, MAF):
     """A MAF as a :class:`FastFlow`."""
+
+
+class FastMintNet(FastFlow, MintNet):
+    """A MintNet as a :class:`FastFlow`."""
 
 
 class FastNice(FastFlow, Nice):
