@@ -18,6 +18,7 @@ from glow_app.config.paths import as_path
 from glow_app.data.picture import batch_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
+from glow_app.flows.search import inverse_or_nan
 from glow_app.latents import interpolation
 from glow_app.latents.labels import Labels, class_labels
 from glow_app.latents.masks import Mask
@@ -163,7 +164,7 @@ class Model:
         latents = self.flow(x, cond)[0]
         if self.flow.conditioner_dtype is not None:
             return latents
-        if is_reconstructed(self.flow.inverse(latents, cond), batch, self.n_bits).all():
+        if is_reconstructed(inverse_or_nan(self.flow, latents, cond), batch, self.n_bits).all():
             return latents
         return self._of_dtype(torch.float64)(x.double(), cond)[0]
 

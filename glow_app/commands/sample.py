@@ -17,6 +17,7 @@ from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
 from glow_app.commands.sample_metadata import Metadata, State, written_alone
 from glow_app.config.commands import SampleConfig
 from glow_app.errors import UserError
+from glow_app.flows import Flow
 from glow_app.latents.sampling import Sampler
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -188,12 +189,14 @@ def _draw_into(files: SampleFiles, sampler: Sampler, config: SampleConfig, conso
     finally:
         if todo and done < len(todo):
             files.flush()
-    _report_speed(done, time.monotonic() - start, console)
+    _report_speed(done, time.monotonic() - start, sampler.flow, console)
 
 
-def _report_speed(n: int, seconds: float, console: Console) -> None:
+def _report_speed(n: int, seconds: float, flow: Flow, console: Console) -> None:
     if n:
         say(console, f"{n:,} images in {seconds:.1f} s: {n / seconds:,.0f} images/s")
+    if n and (steps := flow.steps_of_search):
+        say(console, f"the last batch took {min(steps)} to {max(steps)} steps of search in each of {len(steps)} layers")
 
 
 def _report_not_finite(
@@ -249,7 +252,7 @@ def _draw_grid(
                 finite.append(batch.finite)
                 progress(sum(map(len, rows)), n * len(samplers))
     images, good = torch.cat(rows), torch.cat(finite)
-    _report_speed(len(images), time.monotonic() - start, console)
+    _report_speed(len(images), time.monotonic() - start, model.flow, console)
     images[~good] = figures.crossed_out(model.image_shape)
     bad = (~good.view(len(samplers), n)).nonzero().tolist()
     temperatures = list(samplers)

@@ -14,11 +14,14 @@ class ModelConfig:
     """Options of every model."""
 
     name: str = option(
-        "architecture", choices=("gaussianization", "glow", "iaf", "maf", "nice", "plane", "real_nvp", "own")
+        "architecture", choices=("gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "plane", "real_nvp", "own")
     )
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)
+
+    def check(self) -> None:
+        """Raises a UserError for a value that no range of one option can tell."""
 
     @property
     def paper(self) -> str:

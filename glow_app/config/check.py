@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from glow_app.config import commands
+from glow_app.config.architecture import ModelConfig
 from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig
-from glow_app.config.model import MODEL_SCHEMAS, GlowConfig
+from glow_app.config.model import MODEL_SCHEMAS
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -83,8 +84,8 @@ def check(composed: DictConfig, schema: type[T]) -> T:
     settle_paths(typed)
     check_ranges(typed, "")
     _check_data(getattr(typed, "data", None))
-    if isinstance(model := getattr(typed, "model", None), GlowConfig):
-        _ = model.steps  # raises
+    if isinstance(model := getattr(typed, "model", None), ModelConfig):
+        model.check()
     if isinstance(typed, TrainConfig):
         _check_together(typed)
     return typed
@@ -187,6 +188,8 @@ def _check_together(config: TrainConfig) -> None:
     height, width = config.data.size
     divisor = config.model.divisor
     if height % divisor or width % divisor:
+        if of_points:
+            raise UserError(f"data={config.data.name} are points, which have no levels: set model.n_levels=1")
         raise UserError(
             f"data.image_size={config.data.image_size} is not divisible by {divisor}, which model.n_levels="
             f"{getattr(config.model, 'n_levels', 1)} needs: choose {max(1, round(height / divisor)) * divisor}, "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from glow_app.config.architecture import ModelConfig
 from glow_app.config.autoregressive import IAFConfig, MAFConfig
 from glow_app.config.gaussianization import GaussianizationConfig
+from glow_app.config.mintnet import MintNetConfig
 from glow_app.config.option import option
 from glow_app.errors import UserError
 
@@ -32,6 +33,9 @@ class GlowConfig(ModelConfig):
     )
     scale: str = option("scale map of affine couplings; sigmoid is the published one", choices=("sigmoid", "bounded"))
     border: bool = option("border channel of the released code in every 3x3 convolution")
+
+    def check(self) -> None:
+        _ = self.steps  # raises
 
     @property
     def paper(self) -> str:
@@ -279,6 +283,7 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "glow": GlowConfig,
     "iaf": IAFConfig,
     "maf": MAFConfig,
+    "mintnet": MintNetConfig,
     "nice": NiceConfig,
     "own": OwnModelConfig,
     "plane": PlaneConfig,

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from glow_app.data.sets.points import Points
 from glow_app.evaluation.likelihood import standard_error
-from glow_app.flows import AdditiveCoupling, AffineCoupling, Bijection, Flow, MarginalGaussianization, Reordered
+from glow_app.flows import (
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Flow,
+    MarginalGaussianization,
+    MintLayer,
+    Reordered,
+    Reversed,
+)
 from glow_app.flows.bijection import Chain
 from glow_app.flows.glow import FlowStep
 from glow_app.units import with_error
@@ -20,8 +29,8 @@ from glow_app.units import with_error
 TOGETHER = 1 << 15
 """Points per batch."""
 
-COUPLINGS = (AdditiveCoupling, AffineCoupling, MarginalGaussianization, Reordered)
-"""Layers that a film adds one by one; in a flow of points, :class:`Reordered` ones are autoregressive."""
+COUPLINGS = (AdditiveCoupling, AffineCoupling, MarginalGaussianization, MintLayer, Reordered, Reversed)
+"""Layers that a film adds one by one; in a flow of points, reordered and reversed ones are autoregressive."""
 
 TOLERANCE = 0.02
 """Largest deviation of a density's mass from 1 that is not reported."""

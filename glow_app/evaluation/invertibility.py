@@ -10,6 +10,7 @@ from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import batches
 from glow_app.flows import Flow
 from glow_app.flows.pixel_affine import FullInvConv1x1, InvConv1x1
+from glow_app.flows.search import inverse_or_nan
 from glow_app.likelihood import dequantize, inner_noise, is_reconstructed
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
@@ -53,7 +54,7 @@ def reconstruct(
     rows: list[Tensor] = []
     for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
         x = dequantize(batch.images, noise(batch.images, seed, batch.positions), n_bits)
-        reconstructed = flow.inverse(flow(x, batch.labels)[0], batch.labels)
+        reconstructed = inverse_or_nan(flow, flow(x, batch.labels)[0], batch.labels)
         error = (reconstructed - x).abs().flatten(1).double() * 2 ** quantization_bits(n_bits)
         exact = is_reconstructed(reconstructed, batch.images, n_bits)
         rows.append(torch.stack([exact.double(), error.amax(1), error.mean(1)], 1).cpu())

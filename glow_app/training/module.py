@@ -13,6 +13,7 @@ from glow_app.config.train import OptimConfig
 from glow_app.data.stream import Batch
 from glow_app.evaluation.likelihood import Likelihood
 from glow_app.flows import Flow
+from glow_app.flows.search import inverse_or_nan
 from glow_app.likelihood import bits_per_dim, dequantization_noise, dequantize, is_reconstructed, log_prob
 from glow_app.runtime import distributed
 from glow_app.training.after_update import figures_are_due
@@ -170,7 +171,7 @@ class GlowModule(pl.LightningModule):
             return chosen.new_empty(0)
         cond = None if cond is None else cond[chosen]
         latents, _ = self.flow(dequantize(images, 0.5, self.n_bits), cond)
-        return is_reconstructed(self.flow.inverse(latents, cond), images, self.n_bits)
+        return is_reconstructed(inverse_or_nan(self.flow, latents, cond), images, self.n_bits)
 
     def _apply_optim_options(self) -> None:
         """Replaces the options that a resumed optimizer was saved with by those of this run."""

@@ -26,6 +26,7 @@ FAMILY = {
     "gaussianization": ["model=gaussianization", "model.n_layers=2", "model.n_components=4"],
     "iaf": ["model=iaf", "model.n_layers=1", "model.width=8"],
     "maf": ["model=maf", "model.n_layers=2", "model.width=8", "model.normalisation=actnorm"],
+    "mintnet": ["model=mintnet", "model.n_levels=2", "model.n_layers=2", "model.width=8"],
     "nice": ["model=nice", "model.n_hidden=1", "model.width=8"],
     "real_nvp": ["model=real_nvp", "model.n_levels=2", "model.n_blocks=1", "model.width=4"],
 }

@@ -15,6 +15,7 @@ from glow_app.commands.sample import sample
 from glow_app.config.commands import EvaluateConfig, ExportConfig, InterpolateConfig, SampleConfig
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
+from glow_app.flows import search
 from glow_app.model import load
 from glow_app.training.checkpoints.format import checkpoints_of
 from tests.commands.using import configure as configure_use
@@ -39,9 +40,10 @@ def test_commands_take_it(run: Path, tmp_path: Path) -> None:
     told = use(evaluate, configure_use("evaluate", EvaluateConfig, *of, "n_images=8", "gap_images=0"))
     assert "bits/dim" in told
     # What the figure consists of.
-    layers = ("DiagonalScaling", "MarginalGaussianization", "MaskedCoupling", "MaskedAutoregressive", "Inverse")
+    layers = ("DiagonalScaling", "MarginalGaussianization", "MaskedCoupling", "MaskedAutoregressive", "Inverse", "Mint")
     assert any(layer in told for layer in layers)
-    use(sample, configure_use("sample", SampleConfig, *of, "n=4", "temperature=[0.0,0.7]"))
+    told = use(sample, configure_use("sample", SampleConfig, *of, "n=4", "temperature=[0.0,0.7]"))
+    assert ("steps of search in each of 4 layers" in told) == (load(run).card.model.name == "mintnet")
     told = use(interpolate, configure_use("interpolate", InterpolateConfig, *of, "images=[0,1]", "steps=3"))
     assert "2 of 2 reconstructed exactly" in told
 
@@ -75,6 +77,7 @@ def test_its_decoder_is_exported(run: Path, tmp_path: Path) -> None:
     config = configure_use("export", ExportConfig, f"checkpoint={run}", f"output={tmp_path}", "format=torch")
     refused = {
         "gaussianization": "this Gaussianization decodes by a search, which a file cannot hold: leave out format=",
+        "mintnet": "this MintNet decodes by a search, which a file cannot hold",
         "maf": "this MAF decodes 768 numbers one after the other",
     }
     if (name := load(run).card.model.name) in refused:
@@ -117,6 +120,14 @@ def test_keys_are_those_of_the_model() -> None:
         configure("model=real_nvp", "data.image_size=30")
     with pytest.raises(UserError, match=r"model.name=nise is not one of"):
         configure("model.name=nise")
+    with pytest.raises(
+        UserError, match=r"model.kernel_size=4: a masked kernel has a pixel in its middle; choose 3 or 5"
+    ):
+        configure("model=mintnet", "model.kernel_size=4")
+    with pytest.raises(UserError, match=r"model.memory=reversible is not one of plain, checkpoint"):
+        configure("model=mintnet", "model.memory=reversible")
+    with pytest.raises(UserError, match=r"data=two_moons are points, which have no levels: set model.n_levels=1"):
+        configure("model=mintnet", "data=two_moons")
 
 
 def test_an_unknown_architecture_is_told(run: Path, tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def test_an_unknown_architecture_is_told(run: Path, tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["model"]["name"] = "flow++"
     path.write_text(json.dumps(content))
-    known = "gaussianization, glow, iaf, maf, nice, own, plane, real_nvp"
+    known = "gaussianization, glow, iaf, maf, mintnet, nice, own, plane, real_nvp"
     with pytest.raises(UserError, match=rf"model.name=flow\+\+ is not one of {known}"):
         load(tmp_path)
 
@@ -139,3 +150,15 @@ def test_a_glow_of_emerging_convolutions_is_trained_and_drawn_from(tmp_path: Pat
     use(sample, configure_use("sample", SampleConfig, *of, "n=4"))
     with pytest.raises(UserError, match="this EmergingGlow decodes 768 numbers one after the other"):
         export(configure_use("export", ExportConfig, *of, "format=torch"), None, QUIET)
+
+
+def test_a_search_that_fails_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and images count as not reconstructed; a command that needs the inverse ends in one line."""
+    monkeypatch.setattr(search, "MOST_STEPS", (1, 1))
+    said = train(smallest_of("mintnet", tmp_path, *SHORT), tmp_path / "run")
+    assert "a picture is not drawn: the inverse of a masked convolution was not found for" in said
+    assert "reconstructed exactly 0%" in said
+    of = [f"checkpoint={tmp_path / 'run'}", f"output={tmp_path}"]
+    assert "test" in use(evaluate, configure_use("evaluate", EvaluateConfig, *of, "n_images=4", "gap_images=0"))
+    with pytest.raises(UserError, match=r"not found for \d+ of \d+ samples within 2 steps .* lower temperature"):
+        use(sample, configure_use("sample", SampleConfig, *of, "n=4"))

@@ -13,8 +13,12 @@ from glow_app.flows.family.batchnorm import alone
 from glow_app.flows.family.made import MaskedAutoregressive
 from glow_app.flows.family.marginal import MarginalGaussianization
 from glow_app.flows.family.masked import MaskedCoupling
+from glow_app.flows.family.mintnet import MintLayer
 from glow_app.likelihood import dequantize
 from glow_app.training.module import GlowModule
+
+SCALING = (AffineCoupling, MarginalGaussianization, MaskedAutoregressive, MaskedCoupling, MintLayer)
+"""Layers that scale by their input."""
 
 NAMED = 4
 """Largest number of sample positions or parameters that are listed; the others are counted."""
@@ -47,7 +51,7 @@ def smallest_scale(module: GlowModule, batch: Batch, n: int) -> Tensor | None:
     smallest: list[Tensor] = []
 
     def look(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(layer, AffineCoupling | MarginalGaussianization | MaskedAutoregressive | MaskedCoupling):
+        if isinstance(layer, SCALING):
             smallest.append(layer.scales(inputs[0]).amin())
 
     few = Batch(*(None if part is None else part[:n] for part in batch))  # type: ignore[arg-type]

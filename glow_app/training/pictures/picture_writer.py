@@ -9,6 +9,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from glow_app import figures
+from glow_app.flows.search import SearchFailed
 from glow_app.runtime.atomic import CannotWrite
 from glow_app.runtime.console import say
 from glow_app.training.after_update import AfterUpdate, is_last_step
@@ -45,6 +46,7 @@ class Pictures(AfterUpdate):
     A run that a validation ends early has made its last update before anybody knew: it is drawn at the end.
     """
 
+    writer: PictureWriter
     every: int
     _undrawn = False
 
@@ -60,7 +62,11 @@ class Pictures(AfterUpdate):
     def _draw_on_rank_zero(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, GlowModule)
         if trainer.is_global_zero:
-            self.draw_all(trainer, pl_module, trainer.global_step)
+            step = trainer.global_step
+            try:
+                self.draw_all(trainer, pl_module, step)
+            except SearchFailed as error:
+                say(self.writer.console, f"step {step:>7,}   a picture is not drawn: {error}")
 
     def draw_all(self, trainer: pl.Trainer, module: GlowModule, step: int) -> None:
         """Draws and writes the pictures of this step."""
