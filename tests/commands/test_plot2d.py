@@ -108,11 +108,19 @@ def test_autoregressive_flows_take_points_without_the_logit_of_pixels(name: str,
         assert stages.size == (3 * film.width + 8, film.height + 4)  # before, between and after two layers
 
 
-def test_a_gaussianization_flow_takes_points_and_its_layers_are_filmed(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    model = ["model=gaussianization", "model.n_layers=2", "model.n_components=8"]
-    said = train_run(configure_training(*[option for option in SMALL if "width" not in option], *model), folder)
-    assert "Gaussianization, 2 layers of 8 logistics for each dimension" in said
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (["gaussianization", "model.n_components=8"], "Gaussianization, 2 layers of 8 logistics for each dimension"),
+        (["mintnet", "model.n_levels=1", "model.width=8", "model.kernel_size=1"], "MintNet, L=1, 2 masked layers each"),
+    ],
+    ids=["gaussianization", "mintnet"],
+)
+def test_flows_that_search_take_points_and_are_filmed(model: list[str], shape: str, tmp_path: Path) -> None:
+    folder, (name, *options) = tmp_path / "run", model
+    small = [option for option in SMALL if "width" not in option]
+    said = train_run(configure_training(*small, f"model={name}", "model.n_layers=2", *options), folder)
+    assert shape in said
     assert not any(isinstance(layer, Logit) for layer in glow_app.load(folder).flow.modules())
     said = draw(folder, f"output={tmp_path}", "film=true", "frames=1")
     assert "should be 1" not in said
