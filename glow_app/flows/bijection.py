@@ -25,11 +25,15 @@ class Bijection(nn.Module, ABC):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """Returns the ``x`` with ``forward(x, cond)[0] == z``, up to rounding."""
 
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns ``inverse(z)`` and ``log|det dx/dz|``, (B,); overridden where it takes no ``forward`` besides."""
+        x = self.inverse(z, cond)
+        return x, -self(x, cond)[1]
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Initialises data-dependent parameters from the activations ``x``, and returns ``z``.
 
-        Called once, without gradients, by :func:`glow_app.flows.initialize.initialize`. A layer without such
-        parameters only computes its forward map.
+        Called once, without gradients, by :func:`glow_app.flows.initialize.initialize`.
         """
         return self(x, cond)[0]
 
@@ -38,8 +42,6 @@ class Bijection(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
         """Computes the input and gradients from the output: see ``reversible`` in :mod:`glow_app.flows.memory`.
 
-        A layer may override it to share work between ``inverse`` and ``forward``.
-
         Args:
             z: output of ``forward``.
             grad_z: gradient of the loss with respect to ``z``.
@@ -47,8 +49,7 @@ class Bijection(nn.Module, ABC):
             cond: as passed to ``forward``.
 
         Returns:
-            ``x`` up to rounding, the gradient with respect to ``x``, and the gradients with respect to the parameters
-            and, if it is used and requires one, to ``cond``.
+            ``x`` up to rounding, its gradient, and those of the parameters and, if it requires one, of ``cond``.
         """
         with torch.no_grad():
             x = self.inverse(z, cond)
@@ -102,6 +103,9 @@ class Chain(Bijection):
             z = step.inverse(z, cond)
         return z
 
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return run([step.inverse_with_logdet for step in reversed(self.steps)], z, cond, self.memory)
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for step in self.steps:
             x = step.initialize(x, cond)
@@ -128,11 +132,7 @@ def gradients(
     grad_logdet: Tensor,
     others: Iterable[Tensor],
 ) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Computes the gradients of ``z, logdet = function(x)``, given those with respect to z and logdet.
-
-    Returns:
-        The gradients with respect to ``x`` and to each of ``others`` that requires one.
-    """
+    """Computes the gradients of ``x`` and of ``others`` that require one, given those of ``function(x)``."""
     wanted = [other for other in others if other.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()

@@ -69,9 +69,12 @@ class AffineCoupling(Bijection):
         return self.transform(x1, x2, self.conditioner(x1))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.inverse_with_logdet(z, cond)[0]
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z1, z2 = z.chunk(2, 1)
         shift, log_scale = self.shift_and_log_scale(self.conditioner(z1))
-        return torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1)
+        return torch.cat([z1, z2 * torch.exp(-log_scale) - shift], 1), -sum_per_sample(log_scale)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)
@@ -110,6 +113,9 @@ class AdditiveCoupling(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         z1, z2 = z.chunk(2, 1)
         return torch.cat([z1, z2 - self.conditioner(z1)], 1)
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.inverse(z, cond), zero_logdet(z)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x1, x2 = x.chunk(2, 1)

@@ -137,6 +137,16 @@ class Flow(nn.Module):
             x = cast(Bijection, level).inverse(torch.cat([x, latent], 1), cond)
         return x
 
+    def inverse_with_logdet(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns ``x`` and its log-determinant (B,): ``log_prob(x)`` is ``base.log_prob(latents)`` minus it."""
+        self.check_initialized()
+        *finer, x = latents
+        x, logdet = cast(Bijection, self.levels[-1]).inverse_with_logdet(x, cond)
+        for level, latent in zip(reversed(self.levels[:-1]), reversed(finer), strict=True):
+            x, level_logdet = cast(Bijection, level).inverse_with_logdet(torch.cat([x, latent], 1), cond)
+            logdet = logdet + level_logdet
+        return x, logdet
+
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Returns log p(x) of continuous images, in nats: (B,)."""
         latents, logdet = self(x, cond)

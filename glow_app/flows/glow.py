@@ -13,6 +13,7 @@ from glow_app.flows.bijection import Bijection, Chain, decompose_in_turn
 from glow_app.flows.conditioner import ConvNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.flow import Flow
+from glow_app.flows.memory import run
 from glow_app.flows.pixel_affine import ActNorm, PixelLinear, channel_permutation
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
@@ -38,6 +39,9 @@ class FlowStep(Bijection):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.actnorm.inverse(self.permutation.inverse(self.coupling.inverse(z, cond)))
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return run([one.inverse_with_logdet for one in (self.coupling, self.permutation, self.actnorm)], z, cond)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.coupling.initialize(self.permutation(self.actnorm.initialize(x))[0], cond)
@@ -68,6 +72,9 @@ class Level(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.squeeze.inverse(self.steps.inverse(self.prior.inverse(z, cond), cond))
 
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return run([one.inverse_with_logdet for one in (self.prior, self.steps, self.squeeze)], z, cond)
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.prior.initialize(self.steps.initialize(self.squeeze.initialize(x), cond), cond)
 
@@ -80,8 +87,7 @@ class Glow(Flow):
 
     ``forward`` returns the latents, finest first; each is N(0, I) under the model.
 
-    A new model must be initialised from data once, by :func:`glow_app.flows.initialize.initialize`, before use.
-    Its random parameters are drawn from torch's global generator.
+    Initialise it from data once, by :func:`glow_app.flows.initialize.initialize`; torch's generator draws parameters.
 
     >>> import torch
     >>> from glow_app.flows import Glow, initialize

@@ -49,7 +49,7 @@ class ReversibleStep(Step, Protocol):
     ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]: ...
 
 
-def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str) -> tuple[Tensor, Tensor]:
+def run(steps: Sequence[Step], x: Tensor, cond: Tensor | None, memory: str = "plain") -> tuple[Tensor, Tensor]:
     """Applies ``steps`` in order, ``plain`` or with ``checkpoint``; returns ``z`` and the sum of the log-determinants.
 
     Without gradients it always runs ``plain``.

@@ -39,17 +39,18 @@ class Split(Bijection):
         super().__init__()
         self.conv = ZeroConv2d(n_channels // 2, n_channels, border)
 
-    def _mean_and_log_std(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        return deinterleave(self.conv(kept))
-
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, y = x.chunk(2, 1)
-        latent, logdet = whiten(y, *self._mean_and_log_std(kept))
+        latent, logdet = whiten(y, *deinterleave(self.conv(kept)))
         return torch.cat([kept, latent], 1), logdet
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.inverse_with_logdet(z, cond)[0]
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, latent = z.chunk(2, 1)
-        return torch.cat([kept, unwhiten(latent, *self._mean_and_log_std(kept))], 1)
+        mean, log_std = deinterleave(self.conv(kept))
+        return torch.cat([kept, unwhiten(latent, mean, log_std)], 1), sum_per_sample(log_std)
 
 
 class TopPrior(Bijection):

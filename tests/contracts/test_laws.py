@@ -78,6 +78,15 @@ def test_inverse_undoes_forward_in_float32(case: Case) -> None:
     assert (bijection.inverse(z, cond) - x).abs().max() < 1e-4
 
 
+def test_inverse_with_logdet_is_the_inverse_and_minus_the_logdet(case: Case) -> None:
+    bijection, x, cond = case
+    z, logdet = forward(bijection, x, cond)
+    again, inverse_logdet = bijection.inverse_with_logdet(z, cond)
+    assert (again - bijection.inverse(z, cond)).abs().max() < 1e-12
+    assert inverse_logdet.shape == (B,)
+    assert (inverse_logdet + logdet).abs().max() < 1e-8
+
+
 def test_logdet_belongs_to_its_sample(case: Case) -> None:
     bijection, x, cond = case
     _, logdet = forward(bijection, x, cond)
@@ -98,9 +107,13 @@ def test_gradients_of_forward_and_inverse(case: Case) -> None:
     def back(z: Tensor, *_: Tensor) -> Tensor:
         return bijection.inverse(z, cond)
 
+    def back_with_logdet(z: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        return bijection.inverse_with_logdet(z, cond)
+
     z = bijection(x, cond)[0].detach()
     assert torch.autograd.gradcheck(ahead, (x.requires_grad_(), *parameters), fast_mode=True)
-    assert torch.autograd.gradcheck(back, (z.requires_grad_(), *parameters), fast_mode=True)
+    for inverse in (back, back_with_logdet):
+        assert torch.autograd.gradcheck(inverse, (z.requires_grad_(), *parameters), fast_mode=True)
 
 
 def test_state_dict_carries_everything(case: Case, request: pytest.FixtureRequest) -> None:

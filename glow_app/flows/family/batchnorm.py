@@ -61,6 +61,10 @@ class BatchNorm(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return z * _per_pixel(torch.sqrt(self.variance + EPSILON)) + _per_pixel(self.mean)
 
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        # By the averages, in training too, where `forward` takes those of a batch.
+        return self.inverse(z), log_determinant(0.5 * torch.log(self.variance + EPSILON).sum(), z)
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Sets the averages to the statistics of ``x``, and returns ``z``."""
         mean, variance = _moments(x)

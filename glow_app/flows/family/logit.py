@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from glow_app.flows.bijection import Bijection, sum_per_sample
 
@@ -31,3 +32,8 @@ class Logit(Bijection):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha) - 0.5
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        # From z, not from x, which is rounded to the border of the box where z is large.
+        log_slope = F.logsigmoid(z) + F.logsigmoid(-z)
+        return self.inverse(z), sum_per_sample(log_slope) - z[0].numel() * math.log(1 - 2 * self.alpha)

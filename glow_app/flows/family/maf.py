@@ -18,8 +18,6 @@ from glow_app.flows.family.vector import Reordered
 class Inverse(Bijection):
     """A bijection turned round: its forward map is the inverse, and its inverse the forward map.
 
-    The log-determinant takes the forward map of ``inside`` too, at the output.
-
     Args:
         inside: the bijection.
     """
@@ -29,11 +27,13 @@ class Inverse(Bijection):
         self.inside = inside
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = self.inside.inverse(x, cond)
-        return z, -self.inside(z, cond)[1]
+        return self.inside.inverse_with_logdet(x, cond)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.inside(z, cond)[0]
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.inside(z, cond)
 
 
 def order_of_layer(number: int, n_dims: int, seed: int | None) -> Tensor:

@@ -35,8 +35,11 @@ class MaskedCoupling(Bijection):
         return self._transform(x, self.conditioner(x * self.mask))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.inverse_with_logdet(z, cond)[0]
+
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._shift_and_log_scale(self.conditioner(z * self.mask))
-        return (z - shift) * torch.exp(-log_scale)
+        return (z - shift) * torch.exp(-log_scale), -sum_per_sample(log_scale)
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self._transform(x, cast(Conditioner, self.conditioner).initialize(x * self.mask))[0]

@@ -97,6 +97,10 @@ class Reordered(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.inside.inverse(z[:, self.order], cond)[:, self.back]
 
+    def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, logdet = self.inside.inverse_with_logdet(z[:, self.order], cond)
+        return x[:, self.back], logdet
+
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.inside.initialize(x[:, self.order], cond)[:, self.back]
 

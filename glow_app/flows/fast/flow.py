@@ -50,6 +50,11 @@ class FastFlow(Faster, Flow):
         with torch.autocast(latents[0].device.type, enabled=False):
             return super().inverse(latents, cond)
 
+    def inverse_with_logdet(self, latents: Sequence[Tensor], cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        latents = [latent.contiguous(memory_format=torch.channels_last) for latent in latents]
+        with torch.autocast(latents[0].device.type, enabled=False):
+            return super().inverse_with_logdet(latents, cond)
+
 
 class FastEmergingGlow(FastFlow, EmergingGlow):
     """A Glow with emerging convolutions as a :class:`FastFlow`."""

@@ -194,3 +194,13 @@ def test_nice_in_plain_numpy() -> None:
     z = (h + bias) * np.exp(s)
     expected = s.sum() - (np.log1p(np.exp(z)) + np.log1p(np.exp(-z))).sum(1)
     assert np.abs(flow.log_prob(x).detach().numpy() - expected).max() < 1e-12
+
+
+def test_a_sample_has_its_density_from_one_pass(flow: Flow) -> None:
+    """The gradient of the density reaches every parameter, through the inverse."""
+    latents, cond = flow.sample_latents(3, 1.0, 0), labels(flow, 3)
+    x, logdet = flow.inverse_with_logdet(latents, cond)
+    log_q = flow.base.log_prob(latents) - logdet
+    assert (log_q - flow.log_prob(x, cond)).abs().max() < 1e-8
+    (log_q + x.square().sum((1, 2, 3))).sum().backward()
+    assert all(parameter.grad is not None for parameter in flow.parameters())
