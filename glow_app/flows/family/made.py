@@ -42,8 +42,11 @@ class MaskedLinear(nn.Linear):
         """Number of outputs of each degree."""
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight * (self.rows[:, None] >= self.columns)
-        return F.linear(input, weight.to(input.dtype), self.bias.to(input.dtype))
+        return F.linear(input, self.masked_weight().to(input.dtype), self.bias.to(input.dtype))
+
+    def masked_weight(self) -> Tensor:
+        """Returns the weights (out, in), 0 where an output does not see an input."""
+        return self.weight * (self.rows[:, None] >= self.columns)
 
     def by_degree(self, dtype: torch.dtype) -> list[Callable[[Tensor], Tensor]]:
         """Returns a map for each degree: from the inputs (B, n) that its outputs see, which come first, to these."""

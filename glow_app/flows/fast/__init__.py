@@ -13,6 +13,7 @@ from glow_app.flows.conditioner import ConvNet, ZeroConv2d
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
+from glow_app.flows.family.made import MaskedLinear
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.mintnet import MintNet
 from glow_app.flows.family.nice import Nice
@@ -35,6 +36,7 @@ from glow_app.flows.fast.flow import (
     FastSqueeze,
 )
 from glow_app.flows.fast.glow import FastChain, FastFlowStep
+from glow_app.flows.fast.masked import FastMaskedLinear
 from glow_app.flows.flow import Flow
 from glow_app.flows.glow import FlowStep, Glow
 from glow_app.flows.squeeze import Squeeze
@@ -53,6 +55,7 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     Glow: FastGlow,
     IAF: FastIAF,
     MAF: FastMAF,
+    MaskedLinear: FastMaskedLinear,
     MintNet: FastMintNet,
     Nice: FastNice,
     Plane: FastPlane,

@@ -1,6 +1,8 @@
 """MADE, MAF and IAF: who sees whom, the same flow in another library, and densities that add up to 1."""
 
+import copy
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,9 +11,10 @@ from torch import Tensor
 from torch.distributions import AffineTransform
 
 from glow_app.evaluation.density import Square, log_density
-from glow_app.flows import IAF, MADE, MAF, BatchNorm, Flow, MaskedAutoregressive, Reordered, initialize
+from glow_app.flows import IAF, MADE, MAF, BatchNorm, Flow, Logit, MaskedAutoregressive, Reordered, initialize
 from glow_app.flows.family.made import bounded
 from glow_app.flows.family.maf import order_of_layer
+from glow_app.flows.fast import accelerate, reference
 from tests.contracts.bijections import perturb
 
 FLOWS = {"maf": MAF, "iaf": IAF}
@@ -133,6 +136,35 @@ def test_an_iaf_is_a_maf_turned_round() -> None:
     [again], turned = iaf(z)
     assert (again - x).abs().max() < 1e-12
     assert (turned + logdet).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("options", [{}, {"logit": 0.05, "n_classes": 2}, {"normalisation": "actnorm"}])
+def test_a_sample_of_an_iaf_has_its_density_without_passes_in_turn(
+    options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = trained("iaf", (2, 3, 2), **options)
+    latents, labels = flow.sample_latents(4, 1.0, 0), torch.arange(4) % 2 if flow.n_classes else None
+    expected = flow.log_prob(flow.inverse(latents, labels), labels)
+    monkeypatch.delattr(MADE, "in_turn")
+    _, logdet = flow.train().inverse_with_logdet(latents, labels)
+    assert (flow.base.log_prob(latents) - logdet - expected).abs().max() < 1e-8
+
+
+def test_the_density_of_a_sample_is_finite_where_a_pixel_is_at_the_border() -> None:
+    """In float32 sigmoid(30) is 1, whose logit is infinite."""
+    x, logdet = Logit(0.05).inverse_with_logdet(torch.full((1, 1, 1, 1), 30.0))
+    assert x.item() == pytest.approx(0.5 + 0.05 / 0.9)
+    assert logdet.item() == pytest.approx(-30 - math.log(0.9))
+
+
+@torch.no_grad()
+def test_weights_that_are_masked_once_change_nothing() -> None:
+    flow = trained("iaf", (2, 3, 2)).float()
+    latents = flow.sample_latents(4, 1.0, 0)
+    expected = flow.inverse(latents)
+    assert torch.equal(accelerate(flow).inverse(latents), expected)
+    perturb(flow)
+    assert torch.equal(flow.inverse(latents), reference(copy.deepcopy(flow)).inverse(latents))
 
 
 def test_batch_statistics_are_kept_and_learned() -> None:
