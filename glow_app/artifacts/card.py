@@ -35,6 +35,7 @@ class Card:
             they are not known.
         command: command that trained it, if known.
         init_from: name of the model whose weights training started from, if any.
+        teacher: name of the model that it was distilled from, if any.
         seconds: wall-clock seconds of training, with its validations and samples; None if they are not known.
         hardware: what it was trained on, such as ``2 threads of AMD EPYC``, if known.
     """
@@ -52,6 +53,7 @@ class Card:
     eyes: tuple[float, float, float, float] | None = None
     command: str | None = None
     init_from: str | None = None
+    teacher: str | None = None
     seconds: float | None = None
     hardware: str | None = None
 

@@ -47,6 +47,7 @@ from glow_app.config.commands import (
     RestoreConfig,
     SampleConfig,
 )
+from glow_app.config.data import DATA_SCHEMAS, PointsConfig
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -63,13 +64,12 @@ def prepare() -> None:
 
 def train() -> None:
     """``glow-train``: trains a Glow."""
-    given = sys.argv[1:]
-    try:
-        run("train", _train, _training_arguments, conclude)
-    except SystemExit as end:
-        if end.code not in (0, USER_ERROR):
-            interrupted(given)
-        raise
+    _run_training("train", _train, _training_arguments)
+
+
+def distill() -> None:
+    """``glow-distill``: trains a flow whose samples are fast to have the density of another."""
+    _run_training("distill", _distill, _distilling_arguments)
 
 
 def evaluate() -> None:
@@ -129,6 +129,16 @@ def plot2d() -> None:
     run("plot2d", _plot2d, _model_arguments(Plot2dConfig))
 
 
+def _run_training(name: str, task: Callable[[DictConfig], None], prepare: Callable[[list[str]], list[str]]) -> None:
+    given = sys.argv[1:]
+    try:
+        run(name, task, prepare, conclude)
+    except SystemExit as end:
+        if end.code not in (0, USER_ERROR):
+            interrupted(given, f"glow-{name}")
+        raise
+
+
 def _prepare(composed: DictConfig) -> None:
     config = check(composed, PrepareConfig)
     require_data(config.data)
@@ -137,14 +147,23 @@ def _prepare(composed: DictConfig) -> None:
     prepare(config, Console())
 
 
-def _train(composed: DictConfig) -> None:
+def _distill(composed: DictConfig) -> None:
+    if composed.resume in (None, AUTO):
+        if not composed.teacher:
+            raise UserError("teacher has no value: name the run whose model is to be distilled, teacher=runs/...")
+        fill_in_data(composed, as_path(composed.teacher), given_keys())
+    _train(composed, "glow-distill")
+
+
+def _train(composed: DictConfig, command: str = "glow-train") -> None:
     console = Console()
     if composed.estimate:
         _estimate(composed, console)
         return
     fresh = composed.resume in (None, AUTO)
     config = check(composed if fresh else resumed(composed, folder_of(as_path(composed.resume))), TrainConfig)
-    require_data(config.data)
+    if config.teacher is None:
+        require_data(config.data)
     require_device("trainer.accelerator", config.trainer.accelerator)
     _require_one_process_in_a_sweep(composed)
     run_folder, checkpoint = run_and_checkpoint(composed, config, console)
@@ -154,7 +173,7 @@ def _train(composed: DictConfig) -> None:
     if not fresh:  # a run has its own data set and model
         given = [one for one in given if one.partition("=")[0] not in SCHEMAS]
     try:
-        fit(config, run_folder, checkpoint, console, shlex.join(["glow-train", *given]))
+        fit(config, run_folder, checkpoint, console, shlex.join([command, *given]))
     finally:
         remove_if_empty(run_folder)
 
@@ -263,6 +282,15 @@ def _plot2d(composed: DictConfig) -> None:
 def _training_arguments(arguments: list[str]) -> list[str]:
     """Rewrites the arguments of ``glow-train`` for Hydra."""
     return with_notice(with_groups_of_run(with_brackets(arguments, list_options(TrainConfig))))
+
+
+def _distilling_arguments(arguments: list[str]) -> list[str]:
+    """Rewrites the arguments of ``glow-distill``; a teacher of points brings the batches of ``experiment=plane``."""
+    arguments = with_data_of_model(arguments)
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    if DATA_SCHEMAS.get(given.get("data", "")) is PointsConfig and "experiment" not in given:
+        arguments = [*arguments, "experiment=plane", *([] if "model" in given else ["model=iaf"])]
+    return _training_arguments(arguments)
 
 
 def _model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:

@@ -11,7 +11,6 @@ from glow_app.cli.arguments import NUMBER
 from glow_app.config.check import no_gpu, no_mask
 from glow_app.config.commands import MASKS, RANDOM_MASK, SAMPLE
 from glow_app.config.data import DataConfig
-from glow_app.config.paths import path_options
 from glow_app.errors import UserError
 
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd")
@@ -20,10 +19,9 @@ GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd")
 
 def require_data(data: DataConfig) -> None:
     """Raises a UserError if the folder that holds the data does not exist and will not be downloaded."""
-    paths = [getattr(data, key) for key in path_options(type(data)) if key == "root"]
-    if paths and not os.path.exists(paths[0]) and not getattr(data, "download", False):
+    if (folder := data.missing) is not None:
         raise UserError(
-            f"data={data.name}: folder {paths[0]} does not exist; set data.root to the folder that holds the data"
+            f"data={data.name}: folder {folder} does not exist; set data.root to the folder that holds the data"
         )
 
 

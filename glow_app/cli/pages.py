@@ -82,6 +82,29 @@ PAGES = {
             "seed",
         ),
     ),
+    "distill": Page(
+        TrainConfig,
+        "Trains a flow whose samples are fast to have the density of another, its teacher.",
+        "It minimises KL(student || teacher) on samples of the student, and needs no data. Writes a run as glow-train "
+        "does, and distilled.png, teacher and student side by side; prints the KL and how much faster samples are. "
+        "All other options are those of glow-train.",
+        (
+            ("glow-distill teacher=runs/... model=iaf", "an IAF from a MAF"),
+            ("glow-distill teacher=faces64 model=glow trainer.batch_size=16", "a smaller Glow from the shipped one"),
+            ("glow-distill resume=runs/... max_steps=4000", "resumes a student"),
+        ),
+        (
+            "teacher",
+            "max_steps",
+            "trainer.batch_size",
+            "optim.lr",
+            "model.n_layers",
+            "model.n_hidden",
+            "model.width",
+            "resume",
+            "seed",
+        ),
+    ),
     "evaluate": Page(
         EvaluateConfig,
         "Bits per dimension of a trained model, with their standard error, and checks of them.",

@@ -15,7 +15,9 @@ from glow_app.config.saved import flat, read_config
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 
-FIXED_IN_A_RUN = ("seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images", "init_from")
+FIXED_IN_A_RUN = (
+    "seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images", "init_from", "teacher",
+)  # fmt: skip
 """Options, besides those of model and data, that a resumed run cannot change."""
 
 MOVABLE = ("data.workers", "data.cache", "data.on_corrupt", "data.eyes", *(k for k in PATHS if k.startswith("data.")))

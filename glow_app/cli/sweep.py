@@ -52,14 +52,15 @@ def conclude() -> None:
     print(f"  glow-compare runs={shlex.quote(str(folder))}")
 
 
-def interrupted(arguments: list[str]) -> None:
+def interrupted(arguments: list[str], program: str = "glow-train") -> None:
     """Prints the command that resumes the interrupted sweep, if any.
 
     Args:
         arguments: the arguments that it was started with.
+        program: the command that started it.
     """
     if not _begun or rank_info().rank > 0:
         return
     unchanged = [argument for argument in arguments if argument.partition("=")[0] not in REPLACED]
-    command = shlex.join(["glow-train", *unchanged, "resume=auto", f"hydra.sweep.dir={_begun[-1]}"])
+    command = shlex.join([program, *unchanged, "resume=auto", f"hydra.sweep.dir={_begun[-1]}"])
     print(f"to resume the sweep; its finished runs are kept\n  {command}")

@@ -204,6 +204,10 @@ def _check_together(config: TrainConfig) -> None:
             "model.memory=reversible needs model.normalisation=actnorm: the statistics of a batch cannot be computed "
             "from its output; choose memory=checkpoint, which works with both"
         )
+    if config.teacher is not None and config.estimate:
+        raise UserError("estimate=true measures training on images, not distillation: leave it out")
+    if config.teacher is not None and config.model.memory == "reversible":
+        raise UserError("model.memory=reversible is for training on data: distil with plain or checkpoint")
     if config.trainer.cuda_graph:
         _check_cuda_graph(config)
     if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
@@ -219,6 +223,8 @@ def _check_cuda_graph(config: TrainConfig) -> None:
         raise UserError(
             f"trainer.cuda_graph=true needs trainer.accelerator=gpu, not {config.trainer.accelerator}; set it to false"
         )
+    if config.teacher is not None:
+        raise UserError("trainer.cuda_graph=true: steps of a distillation are not captured; set it to false")
     if config.model.memory == "reversible":
         raise UserError(
             "trainer.cuda_graph=true: model.memory=reversible reads values now and then to check their drift, which a "

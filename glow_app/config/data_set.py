@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from glow_app.config.option import option, path_option
+from glow_app.config.paths import path_options
 from glow_app.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ class DataConfig:
         if height != width:
             raise UserError(f"data.image_size={self.image_size}: images of data={self.name} are squares; give one side")
         return height
+
+    @property
+    def missing(self) -> str | None:
+        """The folder of the files, if it does not exist and will not be downloaded."""
+        for key in path_options(type(self)):
+            if key == "root" and not os.path.exists(getattr(self, key)) and not getattr(self, "download", False):
+                return getattr(self, key)
+        return None
 
     @property
     def cache_path(self) -> Path:

@@ -119,5 +119,8 @@ class TrainConfig:
     init_from: str | None = path_option(
         "model whose weights training starts from: a run, an exported or shipped model, or hf://owner/name"
     )
+    teacher: str | None = path_option(
+        "model to distil, as glow-distill does: a run, an exported or shipped model, or hf://owner/name; null: none"
+    )
     resume: str | None = path_option("folder of a run, or a checkpoint, to resume; auto: the newest run like this one")
     debug: bool = option("show tracebacks")

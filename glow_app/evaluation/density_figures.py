@@ -17,6 +17,9 @@ PANEL = 3.2
 DEEPEST = 12.0
 """Nats below the maximum of a log-density at which its colours end."""
 
+WIDEST = 1.0
+"""Nats of a difference of log-densities at which its colours end."""
+
 
 def portrait(shown: Portrait, density: str, title: str) -> Picture:
     """Draws four panels: the data, the flow's samples, its density, and the grid of its latents.
@@ -42,6 +45,35 @@ def portrait(shown: Portrait, density: str, title: str) -> Picture:
     _panel(lines, shown.square, "the grid of the latents")
     colours = ["tab:blue"] * (len(shown.lines) // 2) + ["tab:orange"] * (len(shown.lines) // 2)
     lines.add_collection(LineCollection(list(shown.lines.numpy()), colors=colours, linewidths=0.6))
+    return figures.to_picture(_rendered(figure))
+
+
+def side_by_side(teacher: Portrait, student: Portrait, titles: tuple[str, str]) -> Picture:
+    """Draws the samples of two flows, their log-densities with the same colours, and the difference of these.
+
+    Args:
+        teacher: content of the panels of the first flow, p.
+        student: content of the panels of the second, q, on the same square.
+        titles: titles of both.
+    """
+    figure = Figure(figsize=(5 * PANEL, 1.08 * PANEL), dpi=75, layout="constrained")
+    panels = figure.subplots(1, 5)
+    half = teacher.square.side / 2
+    extent = (-half, half, -half, half)
+    highest = max(one.log_density.max().item() for one in (teacher, student))
+    for one, title, dots, picture in zip((teacher, student), titles, panels[:2], panels[2:4], strict=True):
+        _panel(dots, one.square, f"{title}, samples")
+        dots.scatter(*one.samples.T.numpy(), s=1.0, c=_angle(one.latents), cmap="hsv", linewidths=0)
+        _panel(picture, one.square, f"{title}, log-density")
+        values = one.log_density.clamp(min=highest - DEEPEST).numpy()
+        drawn = picture.imshow(values, origin="lower", extent=extent, vmin=highest - DEEPEST, vmax=highest)
+    figure.colorbar(drawn, ax=panels[3], shrink=0.8)
+    _panel(panels[4], teacher.square, "log q - log p, nats, where q or p is high")
+    ratio = (student.log_density - teacher.log_density).clamp(-WIDEST, WIDEST)
+    known = torch.maximum(student.log_density, teacher.log_density) > highest - DEEPEST / 2
+    shown = ratio.masked_fill(~known, float("nan")).numpy()
+    drawn = panels[4].imshow(shown, origin="lower", extent=extent, cmap="RdBu_r", vmin=-WIDEST, vmax=WIDEST)
+    figure.colorbar(drawn, ax=panels[4], shrink=0.8)
     return figures.to_picture(_rendered(figure))
 
 

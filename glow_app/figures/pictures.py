@@ -123,7 +123,11 @@ def curves(rows: list[dict[str, float]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for key, label in (("train/bits_per_dim", "training"), ("val/bits_per_dim", "validation")):
+    for key, label in (
+        ("train/bits_per_dim", "training"),
+        ("train/kl_bits_per_dim", "KL of student and teacher"),
+        ("val/bits_per_dim", "validation"),
+    ):
         points = [(row["step"], row[key]) for row in rows if key in row]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, markersize=3)

@@ -4,21 +4,51 @@ import dataclasses
 import itertools
 
 import torch
+from rich.console import Console
 
 from glow_app.artifacts.weights import Exported, load
-from glow_app.build import PRECISIONS
+from glow_app.build import PRECISIONS, open_split
 from glow_app.config.train import TrainConfig
-from glow_app.data.source import ImageSource
+from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
 from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
+from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
+from glow_app.training.distillation.student import Distillation
+from glow_app.training.distillation.teacher import TeacherSamples, require_student
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
 
 FREE = ("memory", "anchor_every", "momentum")
 """Options of a model that say how it is trained, and not what it computes."""
+
+
+def open_sources(
+    config: TrainConfig, teacher: Exported | None, console: Console
+) -> tuple[ImageSource, ImageSource | None, ImageSource | None]:
+    """Opens the images of training, validation and test; None for a split that the data set does not have.
+
+    A distillation needs no data: samples of the teacher replace training images that are not there.
+
+    Raises:
+        UserError: see :func:`glow_app.build.open_split`.
+    """
+    if teacher is not None and (folder := config.data.missing) is not None:
+        say(console, f"no data in {folder}: samples of the teacher initialise the model; no validation, no test")
+        n = config.init_images or config.model.n_initializing(*config.data.size)
+        return TeacherSamples(teacher, config.data.name, n, config.seed), None, None
+    conditional = config.model.class_conditional
+
+    def open_if_any(split: str) -> ImageSource | None:
+        try:
+            return open_split(config.data, split, console, conditional)
+        except EmptySplit as reason:
+            say(console, f"{split}: {reason}")
+            return None
+
+    return open_split(config.data, "train", console, conditional), open_if_any("val"), open_if_any("test")
 
 
 def build_flow(config: TrainConfig, train: ImageSource) -> Flow:
@@ -83,15 +113,20 @@ def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None
         raise UserError(f"the model cannot be initialised: {error} (init_images={n})") from error
 
 
-def make_module(flow: Flow, config: TrainConfig, where: Layout, clock: Clock) -> GlowModule:
-    """Creates the module that trains ``flow`` with the given options."""
-    return GlowModule(
-        flow,
-        n_bits=config.data.n_bits,
-        optim=config.optim,
-        images_per_step=config.trainer.batch_size * config.trainer.accumulate,
-        clock=clock,
-        seed=config.seed,
-        conditioner_dtype=PRECISIONS[config.trainer.precision],
-        cuda_graph=captures_steps(config, where),
-    )
+def make_module(
+    flow: Flow, config: TrainConfig, where: Layout, clock: Clock, teacher: Exported | None = None
+) -> GlowModule:
+    """Creates the module that trains ``flow`` with the given options, on samples of its own if there is a teacher."""
+    options = {
+        "n_bits": config.data.n_bits,
+        "optim": config.optim,
+        "images_per_step": config.trainer.batch_size * config.trainer.accumulate,
+        "clock": clock,
+        "seed": config.seed,
+        "conditioner_dtype": PRECISIONS[config.trainer.precision],
+        "cuda_graph": captures_steps(config, where),
+    }
+    if teacher is None:
+        return GlowModule(flow, **options)
+    require_student(flow, teacher.flow, config)
+    return Distillation(flow, teacher, **options)

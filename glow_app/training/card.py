@@ -47,6 +47,7 @@ def card_of(
         versions=versions(),
         eyes=_eyes(config, train),
         init_from=None if config.init_from is None else published_path(config.init_from),
+        teacher=None if config.teacher is None else published_path(config.teacher),
         seconds=round(seconds, 1),
         hardware=hardware,
     )

@@ -46,7 +46,11 @@ class GlowModule(pl.LightningModule):
         training_loss: function of a batch that returns its mean bits per dimension, which is differentiated.
         last_loss: loss of the last update, in bits per dimension, over all of its images; None before the first.
         gradient_norm: norm of the current update's gradients, set by the guard that computes it.
+        LOSS: name of the loss among the metrics.
+        LOSS_WORD: word before the loss where progress is shown.
     """
+
+    LOSS, LOSS_WORD = "train/bits_per_dim", ""
 
     def __init__(
         self,

@@ -127,8 +127,12 @@ class ProgressReport(pl.Callback):
     def _figures(self, module: pl.LightningModule) -> list[str]:
         if self._smoothed is None:
             return []
+        assert isinstance(module, GlowModule)
         unit = _unit(module)
-        return [f"{unit.figure(self._smoothed, 3)} {unit.name}", f"{self.images_per_second:,.0f} {unit.things}/s"]
+        return [
+            f"{module.LOSS_WORD}{unit.figure(self._smoothed, 3)} {unit.name}",
+            f"{self.images_per_second:,.0f} {unit.things}/s",
+        ]
 
     def _log_training(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         part = self.clock.part(trainer.global_step)

@@ -45,6 +45,8 @@ def banner(
     ]
     if config.init_from is not None:
         lines.append(f"started   from the weights of {config.init_from}")
+    if config.teacher is not None:
+        lines.append(f"teacher   {config.teacher}: each batch is as many samples of the model, and no data")
     if resumed_step:
         lines.append(f"resumed   at step {resumed_step:,}")
     for line in lines:

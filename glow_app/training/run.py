@@ -12,12 +12,12 @@ from rich.console import Console
 
 from glow_app.artifacts.card import read_card
 from glow_app.artifacts.weights import export
-from glow_app.build import forbid_tf32, open_split
+from glow_app.build import forbid_tf32
 from glow_app.config.train import AUTO, TrainConfig
 from glow_app.data.datamodule import ImageDataModule
 from glow_app.data.identity import difference, remember
 from glow_app.data.sets.points import Points
-from glow_app.data.source import EmptySplit, ImageSource
+from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import measure_likelihood
 from glow_app.runtime import distributed
@@ -25,13 +25,15 @@ from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
 from glow_app.training import report
 from glow_app.training.after_update import LearningRate
-from glow_app.training.begin import build_flow, initialize_flow, make_module, open_start, start_from
+from glow_app.training.begin import build_flow, initialize_flow, make_module, open_sources, open_start, start_from
 from glow_app.training.card import card_of
 from glow_app.training.checkpoints.callback import Checkpoints
 from glow_app.training.checkpoints.format import read_checkpoint, require_state_of, require_weights_of
 from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone
 from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
+from glow_app.training.distillation.student import Distillation, conclude_distillation
+from glow_app.training.distillation.teacher import open_teacher
 from glow_app.training.ema import WeightAverage
 from glow_app.training.exports import ModelExports
 from glow_app.training.fast.compile import compile_flow
@@ -110,8 +112,8 @@ def fit(
     if saved is not None and clock.state_key in saved["callbacks"]:
         clock.load_state_dict(saved["callbacks"][clock.state_key])
     start = open_start(config) if saved is None else None
-    train = open_split(config.data, "train", console, config.model.class_conditional)
-    val, test = (_open_if_any(config, split, console) for split in ("val", "test"))
+    teacher = open_teacher(config)
+    train, val, test = open_sources(config, teacher, console)
     if clock.is_over(resumed_step) and _has_ended(config, run_folder, resumed_step, val, test):
         _nothing_left(config, checkpoint, resumed_step, clock, console)
         return
@@ -127,7 +129,7 @@ def fit(
         require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))
         flow.initialized.fill_(1)  # all of it comes from the checkpoint
     average = WeightAverage(config.optim.ema_decay) if config.optim.ema_decay else None
-    module = make_module(flow, config, where, clock)
+    module = make_module(flow, config, where, clock, teacher)
     run = _Run(config, run_folder, console, train, val, test, module, average, clock, hardware(config.trainer, where))
     with trained_alone(run_folder) if first else nullcontext():
         _train(run, where, checkpoint, resumed_step, command)
@@ -226,18 +228,14 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
         say(run.console, "there is no test split: the last validation, if any, is the result of this run")
     else:
         tested = _test(run, run.test, device)
-        if trainer.is_global_zero:
-            _export(run, trainer.global_step, validated | tested)
+    if isinstance(run.module, Distillation) and trainer.is_global_zero:
+        run.module.flow.to(device)
+        with run.final_weights():
+            tested |= conclude_distillation(run.module, run.config, run.folder, run.console)
+    if tested and trainer.is_global_zero:
+        _export(run, trainer.global_step, validated | tested)
     conclude(trainer.loggers, tested, trainer.global_step, run.folder / "model")
     report.where(run.config, run.clock, trainer.global_step, run.folder, run.train, run.test or run.val, run.console)
-
-
-def _open_if_any(config: TrainConfig, split: str, console: Console) -> ImageSource | None:
-    try:
-        return open_split(config.data, split, console, config.model.class_conditional)
-    except EmptySplit as reason:
-        say(console, f"{split}: {reason}")
-        return None
 
 
 def _data_module(run: _Run, where: Layout) -> ImageDataModule:

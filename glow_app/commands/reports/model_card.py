@@ -109,6 +109,8 @@ def _facts(model: Model) -> str:
     ]
     if card.init_from is not None:
         rows.append(("training started from", f"`{card.init_from}`"))
+    if card.teacher is not None:
+        rows.append(("distilled from", f"`{card.teacher}`"))
     if card.class_names:
         rows.append(("classes", ", ".join(card.class_names)))
     for split, words in SPLITS:

@@ -151,7 +151,7 @@ def _note(command: str, path: Path) -> None:
 
 
 def training_command(run_folder: Path) -> str | None:
-    """The ``glow-train ...`` commands that trained a run, one per line; None if they are not known.
+    """The ``glow-train ...`` or ``glow-distill ...`` commands that trained a run, one per line; None if not known.
 
     Paths are cut to their last part, and options that depend on the machine are left out.
     """
@@ -162,7 +162,7 @@ def training_command(run_folder: Path) -> str | None:
         lines = [shlex.split(line) for line in path.read_text(errors="surrogateescape").splitlines()]
     except (OSError, ValueError):
         return None
-    if not lines or not all(line and line[0] == "glow-train" for line in lines):
+    if not lines or not all(line and line[0] in ("glow-train", "glow-distill") for line in lines):
         return None
     return "\n".join(shlex.join([line[0], *_published(line[1:])]) for line in lines)
 

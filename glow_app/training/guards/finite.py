@@ -88,7 +88,7 @@ class FiniteGuard(pl.Callback):
             for parameter in pl_module.flow.parameters():
                 parameter.grad = None  # optimizers skip parameters without gradients, and their averages
         if due and pl_module.last_loss is not None:
-            pl_module.log("train/bits_per_dim", pl_module.last_loss)
+            pl_module.log(pl_module.LOSS, pl_module.last_loss)
             pl_module.log("train/gradient_norm", self._norm)
         if due and self.nonfinite == "skip":
             pl_module.log("train/skipped", float(self.skipped))

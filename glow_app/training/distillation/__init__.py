@@ -1,0 +1,1 @@
+"""Guards that detect and explain what goes wrong in a run."""
