@@ -105,9 +105,13 @@ class Distilled:
         return (
             f"KL(student || teacher): {with_error(self.divergence, self.error)} nats/{one}, "
             f"{with_error(self.divergence / each, self.error / each)} {name}/dim, of {len(self.nats):,} samples\n"
-            f"{things}/s, {self.together:,} at a time: student {self.student:,.4g}, teacher {self.teacher:,.4g}, "
+            f"{things}/s, {self.together:,} at a time: student {_speed(self.student)}, teacher {_speed(self.teacher)}, "
             f"{self.speedup:,.3g} times as fast"
         )
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 @torch.no_grad()

@@ -81,6 +81,7 @@ def conclude_distillation(
         console: where to write.
     """
     student, teacher = module.flow.eval(), module.teacher
+    student.set_conditioner_dtype(None)
     teacher.to(student.initialized.device)
     of_points = config.data.n_bits is None
     n, batch_size = (POINTS, POINTS_TOGETHER) if of_points else (IMAGES, config.trainer.batch_size)
