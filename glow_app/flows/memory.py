@@ -36,7 +36,7 @@ class Drift(RuntimeError):
 class Step(Protocol):
     """The part of a bijection that this module uses."""
 
-    def __call__(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, x: Tensor, cond: Tensor | None, /) -> tuple[Tensor, Tensor]: ...
 
 
 class ReversibleStep(Step, Protocol):

@@ -1,4 +1,4 @@
-"""How near a flow is to the one that it was distilled from, and how much faster it samples.
+"""The divergence of a flow from the one that it was distilled from, and the speeds of their samples.
 
 Van den Oord et al. 2018, "Parallel WaveNet": a student whose samples are fast learns the density of a teacher whose
 samples are slow, by samples of the student alone. It knows their density, and the teacher says theirs.
@@ -52,7 +52,7 @@ def classes(flow: Flow, n: int, first: int = 0) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Distilled:
-    """What distillation has reached.
+    """The divergence and the speeds that distillation has reached.
 
     Attributes:
         nats: ``log q - log p`` of samples of the student, float64 (N,).
@@ -132,8 +132,8 @@ def measure_distilled(student: Flow, teacher: Flow, n: int, seed: int, batch_siz
         for done in range(0, n, batch_size)
     ]
     together = batch_size if student.n_dims == 2 else GROUP
-    speeds = (samples_per_second(flow, together) for flow in (student, teacher))
-    return Distilled(torch.cat(parts), student.n_dims, *speeds, together)
+    ours, theirs = (samples_per_second(flow, together) for flow in (student, teacher))
+    return Distilled(torch.cat(parts), student.n_dims, ours, theirs, together)
 
 
 def samples_per_second(flow: Flow, n: int) -> float:
