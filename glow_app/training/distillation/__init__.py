@@ -1,1 +1,1 @@
-"""Guards that detect and explain what goes wrong in a run."""
+"""Distillation: a flow learns the density of another from samples of its own."""
