@@ -211,13 +211,10 @@ def machine(content: Mapping[str, Any]) -> str:
 
 
 def ratios(shapes: Mapping[str, Any]) -> str:
-    """One line a shape, one column an implementation."""
-    names = list(dict.fromkeys(row["name"] for shape in shapes.values() for row in shape["rows"]))
-    lines = []
-    for title, shape in shapes.items():
-        cells = {row["name"]: ratio(row) for row in shape["rows"]}
-        lines.append([title, *(cells.get(name, "-") for name in names)])
-    return table(["", *names], lines)
+    """One line an implementation, one column a shape."""
+    cells = {title: {row["name"]: ratio(row) for row in shape["rows"]} for title, shape in shapes.items()}
+    names = dict.fromkeys(name for of_shape in cells.values() for name in of_shape)
+    return table(["", *cells], [[name, *(of_shape.get(name, "-") for of_shape in cells.values())] for name in names])
 
 
 def ratio(row: Mapping[str, Any]) -> str:

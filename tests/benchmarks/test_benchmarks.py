@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import compiled, contest, models, peers, processor, report, timing, train_step, whole_run
+from benchmarks import breakdown, compiled, contest, models, peers, processor, report, timing, train_step, whole_run
 from benchmarks.allocations import Allocation, activation_bytes, peak
 from benchmarks.shapes import PUBLISHED_CIFAR, PUBLISHED_FACES, Shape, faces
 from benchmarks.timing import Quartiles, Requirement, Timing
@@ -41,6 +41,32 @@ def test_quartiles() -> None:
 )
 def test_a_verdict_needs_the_quartiles_on_one_side(low: float, high: float, verdict: str) -> None:
     assert Requirement("step", must=0.9, aim=0.75).verdict(Quartiles(low, (low + high) / 2, high)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        ("aten::mkldnn_convolution", "products"),
+        ("aten::_slow_conv2d_backward", "products"),
+        ("aten::addmm", "products"),
+        ("aten::copy_", "copies and layouts"),
+        ("aten::sum", "sums"),
+        ("aten::_fused_adam_", "Adam"),
+        ("aten::as_strided", "views and allocation"),
+        ("aten::threshold_backward", "element by element"),
+        ("aten::mul", "element by element"),
+    ],
+)
+def test_operations_have_their_kind(operation: str, kind: str) -> None:
+    assert breakdown.kind_of(operation) == kind
+
+
+def test_the_time_of_a_step_is_divided_among_kinds() -> None:
+    a = torch.randn(64, 64)
+    found = breakdown.breakdown(lambda: torch.mm(a, a).relu_(), CPU)
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares["products"] > 0.5
+    assert found.operations >= 2
 
 
 def test_repetitions_alternate() -> None:
