@@ -169,7 +169,7 @@ def _gather(
     moments = Moments(model.flow.latent_shapes, len(source.attribute_names), model.device)
     share = distributed.shard(indices)
     path = _unfinished(folder)
-    facts = json.dumps([metadata, len(indices)], sort_keys=True).encode()
+    facts = json.dumps([metadata, len(indices), sorted(moments.sums)], sort_keys=True).encode()
     key = hashlib.sha256(facts + attributes.numpy().tobytes()).hexdigest()
     _restore(moments, path, key)
     before = moments.count

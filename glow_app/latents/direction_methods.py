@@ -98,7 +98,13 @@ def from_moments(
             latent_shapes=tuple(latent_shapes),
             method=method,
             model=model,
-            metadata={**metadata, "images": n, "counts": counts, "methods": details},
+            metadata={
+                **metadata,
+                "images": n,
+                "counts": counts,
+                "variance": moments.variance(),
+                "methods": details,
+            },
         )
         for method, vector in vectors.items()
     ]

@@ -25,8 +25,8 @@ class Moments:
 
     Attributes:
         count: images so far.
-        sums: float64 tensors: ``z`` (D,), ``a`` (A,), ``az`` (A, D), ``aa`` (A, A) and, for the last
-            ``n_subspace`` dimensions of z, ``zz`` (n_subspace, n_subspace).
+        sums: float64 tensors: ``z`` (D,), ``squares`` () of all numbers of z, ``a`` (A,), ``az`` (A, D), ``aa`` (A, A)
+            and, for the last ``n_subspace`` dimensions of z, ``zz`` (n_subspace, n_subspace).
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class Moments:
         self.count = 0
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, dtype=torch.float64, device=device)
+            return torch.zeros(shape, dtype=torch.float64, device=device)
 
         self.sums = {
             "z": zeros(self.n_dims),
+            "squares": zeros(),
             "a": zeros(n_attributes),
             "az": zeros(n_attributes, self.n_dims),
             "aa": zeros(n_attributes, n_attributes),
@@ -64,10 +65,16 @@ class Moments:
         inside = z[:, self.n_dims - self.n_subspace :]
         self.count += len(z)
         self.sums["z"] += z.sum(0)
+        self.sums["squares"] += z.square().sum()
         self.sums["a"] += a.sum(0)
         self.sums["az"] += a.T @ z
         self.sums["aa"] += a.T @ a
         self.sums["zz"] += inside.T @ inside
+
+    def variance(self) -> float:
+        """The mean variance of a number of z."""
+        mean = self.sums["z"] / self.count
+        return ((self.sums["squares"] / self.count - mean.square().sum()) / self.n_dims).item()
 
     def state(self) -> dict[str, Tensor]:
         """The count and all sums, as tensors on the CPU."""
