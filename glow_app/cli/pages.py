@@ -91,6 +91,8 @@ PAGES = {
         (
             ("glow-distill teacher=runs/... model=iaf", "an IAF from a MAF"),
             ("glow-distill teacher=faces64 model=glow trainer.batch_size=16", "a smaller Glow from the shipped one"),
+            ("glow-distill teacher=runs/... model=iaf model.width=128", "a narrow one, whose samples are faster"),
+            ("glow-distill teacher=runs/... model=iaf optim.lr=0.001 max_steps=2000", "updates, and their rate"),
             ("glow-distill resume=runs/... max_steps=4000", "resumes a student"),
         ),
         (
@@ -98,8 +100,6 @@ PAGES = {
             "max_steps",
             "trainer.batch_size",
             "optim.lr",
-            "model.n_layers",
-            "model.n_hidden",
             "model.width",
             "resume",
             "seed",

@@ -106,14 +106,12 @@ class EmergingGlow(Glow):
     arguments are those of :class:`glow_app.flows.Glow`; ``permutation`` is what comes before them.
     """
 
+    decodes_in_turn = True
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for step in [module for module in self.modules() if isinstance(module, FlowStep)]:
             step.coupling = Chain([EmergingConv(len(step.actnorm.bias)), step.coupling])
-
-    @property
-    def decodes_in_turn(self) -> bool:
-        return True
 
 
 def check_odd(kernel_size: int) -> None:

@@ -28,6 +28,10 @@ class Flow(nn.Module):
         n_classes: number of classes of ``cond``; 0 for an unconditional model.
     """
 
+    decodes_in_turn = False
+    """``inverse`` finds one number, or one diagonal of pixels, after the other."""
+    decodes_by_search = False
+    """``inverse`` searches for numbers, in as many steps as it takes."""
     initialized: Tensor
 
     def __init__(
@@ -59,16 +63,6 @@ class Flow(nn.Module):
     def n_dims(self) -> int:
         """D = C * H * W, the number of subpixels of an image and of numbers in its latents."""
         return math.prod(self.image_shape)
-
-    @property
-    def decodes_in_turn(self) -> bool:
-        """Returns whether ``inverse`` finds one number, or one diagonal of pixels, after the other."""
-        return False
-
-    @property
-    def decodes_by_search(self) -> bool:
-        """Returns whether ``inverse`` searches for numbers, in as many steps as it takes."""
-        return False
 
     @property
     def steps_of_search(self) -> list[int]:

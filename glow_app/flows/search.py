@@ -16,7 +16,7 @@ MOST_STEPS = (200, 1000)
 """Steps of a search with alpha = 1, and of a second one, damped, for the samples that the first did not reach."""
 
 GROWTH, LEAST_ALPHA = 1.1, 1 / 64
-"""Of the step sizes of a damped search: how fast they grow again, and the smallest."""
+"""Growth of the step sizes of a damped search, and the smallest step size."""
 
 TOLERANCE = 1000.0
 """Largest error of ``f(x)``, in units of eps (1 + max|z|): 1.2e-4 of it in float32, 2.2e-13 in float64."""

@@ -89,6 +89,6 @@ def test_a_key_that_belongs_elsewhere_is_not_offered_again() -> None:
     text = unknown_key("data.root", "train")
     assert text.startswith("unknown key data.root: it is a key of data=folder, data=hf, data=celeba, ")
     assert "drawn_faces" not in text
-    assert unknown_key("optim", "evaluate") == "unknown key optim: it is a key of glow-train"
+    assert unknown_key("optim", "evaluate") == "unknown key optim: it is a key of glow-distill, glow-train"
     assert unknown_key("upload_mb", "sample") == "unknown key upload_mb: it is a key of glow-demo"
     assert unknown_key("max_step", "train") == "unknown key max_step: did you mean max_steps?"

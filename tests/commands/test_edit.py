@@ -66,15 +66,15 @@ def test_neither_batches_nor_workers_matter(run: Path, found: Path, tmp_path: Pa
 
 
 def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dequantize, calls = directions_command.dequantize, []
+    dequantize_midpoints, calls = directions_command.dequantize_midpoints, []
 
-    def interrupted(images: torch.Tensor, u: torch.Tensor, n_bits: int) -> torch.Tensor:
+    def interrupted(images: torch.Tensor, n_bits: int) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return dequantize(images, u, n_bits)
+        return dequantize_midpoints(images, n_bits)
 
-    monkeypatch.setattr(directions_command, "dequantize", interrupted)
+    monkeypatch.setattr(directions_command, "dequantize_midpoints", interrupted)
     with pytest.raises(KeyboardInterrupt):
         find(run, tmp_path, "batch_size=16")
     assert not (tmp_path / "directions.json").exists()
@@ -86,15 +86,15 @@ def test_an_interrupted_pass_goes_on(run: Path, found: Path, tmp_path: Path, mon
 
 def test_what_another_pass_has_left_is_not_used(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directions_command, "SAVE_EVERY", 0.0)
-    dequantize, calls = directions_command.dequantize, []
+    dequantize_midpoints, calls = directions_command.dequantize_midpoints, []
 
-    def killed(images: torch.Tensor, u: torch.Tensor, n_bits: int) -> torch.Tensor:
+    def killed(images: torch.Tensor, n_bits: int) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 3:
             raise RuntimeError("killed")
-        return dequantize(images, u, n_bits)
+        return dequantize_midpoints(images, n_bits)
 
-    monkeypatch.setattr(directions_command, "dequantize", killed)
+    monkeypatch.setattr(directions_command, "dequantize_midpoints", killed)
     with pytest.raises(RuntimeError, match="killed"):
         find(run, tmp_path, "batch_size=16", "n_images=60")
     assert list(tmp_path.glob("unfinished*"))
@@ -179,7 +179,7 @@ def test_two_of_one_name_do_not_overwrite_each_other(run: Path, found: Path, tmp
 
 
 def test_mistakes_are_told_before_the_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directions_command, "dequantize", lambda *others: pytest.fail("too late"))
+    monkeypatch.setattr(directions_command, "dequantize_midpoints", lambda *others: pytest.fail("too late"))
     for argument, message in (
         ("orthogonal_to=[Smilin]", "attribute Smilin is unknown: did you mean Smiling"),
         ("levels=[9]", r"levels=\[9\]: this model has the levels 1"),

@@ -93,6 +93,8 @@ class Gaussianization(Flow):
         ValueError: an option is not one of those named.
     """
 
+    decodes_by_search = True
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -113,7 +115,3 @@ class Gaussianization(Flow):
             steps.append(MarginalGaussianization(n_dims, n_components))
         level = level_of_vectors(image_shape, steps, logit, n_classes, memory)
         super().__init__(image_shape, [level], [(n_dims, 1, 1)], n_classes=n_classes)
-
-    @property
-    def decodes_by_search(self) -> bool:
-        return True

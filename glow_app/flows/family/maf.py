@@ -80,6 +80,8 @@ class MAF(NormalisedFlow):
         ValueError: an option is not one of those named.
     """
 
+    decodes_in_turn = True
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -111,10 +113,6 @@ class MAF(NormalisedFlow):
     def _directed(layer: MaskedAutoregressive) -> Bijection:
         return layer
 
-    @property
-    def decodes_in_turn(self) -> bool:
-        return True
-
 
 class IAF(MAF):
     """The inverse autoregressive flow of Kingma et al. 2016: a :class:`MAF` whose layers are turned round.
@@ -123,10 +121,8 @@ class IAF(MAF):
     likelihood, take D passes, one for each number of the image. The arguments are those of :class:`MAF`.
     """
 
+    decodes_in_turn = False
+
     @staticmethod
     def _directed(layer: MaskedAutoregressive) -> Bijection:
         return Inverse(layer)
-
-    @property
-    def decodes_in_turn(self) -> bool:
-        return False

@@ -171,6 +171,8 @@ class MintNet(Flow):
         ValueError: the shape is not divisible, or an option is not one of those named.
     """
 
+    decodes_by_search = True
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -213,10 +215,6 @@ class MintNet(Flow):
             levels.append(Chain(inside))
             latent_shapes.append((n_channels, *size))
         super().__init__(image_shape, levels, latent_shapes, n_classes=n_classes)
-
-    @property
-    def decodes_by_search(self) -> bool:
-        return True
 
     @property
     def steps_of_search(self) -> list[int]:
