@@ -1,5 +1,6 @@
 """The race's own arithmetic, and the layers that are compared in it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.training import layers, report, schedules
+from benchmarks.training import family, layers, report, schedules
 from benchmarks.training import race as module
 from benchmarks.training.ideas import adam, idea, muon
+from benchmarks.training.ours import glow
 from benchmarks.training.race import Now, Race, Recipe, augmented, validate
 from glow_app.flows import Bijection
 from glow_app.flows.conditioner import ConvNet
@@ -136,3 +138,26 @@ def test_schedules_at_their_corners() -> None:
 
 def test_the_guide_has_the_tables_of_the_results() -> None:
     assert report.written(report.GUIDE.read_text(), report.load()) == report.GUIDE.read_text()
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 32)])
+def test_relatives_have_equally_many_parameters(shape: tuple[int, int, int]) -> None:
+    sizes = {name: sum(p.numel() for p in build(shape).parameters()) for name, build in family.MODELS.items()}
+    sizes.pop("maf, 5 x 1024")
+    assert max(sizes.values()) / min(sizes.values()) < 1.07
+
+
+def test_a_relative_is_trained_timed_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(family.MODELS, "tiny", lambda shape: glow(shape, widths=(4,) * 3, n_steps=(1,) * 3))
+    monkeypatch.setattr(family, "images", lambda data, arguments: (images(64), images(16)))
+    output = tmp_path / "family.jsonl"
+    arguments = "--data drawn_faces --models tiny --seeds 0 --seconds 0.05 --output"
+    monkeypatch.setattr("sys.argv", ["family", *arguments.split(), str(output)])
+    family.main()
+    family.main()  # nothing is left to do
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [line["rate"] for line in lines] == list(family.RATES)
+    assert all(line["bits"] > 0 and line["milliseconds"]["inverse"] > 0 for line in lines)
+    assert family.rate_of("tiny", [{**lines[0], "bits": 2.0}, {**lines[1], "bits": 1.0}]) == family.RATES[1]
+    lines[1].pop("bits")  # of one that failed
+    assert family.rate_of("tiny", lines) == family.RATES[0]
