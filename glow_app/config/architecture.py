@@ -14,7 +14,10 @@ class ModelConfig:
     """Options of every model."""
 
     name: str = option(
-        "architecture", choices=("gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "plane", "real_nvp", "own")
+        "architecture",
+        choices=(
+            "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
+        ),  # fmt: skip
     )
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))

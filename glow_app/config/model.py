@@ -11,6 +11,7 @@ from glow_app.config.autoregressive import IAFConfig, MAFConfig
 from glow_app.config.gaussianization import GaussianizationConfig
 from glow_app.config.mintnet import MintNetConfig
 from glow_app.config.option import option
+from glow_app.config.planar import PlanarConfig, RadialConfig
 from glow_app.errors import UserError
 
 if TYPE_CHECKING:
@@ -286,6 +287,8 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "mintnet": MintNetConfig,
     "nice": NiceConfig,
     "own": OwnModelConfig,
+    "planar": PlanarConfig,
     "plane": PlaneConfig,
+    "radial": RadialConfig,
     "real_nvp": RealNVPConfig,
 }

@@ -17,8 +17,11 @@ from glow_app.flows import (
     AffineCoupling,
     Bijection,
     Flow,
+    Inverse,
     MarginalGaussianization,
     MintLayer,
+    PlanarLayer,
+    RadialLayer,
     Reordered,
     Reversed,
 )
@@ -29,7 +32,10 @@ from glow_app.units import with_error
 TOGETHER = 1 << 15
 """Points per batch."""
 
-COUPLINGS = (AdditiveCoupling, AffineCoupling, MarginalGaussianization, MintLayer, Reordered, Reversed)
+COUPLINGS = (
+    AdditiveCoupling, AffineCoupling, Inverse, MarginalGaussianization, MintLayer, PlanarLayer, RadialLayer, Reordered,
+    Reversed,
+)  # fmt: skip
 """Layers that a film adds one by one; in a flow of points, reordered and reversed ones are autoregressive."""
 
 TOLERANCE = 0.02
@@ -138,7 +144,8 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
     and stage K the points themselves. From one stage to the next, points move along parallel lines only, because a
     coupling moves one coordinate by a function of the other. Autoregressive layers are couplings in the plane, which
     may also move and scale the other coordinate. A marginal layer of Gaussianization counts as one too, though it moves
-    each coordinate by itself: read from its end, that film shows the points becoming normal.
+    each coordinate by itself: read from its end, that film shows the points becoming normal. Planar layers move points
+    along a direction of their own, and radial ones to or from a centre.
     """
     layers = list(_layers(cast(Bijection, flow.levels[0])))
     h = as_images(latents).to(flow.initialized.device)

@@ -14,6 +14,7 @@ from glow_app.flows.family.marginal import MarginalGaussianization
 from glow_app.flows.family.masked import MaskedCoupling, channel_mask, checkerboard
 from glow_app.flows.family.mintnet import MaskedConv2d, MintLayer, MintNet
 from glow_app.flows.family.nice import DiagonalScaling, Flatten, Nice
+from glow_app.flows.family.planar import PlanarFlow, PlanarLayer, RadialFlow, RadialLayer
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import DiagonalSqueeze, RealNVP
 from glow_app.flows.family.residual import ResidualNet
@@ -62,7 +63,11 @@ __all__ = [
     "MintNet",
     "Nice",
     "PixelLinear",
+    "PlanarFlow",
+    "PlanarLayer",
     "Plane",
+    "RadialFlow",
+    "RadialLayer",
     "RealNVP",
     "Reordered",
     "ResidualNet",

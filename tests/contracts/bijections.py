@@ -30,7 +30,9 @@ from glow_app.flows import (
     MaskedAutoregressive,
     MaskedCoupling,
     MintLayer,
+    PlanarLayer,
     Plane,
+    RadialLayer,
     Reordered,
     ResidualNet,
     Reversed,
@@ -161,6 +163,11 @@ BIJECTIONS: dict[str, Row] = {
     "MintLayer of one pixel": Row(lambda: MintLayer(5, n_groups=2), shape=(5, 1, 1)),
     "Chain of MintLayers checkpoint": Row(
         lambda: Chain([ActNorm(C), MintLayer(C, 2), Reversed(MintLayer(C, 2))], memory="checkpoint")
+    ),
+    "PlanarLayer": Row(lambda: PlanarLayer(5), shape=(5, 1, 1)),
+    "RadialLayer": Row(lambda: RadialLayer(5), shape=(5, 1, 1)),
+    "Chain of planar and radial layers": Row(
+        lambda: Chain([Inverse(PlanarLayer(5)), RadialLayer(5), Inverse(RadialLayer(5))]), shape=(5, 1, 1)
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

@@ -28,6 +28,8 @@ FAMILY = {
     "maf": ["model=maf", "model.n_layers=2", "model.width=8", "model.normalisation=actnorm"],
     "mintnet": ["model=mintnet", "model.n_levels=2", "model.n_layers=2", "model.width=8"],
     "nice": ["model=nice", "model.n_hidden=1", "model.width=8"],
+    "planar": ["model=planar", "model.n_layers=2"],
+    "radial": ["model=radial", "model.n_layers=2"],
     "real_nvp": ["model=real_nvp", "model.n_levels=2", "model.n_blocks=1", "model.width=4"],
 }
 """Other models than Glow, as small."""

@@ -1,1 +1,1 @@
-"""The relatives of Glow: NICE, Real NVP, MintNet, MAF, IAF, Gaussianization flows, and flows of points in the plane."""
+"""The relatives of Glow: NICE, Real NVP, MintNet, MAF, IAF, and Gaussianization, planar, radial and plane flows."""

@@ -17,6 +17,7 @@ from glow_app.flows.family.made import MaskedLinear
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.mintnet import MintNet
 from glow_app.flows.family.nice import Nice
+from glow_app.flows.family.planar import PlanarFlow, RadialFlow
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
 from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
@@ -31,7 +32,9 @@ from glow_app.flows.fast.flow import (
     FastMAF,
     FastMintNet,
     FastNice,
+    FastPlanarFlow,
     FastPlane,
+    FastRadialFlow,
     FastRealNVP,
     FastSqueeze,
 )
@@ -58,7 +61,9 @@ FASTER: dict[type[nn.Module], type[Faster]] = {
     MaskedLinear: FastMaskedLinear,
     MintNet: FastMintNet,
     Nice: FastNice,
+    PlanarFlow: FastPlanarFlow,
     Plane: FastPlane,
+    RadialFlow: FastRadialFlow,
     RealNVP: FastRealNVP,
     Squeeze: FastSqueeze,
     ZeroConv2d: FastZeroConv2d,

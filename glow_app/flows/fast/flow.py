@@ -10,6 +10,7 @@ from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
 from glow_app.flows.family.mintnet import MintNet
 from glow_app.flows.family.nice import Nice
+from glow_app.flows.family.planar import PlanarFlow, RadialFlow
 from glow_app.flows.family.plane import Plane
 from glow_app.flows.family.real_nvp import RealNVP
 from glow_app.flows.fast.faster import Faster
@@ -84,8 +85,16 @@ class FastNice(FastFlow, Nice):
     """A NICE as a :class:`FastFlow`."""
 
 
+class FastPlanarFlow(FastFlow, PlanarFlow):
+    """A planar flow as a :class:`FastFlow`."""
+
+
 class FastPlane(FastFlow, Plane):
     """A flow of the plane as a :class:`FastFlow`."""
+
+
+class FastRadialFlow(FastFlow, RadialFlow):
+    """A radial flow as a :class:`FastFlow`."""
 
 
 class FastRealNVP(FastFlow, RealNVP):

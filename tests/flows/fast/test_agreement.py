@@ -19,7 +19,9 @@ from glow_app.flows import (
     InvConv1x1,
     MintNet,
     Nice,
+    PlanarFlow,
     Plane,
+    RadialFlow,
     RealNVP,
     initialize,
     vector_coupling,
@@ -38,6 +40,8 @@ FLOWS = [
     Plane(n_steps=2, width=8),
     MAF((1, 2, 3), n_layers=2, n_hidden=1, width=8, normalisation="actnorm"),
     IAF((1, 2, 3), n_layers=2, n_hidden=1, width=8),
+    PlanarFlow((1, 2, 3), n_layers=2),
+    RadialFlow((1, 2, 3), n_layers=2, direction="generating"),
 ]
 """One of each class of flows."""
 
