@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glow_app.artifacts.card import model_folder, read_card
 from glow_app.config.check import PATHS, SCHEMAS
-from glow_app.config.data import DATA_SCHEMAS
+from glow_app.config.data import DATA_SCHEMAS, has_density
 from glow_app.config.paths import as_path, protect, restore
 from glow_app.config.saved import read_config
 from glow_app.config.train import AUTO
@@ -134,6 +134,8 @@ def with_data_of_model(arguments: list[str], default: str | None = None) -> list
     model = _value_of(("checkpoint", "compare", "teacher"), arguments) or default
     if model is None:
         return arguments
+    if has_density(model):  # a teacher that is no model
+        return [*arguments, f"data={model}"]
     try:
         card, _ = read_card(model_folder(model))
     except UserError:
@@ -141,6 +143,16 @@ def with_data_of_model(arguments: list[str], default: str | None = None) -> list
     if card.data["name"] not in DATA_SCHEMAS:
         return arguments
     return [*arguments, f"data={card.data['name']}"]
+
+
+def with_experiment_of_teacher(arguments: list[str]) -> list[str]:
+    """Adds the experiment of a teacher of points, and a student: ``energies`` if it is a density, ``plane`` if a model."""
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    if "experiment" in given or not has_density(given.get("data", "")):
+        return arguments
+    of_density = has_density(_value_of(("teacher",), arguments) or "")
+    experiment, model = ("energies", "planar") if of_density else ("plane", "iaf")
+    return [*arguments, f"experiment={experiment}", *([] if "model" in given else [f"model={model}"])]
 
 
 def _value_of(keys: tuple[str, ...], arguments: list[str]) -> str | None:

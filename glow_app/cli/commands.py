@@ -24,6 +24,7 @@ from glow_app.cli.arguments import (
     with_braces,
     with_brackets,
     with_data_of_model,
+    with_experiment_of_teacher,
     with_groups_of_run,
     with_switch,
 )
@@ -47,7 +48,7 @@ from glow_app.config.commands import (
     RestoreConfig,
     SampleConfig,
 )
-from glow_app.config.data import DATA_SCHEMAS, PointsConfig
+from glow_app.config.data import has_density
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -151,7 +152,8 @@ def _distill(composed: DictConfig) -> None:
     if composed.resume in (None, AUTO):
         if not composed.teacher:
             raise UserError("teacher has no value: name the run whose model is to be distilled, teacher=runs/...")
-        fill_in_data(composed, as_path(composed.teacher), given_keys())
+        if not has_density(composed.teacher):
+            fill_in_data(composed, as_path(composed.teacher), given_keys())
     _train(composed, "glow-distill")
 
 
@@ -285,12 +287,8 @@ def _training_arguments(arguments: list[str]) -> list[str]:
 
 
 def _distilling_arguments(arguments: list[str]) -> list[str]:
-    """Rewrites the arguments of ``glow-distill``; a teacher of points brings the batches of ``experiment=plane``."""
-    arguments = with_data_of_model(arguments)
-    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    if DATA_SCHEMAS.get(given.get("data", "")) is PointsConfig and "experiment" not in given:
-        arguments = [*arguments, "experiment=plane", *([] if "model" in given else ["model=iaf"])]
-    return _training_arguments(arguments)
+    """Rewrites the arguments of ``glow-distill``."""
+    return _training_arguments(with_experiment_of_teacher(with_data_of_model(arguments)))
 
 
 def _model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:

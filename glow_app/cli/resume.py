@@ -17,6 +17,7 @@ from glow_app.errors import UserError
 
 FIXED_IN_A_RUN = (
     "seed", "name", "optim.name", "trainer.batch_size", "trainer.accumulate", "init_images", "init_from", "teacher",
+    "anneal_steps",
 )  # fmt: skip
 """Options, besides those of model and data, that a resumed run cannot change."""
 

@@ -16,7 +16,17 @@ class ModelConfig:
     name: str = option(
         "architecture",
         choices=(
-            "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
+            "gaussianization",
+            "glow",
+            "iaf",
+            "maf",
+            "mintnet",
+            "nice",
+            "planar",
+            "plane",
+            "radial",
+            "real_nvp",
+            "own",
         ),  # fmt: skip
     )
     class_conditional: bool = option("one top prior per class, for data with class labels")

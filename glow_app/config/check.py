@@ -12,7 +12,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from glow_app.config import commands
 from glow_app.config.architecture import ModelConfig
-from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig
+from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig, has_density
 from glow_app.config.model import MODEL_SCHEMAS
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
@@ -204,10 +204,10 @@ def _check_together(config: TrainConfig) -> None:
             "model.memory=reversible needs model.normalisation=actnorm: the statistics of a batch cannot be computed "
             "from its output; choose memory=checkpoint, which works with both"
         )
-    if config.teacher is not None and config.estimate:
-        raise UserError("estimate=true measures training on images, not distillation: leave it out")
-    if config.teacher is not None and config.model.memory == "reversible":
-        raise UserError("model.memory=reversible is for training on data: distil with plain or checkpoint")
+    if config.teacher is not None:
+        _check_distillation(config, config.teacher)
+    elif config.anneal_steps:
+        raise UserError(f"anneal_steps={config.anneal_steps} is for glow-distill: there is no teacher; leave it out")
     if config.trainer.cuda_graph:
         _check_cuda_graph(config)
     if len({f"{temperature:.2f}" for temperature in config.temperatures}) < len(config.temperatures):
@@ -216,6 +216,19 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError(f"temperatures={config.temperatures}: give a list of numbers of at least 0, such as [0.7,1.0]")
     if not re.fullmatch(r"\w[\w.-]*", config.name):
         raise UserError(f"name={config.name!r} cannot name a folder: use letters, digits, _ and -")
+
+
+def _check_distillation(config: TrainConfig, teacher: str) -> None:
+    if config.estimate:
+        raise UserError("estimate=true measures training on images, not distillation: leave it out")
+    if config.model.memory == "reversible":
+        raise UserError("model.memory=reversible is for training on data: distil with plain or checkpoint")
+    if not has_density(teacher):
+        return
+    if teacher == "checkerboard":
+        raise UserError("teacher=checkerboard: its density is 0 outside of the board, and samples may lie there")
+    if teacher != config.data.name:
+        raise UserError(f"teacher={teacher} is the density of data={teacher}, and this is data={config.data.name}")
 
 
 def _check_cuda_graph(config: TrainConfig) -> None:

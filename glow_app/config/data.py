@@ -213,6 +213,14 @@ class PointsConfig(DataConfig):
 
 
 @dataclass
+class EnergyConfig(PointsConfig):
+    """Points of an energy in the plane, drawn by formula."""
+
+    # Not a shape with a blur: not an option.
+    noise: ClassVar[float] = 0.0  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclass
 class OwnDataConfig(DataConfig):
     """A data set object of a program, given to :func:`glow_app.train`.
 
@@ -261,5 +269,14 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "spiral": PointsConfig,
     "eight_gaussians": PointsConfig,
     "checkerboard": PointsConfig,
+    "u1": EnergyConfig,
+    "u2": EnergyConfig,
+    "u3": EnergyConfig,
+    "u4": EnergyConfig,
     "own": OwnDataConfig,
 }
+
+
+def has_density(name: str) -> bool:
+    """Returns whether a name is that of a data set whose density is known by formula."""
+    return issubclass(DATA_SCHEMAS.get(name, DataConfig), PointsConfig)

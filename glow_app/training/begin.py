@@ -16,8 +16,9 @@ from glow_app.flows import Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
+from glow_app.training.distillation.density import DensityTeacher, starting_points
 from glow_app.training.distillation.student import Distillation
-from glow_app.training.distillation.teacher import TeacherSamples, require_student
+from glow_app.training.distillation.teacher import Teacher, TeacherSamples, require_student
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
 
@@ -26,7 +27,7 @@ FREE = ("memory", "anchor_every", "momentum")
 
 
 def open_sources(
-    config: TrainConfig, teacher: Exported | None, console: Console
+    config: TrainConfig, teacher: Teacher | None, console: Console
 ) -> tuple[ImageSource, ImageSource | None, ImageSource | None]:
     """Opens the images of training, validation and test; None for a split that the data set does not have.
 
@@ -35,7 +36,7 @@ def open_sources(
     Raises:
         UserError: see :func:`glow_app.build.open_split`.
     """
-    if teacher is not None and (folder := config.data.missing) is not None:
+    if isinstance(teacher, Exported) and (folder := config.data.missing) is not None:
         say(console, f"no data in {folder}: samples of the teacher initialise the model; no validation, no test")
         n = config.init_images or config.model.n_initializing(*config.data.size)
         return TeacherSamples(teacher, config.data.name, n, config.seed), None, None
@@ -97,14 +98,19 @@ def _differs(config: TrainConfig, what: str, theirs: object, ours: object) -> Us
     return UserError(f"init_from={config.init_from}: {what} is {there} in that model and {here} in this run")
 
 
-def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None:
+def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig, teacher: Teacher | None = None) -> None:
     """Initialises a new model from the first images of the stream, which are the same on all ranks.
+
+    One that learns a density by formula sees no data here either, but points of a wide normal distribution.
 
     Raises:
         UserError: the images do not vary.
     """
     _, height, width = train.image_shape
     n = min(config.init_images or config.model.n_initializing(height, width), len(train))
+    if isinstance(teacher, DensityTeacher):
+        initialize(flow, starting_points(n, config.seed))
+        return
     batch = TrainingStream(train, config.seed).__getitems__(list(range(n)))
     u = dequantization_noise(batch.images, config.seed, batch.positions)
     try:
@@ -114,7 +120,7 @@ def initialize_flow(flow: Flow, train: ImageSource, config: TrainConfig) -> None
 
 
 def make_module(
-    flow: Flow, config: TrainConfig, where: Layout, clock: Clock, teacher: Exported | None = None
+    flow: Flow, config: TrainConfig, where: Layout, clock: Clock, teacher: Teacher | None = None
 ) -> GlowModule:
     """Creates the module that trains ``flow`` with the given options, on samples of its own if there is a teacher."""
     options = {
@@ -128,5 +134,6 @@ def make_module(
     }
     if teacher is None:
         return GlowModule(flow, **options)
-    require_student(flow, teacher.flow, config)
-    return Distillation(flow, teacher, **options)
+    known = teacher.flow if isinstance(teacher, Exported) else teacher
+    require_student(flow, known, config)
+    return Distillation(flow, known, config.anneal_steps, **options)

@@ -123,7 +123,7 @@ def fit(
     if start is not None:
         start_from(flow, start, config, train)
     elif saved is None and not flow.initialized.item():
-        initialize_flow(flow, train, config)
+        initialize_flow(flow, train, config, teacher)
     elif saved is not None:
         require_weights_of(flow, saved["state_dict"], str(checkpoint))
         require_state_of(largest_first(flow.parameters()), saved["optimizer_states"], str(checkpoint))

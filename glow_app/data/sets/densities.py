@@ -1,15 +1,18 @@
 """Distributions of points in the plane with known densities.
 
-All are in the square [-4, 4] x [-4, 4], up to their noise. Each is a blurred shape: a point on the shape plus normal
+All are in the square [-4, 4] x [-4, 4], up to their noise. Most are a blurred shape: a point on the shape plus normal
 noise. If the shape is a set of centres, the distribution is a mixture of equal Gaussians with a closed-form density.
+Others are given by an energy, and normalised by numerical integration.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 N_CENTRES = 1000
 """Centres of a curve: dense enough that the sum of their Gaussians looks like a blurred curve."""
@@ -23,7 +26,12 @@ class PlaneDensity(ABC):
 
     Args:
         noise: standard deviation of the blur, in both directions.
+
+    Attributes:
+        log_normaliser: log Z, of the integral of what the density was before it was divided by it.
     """
+
+    log_normaliser = 0.0
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
@@ -85,6 +93,83 @@ class Checkerboard(PlaneDensity):
         return torch.special.ndtr(distance / self.noise)
 
 
+class Energy(PlaneDensity):
+    """The distribution ``p(x) = exp(-U(x)) / Z`` of an energy U.
+
+    Z is the sum over ``CELLS`` x ``CELLS`` cells of the square [-8, 8] x [-8, 8]: for the energies here, finer cells or
+    a larger square change it by less than 1e-8 of it. Points are drawn from the same cells, evenly within each, whose
+    sides are a twentieth of the narrowest width.
+
+    Args:
+        energy: U, float64 (N,) of points (N, 2).
+    """
+
+    SIDE, CELLS = 16.0, 1024
+
+    def __init__(self, energy: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(noise=0.0)
+        self.energy = energy
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return -self.energy(x.double()) - self.log_normaliser
+
+    def places(self, u: Tensor) -> Tensor:
+        below = self._cells.softmax(0).cumsum(0)
+        cell = torch.searchsorted(below, u[:, 0].contiguous()).clamp(max=len(below) - 1)
+        corner = torch.stack([cell % self.CELLS, cell // self.CELLS], 1)
+        return ((corner + u[:, 1:]) / self.CELLS - 0.5) * self.SIDE
+
+    @cached_property
+    def log_normaliser(self) -> float:  # type: ignore[override]
+        """The logarithm of Z."""
+        return torch.logsumexp(self._cells, 0).item() + 2 * math.log(self.SIDE / self.CELLS)
+
+    @property
+    def _cells(self) -> Tensor:
+        """-U in the middle of each cell, float64 (CELLS^2,), row by row."""
+        middle = (_midpoints(self.CELLS) - 0.5) * self.SIDE
+        y, x = torch.meshgrid(middle, middle, indexing="ij")
+        return -self.energy(torch.stack([x.flatten(), y.flatten()], 1))
+
+
+def _bump(distance: Tensor, width: float) -> Tensor:
+    return -0.5 * (distance / width).square()
+
+
+def _wall(x: Tensor) -> Tensor:
+    """Added to U2, U3 and U4, which do not end in the first coordinate and so have no integral: beyond 4 on each side."""
+    return -_bump(F.relu(x.abs() - 4), 0.4)
+
+
+def _waves(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns w1, w2 and w3 of the first coordinate."""
+    return torch.sin(0.5 * math.pi * x), 3 * _bump(x - 1, 0.6).exp(), 3 * torch.sigmoid((x - 1) / 0.3)
+
+
+def u1(x: Tensor) -> Tensor:
+    """Two arcs of a ring of radius 2."""
+    ring = -_bump(torch.linalg.vector_norm(x, dim=1) - 2, 0.4)
+    return ring - torch.logaddexp(_bump(x[:, 0] - 2, 0.6), _bump(x[:, 0] + 2, 0.6))
+
+
+def u2(x: Tensor) -> Tensor:
+    """A wave."""
+    w1, _, _ = _waves(x[:, 0])
+    return _wall(x[:, 0]) - _bump(x[:, 1] - w1, 0.4)
+
+
+def u3(x: Tensor) -> Tensor:
+    """A wave that divides and comes together again."""
+    w1, w2, _ = _waves(x[:, 0])
+    return _wall(x[:, 0]) - torch.logaddexp(_bump(x[:, 1] - w1, 0.35), _bump(x[:, 1] - w1 + w2, 0.35))
+
+
+def u4(x: Tensor) -> Tensor:
+    """A wave that becomes two."""
+    w1, _, w3 = _waves(x[:, 0])
+    return _wall(x[:, 0]) - torch.logaddexp(_bump(x[:, 1] - w1, 0.4), _bump(x[:, 1] - w1 + w3, 0.35))
+
+
 def _midpoints(n: int) -> Tensor:
     """Evenly spaced numbers in (0, 1), ``n`` of them."""
     return (torch.arange(n, dtype=torch.float64) + 0.5) / n
@@ -125,12 +210,18 @@ CENTRES: dict[str, Callable[[], Tensor]] = {
 }
 
 
+ENERGIES: dict[str, Callable[[Tensor], Tensor]] = {"u1": u1, "u2": u2, "u3": u3, "u4": u4}
+"""The energies of Rezende & Mohamed 2015, table 1."""
+
+
 def plane_density(name: str, noise: float) -> PlaneDensity:
-    """Returns the distribution ``checkerboard``, or one of :data:`CENTRES`.
+    """Returns the distribution ``checkerboard``, or one of :data:`CENTRES`, or of :data:`ENERGIES`, without noise.
 
     Raises:
-        ValueError: ``noise`` is 0 for a distribution other than ``checkerboard``.
+        ValueError: ``noise`` is 0 for one of :data:`CENTRES`.
     """
+    if name in ENERGIES:
+        return Energy(ENERGIES[name])
     if name == "checkerboard":
         return Checkerboard(noise)
     if noise == 0:

@@ -16,7 +16,7 @@ from glow_app.flows.family.maf import Inverse
 from glow_app.flows.family.nice import DiagonalScaling, level_of_vectors
 from glow_app.flows.flow import Flow
 
-DIRECTIONS = ("normalising", "generating")
+DIRECTIONS = ("generating", "normalising")
 
 LEAST_SLOPE = 1e-3
 """Smallest slope of a layer along its direction: with 0, as published, rounding alone would be infinite there."""
@@ -176,7 +176,7 @@ class PlanarFlow(Flow):
 
     >>> import torch
     >>> from glow_app.flows import PlanarFlow, initialize
-    >>> flow = PlanarFlow((2, 1, 1), n_layers=8, direction="generating")
+    >>> flow = PlanarFlow((2, 1, 1), n_layers=8)
     >>> x = torch.randn(100, 2, 1, 1)
     >>> initialize(flow, x)
     >>> torch.allclose(flow.inverse(flow(x)[0]), x, atol=1e-5)
@@ -185,7 +185,7 @@ class PlanarFlow(Flow):
     Args:
         image_shape: (C, H, W); points in the plane are (2, 1, 1).
         n_layers: K.
-        direction: ``normalising`` or ``generating``, the direction in which the layers are formulas.
+        direction: ``generating`` (published) or ``normalising``, the direction in which the layers are formulas.
         logit: alpha of an initial logit transform; None for no transform.
         n_classes: number of classes, each with a learned shift and scale of the latents; 0 for an unconditional model.
         memory: ``plain`` or ``checkpoint``; see :class:`glow_app.flows.bijection.Chain`.
@@ -200,7 +200,7 @@ class PlanarFlow(Flow):
         self,
         image_shape: Sequence[int],
         n_layers: int,
-        direction: str = "normalising",
+        direction: str = "generating",
         logit: float | None = None,
         n_classes: int = 0,
         memory: str = "plain",

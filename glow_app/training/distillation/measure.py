@@ -7,6 +7,7 @@ samples are slow, by samples of the student alone. It knows their density, and t
 import math
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +24,23 @@ SECONDS, ROUNDS = 1.0, 3
 """Sampling is timed for so long, and at least so many times."""
 
 
-def log_ratios(student: Flow, teacher: Flow, n: int, seed: int, first: int = 0, temperature: float = 1.0) -> Tensor:
+class Density(Protocol):
+    """What the student learns: the part of a flow that training asks for."""
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Returns log p(x) in nats, (B,)."""
+        ...
+
+
+def log_ratios(
+    student: Flow,
+    teacher: Density,
+    n: int,
+    seed: int,
+    first: int = 0,
+    temperature: float = 1.0,
+    weight: float = 1.0,
+) -> Tensor:
     """Computes ``log q(x) - log p(x)`` in nats, (n,), for samples ``x`` of the student q, p being the teacher.
 
     Their mean is an estimate of the Kullback-Leibler divergence KL(q || p) without bias. It is differentiable, through
@@ -31,16 +48,17 @@ def log_ratios(student: Flow, teacher: Flow, n: int, seed: int, first: int = 0, 
 
     Args:
         student: flow whose ``inverse_with_logdet`` is fast.
-        teacher: flow of the same shape and classes.
+        teacher: flow of the same shape and classes, or another density.
         n: number of samples.
         seed: seed of the latents.
         first: number of the first sample.
         temperature: factor of the latents.
+        weight: factor of ``log p``; below 1 while it is annealed (Rezende & Mohamed 2015, sec. 6).
     """
     latents = student.sample_latents(n, temperature, seed, first)
     cond = classes(student, n, first)
     x, logdet = student.inverse_with_logdet(latents, cond)
-    return student.base.log_prob(latents) - logdet - teacher.log_prob(x, cond)
+    return student.base.log_prob(latents) - logdet - weight * teacher.log_prob(x, cond)
 
 
 def classes(flow: Flow, n: int, first: int = 0) -> Tensor | None:

@@ -4,11 +4,14 @@ import torch
 from torch import Tensor
 
 from glow_app.artifacts.weights import Exported, load
+from glow_app.config.data import has_density
 from glow_app.config.train import TrainConfig
+from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.flows import Flow
 from glow_app.likelihood import quantize
+from glow_app.training.distillation.density import DensityTeacher
 from glow_app.training.distillation.measure import classes
 
 
@@ -47,8 +50,11 @@ class TeacherSamples(ImageSource):
         return {"model": self.digest, "seed": self.seed}
 
 
-def open_teacher(config: TrainConfig) -> Exported | None:
-    """Loads the model that ``teacher`` names; None without one.
+Teacher = Exported | DensityTeacher
+
+
+def open_teacher(config: TrainConfig) -> Teacher | None:
+    """Loads the model that ``teacher`` names, or takes the density of the data set of that name; None without one.
 
     Raises:
         UserError: there is no such model, or it is one of another shape, or with another support or other classes than
@@ -56,6 +62,10 @@ def open_teacher(config: TrainConfig) -> Exported | None:
     """
     if config.teacher is None:
         return None
+    if has_density(config.teacher):
+        points = config.data.open("test")
+        assert isinstance(points, Points)  # the options have been checked together
+        return DensityTeacher(points.density, points.name)
     teacher = load(config.teacher)
     card, what = teacher.card, f"teacher={config.teacher}"
     if card.n_bits != config.data.n_bits or (card.n_bits is not None and card.image_shape[1:] != config.data.size):
@@ -81,7 +91,7 @@ def _shape(image_shape: tuple[int | None, int, int], n_bits: int | None) -> str:
     return f"{image_shape[1]}x{image_shape[2]} images of {n_bits} bits"
 
 
-def require_student(flow: Flow, teacher: Flow, config: TrainConfig) -> None:
+def require_student(flow: Flow, teacher: Flow | DensityTeacher, config: TrainConfig) -> None:
     """Raises a UserError if a student has other classes than its teacher, or samples that are slow.
 
     The latter would take long to train, and nothing would be gained.

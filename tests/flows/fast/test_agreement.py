@@ -40,8 +40,8 @@ FLOWS = [
     Plane(n_steps=2, width=8),
     MAF((1, 2, 3), n_layers=2, n_hidden=1, width=8, normalisation="actnorm"),
     IAF((1, 2, 3), n_layers=2, n_hidden=1, width=8),
-    PlanarFlow((1, 2, 3), n_layers=2),
-    RadialFlow((1, 2, 3), n_layers=2, direction="generating"),
+    PlanarFlow((1, 2, 3), n_layers=2, direction="normalising"),
+    RadialFlow((1, 2, 3), n_layers=2),
 ]
 """One of each class of flows."""
 
