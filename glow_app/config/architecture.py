@@ -9,26 +9,16 @@ if TYPE_CHECKING:
     from glow_app.flows import Flow
 
 
+ARCHITECTURES = (
+    "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
+)  # fmt: skip
+
+
 @dataclass
 class ModelConfig:
     """Options of every model."""
 
-    name: str = option(
-        "architecture",
-        choices=(
-            "gaussianization",
-            "glow",
-            "iaf",
-            "maf",
-            "mintnet",
-            "nice",
-            "planar",
-            "plane",
-            "radial",
-            "real_nvp",
-            "own",
-        ),  # fmt: skip
-    )
+    name: str = option("architecture", choices=ARCHITECTURES)
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))
     anchor_every: int = option("memory=reversible: steps between two saved states", at_least=1)

@@ -17,9 +17,9 @@ class PlanarConfig(ModelConfig):
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint"))
     n_layers: int = option("K: layers", at_least=1, at_most=1024)
     direction: str = option(
-        "direction in which a layer is its formula. normalising: x to latents, for densities; generating: latents to x, "
-        "as published, for samples",
-        choices=("normalising", "generating"),
+        "direction of the layers' formula. generating: latents to x, as published, for samples; normalising: x to "
+        "latents, for densities",
+        choices=("generating", "normalising"),
     )
     logit: float | None = option(
         "alpha of the logit transform of pixels, which comes first; null: none; points have none", above=0, at_most=0.4

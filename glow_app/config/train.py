@@ -120,8 +120,8 @@ class TrainConfig:
         "model whose weights training starts from: a run, an exported or shipped model, or hf://owner/name"
     )
     teacher: str | None = path_option(
-        "model to distil, as glow-distill does: a run, an exported or shipped model, or hf://owner/name; or points of the "
-        "plane whose density is known, such as u1; null: none"
+        "model to distil, as glow-distill does: a run, an exported or shipped model, or hf://owner/name; or points in "
+        "the plane, whose density is known, such as u1; null: none"
     )
     anneal_steps: int = option(
         "with a teacher: updates over which the weight of its log p rises from 0.01 to 1; 0: it is 1", at_least=0

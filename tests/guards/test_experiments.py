@@ -17,8 +17,8 @@ from tests.training.runs import configure, train
 NAMES = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 PAPER = [name for name in NAMES if name.startswith("paper_")]
 OWN = ["drawn_faces", "celeba64", "celeba64_80gb", "celeba_hq256", "celeba_hq256_80gb", "lsun_bedroom64"]
-OWN += ["lsun_bedroom64_80gb", "faces64", "ablation", "family", "plane"]
-DRAWN = ["drawn_faces", "faces64", "ablation", "family", "plane"]
+OWN += ["lsun_bedroom64_80gb", "faces64", "ablation", "family", "plane", "energies"]
+DRAWN = ["drawn_faces", "faces64", "ablation", "family", "plane", "energies"]
 """Without files."""
 
 TABLE = {
@@ -125,7 +125,7 @@ def test_the_number_of_parameters(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "plane"])  # which has no resolution
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("plane", "energies")])  # without a resolution
 def test_it_trains_at_its_resolution(name: str, tmp_path: Path) -> None:
     cut = ["model.width=8", "model.n_steps=1", "trainer=cpu", "trainer.batch_size=2", "trainer.accumulate=2"]
     steps = ["max_steps=2", "validate_every=2", "samples_every=2", "checkpoint_every=2", "temperatures=[0.7]"]

@@ -137,7 +137,7 @@ def _bump(distance: Tensor, width: float) -> Tensor:
 
 
 def _wall(x: Tensor) -> Tensor:
-    """Added to U2, U3 and U4, which do not end in the first coordinate and so have no integral: beyond 4 on each side."""
+    """What U2, U3 and U4 lack, which are waves without end and have no integral: it rises beyond 4 on each side."""
     return -_bump(F.relu(x.abs() - 4), 0.4)
 
 

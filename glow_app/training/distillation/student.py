@@ -45,8 +45,8 @@ class Distillation(GlowModule):
     Args:
         flow: the student, initialised.
         teacher: the teacher.
-        anneal_steps: updates over which the weight of ``log p`` rises from ``FIRST_WEIGHT`` to 1; 0: it is 1. Until then
-            the loss is not the divergence.
+        anneal_steps: updates over which the weight of ``log p`` rises from ``FIRST_WEIGHT`` to 1, before which the loss
+            is not the divergence; 0: it is 1.
         options: those of :class:`glow_app.training.module.GlowModule`.
     """
 

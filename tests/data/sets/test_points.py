@@ -6,13 +6,14 @@ import pickle
 import pytest
 import torch
 
-from glow_app.data.sets.densities import CENTRES, Checkerboard, Mixture, plane_density
+from glow_app.data.sets.densities import CENTRES, ENERGIES, Checkerboard, Mixture, plane_density
 from glow_app.data.sets.points import DRAWING_VERSION, SPLIT_SIZES, Points
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
 from glow_app.evaluation.density import Square
 
 NOISE = {"two_moons": 0.2, "rings": 0.15, "spiral": 0.15, "eight_gaussians": 0.35, "checkerboard": 0.1}
+NOISE |= dict.fromkeys(ENERGIES, 0.0)
 
 
 def points(name: str, split: str = "train", n: int = 2000, seed: int = 0) -> Points:
@@ -20,7 +21,7 @@ def points(name: str, split: str = "train", n: int = 2000, seed: int = 0) -> Poi
 
 
 def test_all_have_a_noise_here() -> None:
-    assert set(NOISE) == {*CENTRES, "checkerboard"}
+    assert set(NOISE) == {*CENTRES, *ENERGIES, "checkerboard"}
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -85,6 +86,39 @@ def test_it_is_a_source_like_any_other() -> None:
     assert source.item_name(3) == "spiral_0_10000003"
     assert source.fingerprint() != points("spiral", "val", n=5, seed=1).fingerprint()
     assert len(Points("spiral", "val", 0.1)) == SPLIT_SIZES["val"]
+
+
+def test_energies_are_those_of_the_paper() -> None:
+    """Table 1 of Rezende & Mohamed 2015, written down again for single points, where the wall is not reached."""
+
+    def table(a: float, b: float) -> list[float]:
+        w1 = math.sin(2 * math.pi * a / 4)
+        w2 = 3 * math.exp(-0.5 * ((a - 1) / 0.6) ** 2)
+        w3 = 3 / (1 + math.exp(-(a - 1) / 0.3))
+        of_ring = math.exp(-0.5 * ((a - 2) / 0.6) ** 2) + math.exp(-0.5 * ((a + 2) / 0.6) ** 2)
+        return [
+            0.5 * ((math.hypot(a, b) - 2) / 0.4) ** 2 - math.log(of_ring),
+            0.5 * ((b - w1) / 0.4) ** 2,
+            -math.log(math.exp(-0.5 * ((b - w1) / 0.35) ** 2) + math.exp(-0.5 * ((b - w1 + w2) / 0.35) ** 2)),
+            -math.log(math.exp(-0.5 * ((b - w1) / 0.4) ** 2) + math.exp(-0.5 * ((b - w1 + w3) / 0.35) ** 2)),
+        ]
+
+    for a, b in [(0.0, 0.0), (1.3, -0.7), (-2.1, 0.4), (3.9, -2.5)]:
+        x = torch.tensor([[a, b]], dtype=torch.float64)
+        found = [energy(x).item() for energy in ENERGIES.values()]
+        assert found == pytest.approx(table(a, b), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", list(ENERGIES))
+def test_log_z_is_that_of_another_rule(name: str) -> None:
+    """Simpson's, on another square."""
+    density = plane_density(name, 0.0)
+    at = torch.linspace(-9, 9, 601, dtype=torch.float64)
+    weights = torch.tensor([2.0, 4.0], dtype=torch.float64).repeat(301)[:601]
+    weights[[0, -1]] = 1.0
+    weights *= (at[1] - at[0]) / 3
+    z = torch.einsum("i,j,ij->", weights, weights, torch.exp(-ENERGIES[name](torch.cartesian_prod(at, at))).view(601, -1))
+    assert density.log_normaliser == pytest.approx(math.log(z), abs=1e-6)
 
 
 def test_a_curve_needs_noise() -> None:
