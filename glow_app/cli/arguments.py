@@ -146,7 +146,7 @@ def with_data_of_model(arguments: list[str], default: str | None = None) -> list
 
 
 def with_experiment_of_teacher(arguments: list[str]) -> list[str]:
-    """Adds the experiment of a teacher of points, ``energies`` for a density and ``plane`` for a model, and a student."""
+    """Adds the experiment of a teacher of points, ``energies`` for a density, ``plane`` for a model, and a student."""
     given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "experiment" in given or not has_density(given.get("data", "")):
         return arguments

@@ -98,7 +98,13 @@ class NiceConfig(ModelConfig):
     n_hidden: int = option("hidden layers of each coupling's network", at_least=1, at_most=64)
     width: int = option("width of the hidden layers", at_least=1, at_most=65536)
     base: str = option("distribution of the latents; logistic is the published one", choices=("logistic", "normal"))
-    logit: float | None = option("alpha of a logit transform that comes first; null: none", above=0, at_most=0.4)
+    logit: float | None = option(
+        "alpha of a logit transform that comes first; null: none; points have none", above=0, at_most=0.4
+    )
+
+    @property
+    def takes_points(self) -> bool:
+        return True
 
     @property
     def paper(self) -> str:
@@ -110,6 +116,7 @@ class NiceConfig(ModelConfig):
 
     def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
         from glow_app.flows import Nice
+        from glow_app.flows.family.plane import SHAPE
 
         return Nice(
             image_shape,
@@ -117,7 +124,7 @@ class NiceConfig(ModelConfig):
             n_hidden=self.n_hidden,
             width=self.width,
             base=self.base,
-            logit=self.logit,
+            logit=None if image_shape == SHAPE else self.logit,  # points lie in no box
             n_classes=self._classes(n_classes),
             memory=self.memory,
             anchor_every=self.anchor_every,

@@ -117,7 +117,9 @@ def test_log_z_is_that_of_another_rule(name: str) -> None:
     weights = torch.tensor([2.0, 4.0], dtype=torch.float64).repeat(301)[:601]
     weights[[0, -1]] = 1.0
     weights *= (at[1] - at[0]) / 3
-    z = torch.einsum("i,j,ij->", weights, weights, torch.exp(-ENERGIES[name](torch.cartesian_prod(at, at))).view(601, -1))
+    z = torch.einsum(
+        "i,j,ij->", weights, weights, torch.exp(-ENERGIES[name](torch.cartesian_prod(at, at))).view(601, -1)
+    )
     assert density.log_normaliser == pytest.approx(math.log(z), abs=1e-6)
 
 
