@@ -84,7 +84,7 @@ PAGES = {
     ),
     "distill": Page(
         TrainConfig,
-        "Trains a flow whose samples are fast to have the density of another, its teacher.",
+        "Trains a flow whose samples are fast to have the density of another, its teacher, or one that a formula gives.",
         "It minimises KL(student || teacher) on samples of the student, and needs no data. Writes a run as glow-train "
         "does, and distilled.png, teacher and student side by side; prints the KL and how much faster samples are. "
         "All other options are those of glow-train.",
@@ -92,7 +92,7 @@ PAGES = {
             ("glow-distill teacher=runs/... model=iaf", "an IAF from a MAF"),
             ("glow-distill teacher=faces64 model=glow trainer.batch_size=16", "a smaller Glow from the shipped one"),
             ("glow-distill teacher=runs/... model=iaf model.width=128", "a narrow one, whose samples are faster"),
-            ("glow-distill teacher=runs/... model=iaf optim.lr=0.001 max_steps=2000", "updates, and their rate"),
+            ("glow-distill teacher=u1 model=planar model.n_layers=8", "an energy, known but for its integral"),
             ("glow-distill resume=runs/... max_steps=4000", "resumes a student"),
         ),
         (
