@@ -84,7 +84,7 @@ PAGES = {
     ),
     "distill": Page(
         TrainConfig,
-        "Trains a flow whose samples are fast to have the density of another, its teacher, or one that a formula gives.",
+        "Trains a flow whose samples are fast to have the density of its teacher: a flow, or a formula.",
         "It minimises KL(student || teacher) on samples of the student, and needs no data. Writes a run as glow-train "
         "does, and distilled.png, teacher and student side by side; prints the KL and how much faster samples are. "
         "All other options are those of glow-train.",
