@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from glow_app.cli import conf_folder
-from glow_app.cli.arguments import with_brackets, with_switch
+from glow_app.cli.arguments import with_brackets, with_data_of_model, with_experiment_of_teacher, with_switch
 from glow_app.cli.pages import PAGES
 from glow_app.config.check import list_options
 
@@ -27,6 +27,8 @@ def composed(line: str) -> tuple[DictConfig, type]:
     """What ``glow-... key=value ...`` composes to, and the schema that it has to fit."""
     command, *arguments = shlex.split(line, comments=True)
     name = command.removeprefix("glow-")
+    if name == "distill":
+        arguments = with_experiment_of_teacher(with_data_of_model(arguments))
     overrides = with_switch(with_brackets(arguments, list_options(PAGES[name].schema)), "quality", "measure")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(name, overrides=overrides), PAGES[name].schema

@@ -137,7 +137,7 @@ def _bump(distance: Tensor, width: float) -> Tensor:
 
 
 def _wall(x: Tensor) -> Tensor:
-    """What U2, U3 and U4 lack, which are waves without end and have no integral: it rises beyond 4 on each side."""
+    """Rises beyond 4 on each side: U2, U3 and U4 are waves without end, which have no integral."""
     return -_bump(F.relu(x.abs() - 4), 0.4)
 
 

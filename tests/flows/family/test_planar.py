@@ -99,8 +99,8 @@ def test_layers_begin_near_the_identity(layer: type) -> None:
 def test_gradients_are_finite_at_the_centre_of_a_radial_layer() -> None:
     layer = radial(-1.0)
     x = layer.centre.detach()[None, :, None, None].requires_grad_()
-    for values in (layer(x), layer.inverse_with_logdet(x)):
-        grads = torch.autograd.grad(sum(value.sum() for value in values), [x, *layer.parameters()])
+    for values, logdet in (layer(x), layer.inverse_with_logdet(x)):
+        grads = torch.autograd.grad(values.sum() + logdet.sum(), [x, *layer.parameters()])
         assert all(torch.isfinite(grad).all() for grad in grads)
 
 
