@@ -2,13 +2,13 @@
 
     python -m benchmarks.energies
     python -m benchmarks.energies --energies u1 --models planar iaf --layers 2 8
-    python -m benchmarks.energies --runs runs/energies
+    python -m benchmarks.energies --report --write    # those that have ended, into docs/energies.md
 
 Rezende & Mohamed 2015, figure 3. Each model is a run of ``glow-distill`` (experiment=energies) in a folder of its own,
-under --runs: the same command again goes on where it was interrupted, and keeps what has ended. After each of them
-energies.json, with a row for each, is written anew, and at the end energies.png: the densities on the square
-[-4.5, 4.5] x [-4.5, 4.5]. KL(q || p) is given twice, in nats: by 50,000 samples of q, and by the sum over a grid, for
-which the density of q is found by its inverse. A grid tells KL(p || q) too, which is large where a mode was missed.
+under --runs: the same command again goes on where it was interrupted, and keeps what has ended. energies.json has a row
+for each, and energies.png the densities on the square [-4.5, 4.5] x [-4.5, 4.5]. KL(q || p) is given twice, in nats: by
+50,000 samples of q, and by the sum over a grid, for which the density of q is found by its inverse. A grid tells
+KL(p || q) too, which is large where a mode was missed.
 """
 
 import argparse
@@ -34,6 +34,9 @@ LAYERS = (2, 8, 32)
 
 LEARNING_RATES = {"planar": 0.02, "radial": 0.02, "nice": 0.005, "iaf": 0.002}
 """Layers of a few numbers take larger steps than networks."""
+
+GUIDE = Path(__file__).parents[1] / "docs" / "energies.md"
+FIRST_MARK, LAST_MARK = "<!-- table: python -m benchmarks.energies --write -->", "<!-- end of table -->"
 
 ROW = "row.json"
 """File of a run that holds its row of the table."""
@@ -136,6 +139,23 @@ def folder_of(energy: str, model: str, k: int) -> str:
     return f"{energy}_{model}_{k}"
 
 
+def by_layers(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The table of the guide: KL(q || p) by samples and KL(p || q) by a grid; a row for each model and K."""
+    energies = list(dict.fromkeys(row["energy"] for row in rows))
+    lines = [f"| | K | parameters | {' | '.join(energies)} |", "|---|---|---|" + "---|" * len(energies)]
+    for model in MODELS:
+        for k in sorted({row["layers"] for row in rows if row["model"] == model}):
+            of = {row["energy"]: row for row in rows if (row["model"], row["layers"]) == (model, k)}
+            figures = [_both(of[energy]) if energy in of else "-" for energy in energies]
+            n_parameters = next(iter(of.values()))["parameters"]
+            lines.append(f"| {model} | {k} | {n_parameters:,} | {' | '.join(figures)} |")
+    return lines
+
+
+def _both(row: dict[str, Any]) -> str:
+    return f"{with_error(row['kl'], row['kl_error'], 3)}; {row['reversed_kl_grid']:.3f}"
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Fits all, prints the table, and writes energies.json and energies.png."""
     facts = report.start(arguments)
@@ -143,7 +163,10 @@ def main(arguments: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     cells = [(e, m, k) for k in arguments.layers for e in arguments.energies for m in arguments.models]
     for number, (energy, model, k) in enumerate(cells, 1):
-        row = fit(energy, model, k, arguments.runs / folder_of(energy, model, k))
+        folder = arguments.runs / folder_of(energy, model, k)
+        if arguments.report and not (folder / ROW).exists():
+            continue
+        row = fit(energy, model, k, folder)
         rows.append(row)
         report.CONSOLE.print(
             f"{number}/{len(cells)} {energy} {model} K={k}: KL(q || p) {with_error(row['kl'], row['kl_error'])} nats"
@@ -153,6 +176,17 @@ def main(arguments: argparse.Namespace) -> None:
     report.CONSOLE.print(table(rows))
     report.write(path, {"machine": facts, "rows": rows})
     draw(rows, arguments.runs, path.with_suffix(".png"))
+    if arguments.write:
+        GUIDE.write_text(written(GUIDE.read_text(), by_layers(rows)))
+        draw(rows, arguments.runs, GUIDE.with_suffix(".png"))
+
+
+def written(guide: str, lines: Sequence[str]) -> str:
+    """The guide with the lines between its marks."""
+    before, mark, rest = guide.partition(FIRST_MARK + "\n")
+    assert mark, FIRST_MARK
+    _, end, after = rest.partition(LAST_MARK)
+    return before + mark + "\n".join(lines) + "\n" + end + after
 
 
 def options() -> argparse.ArgumentParser:
@@ -162,6 +196,8 @@ def options() -> argparse.ArgumentParser:
     known.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     known.add_argument("--layers", nargs="*", type=int, default=list(LAYERS), help="K")
     known.add_argument("--runs", type=Path, default=Path("runs/energies"), help="folder of the runs")
+    known.add_argument("--report", action="store_true", help="train nothing: report the runs that have ended")
+    known.add_argument("--write", action="store_true", help="change the table and the picture of docs/energies.md")
     return known
 
 

@@ -1,4 +1,4 @@
-"""A density that is known by formula as a teacher, and how near a flow comes to it: on samples, and on a grid.
+"""A density that is known by formula as a teacher, and the distance of a flow from it: on samples, and on a grid.
 
 Rezende & Mohamed 2015, sec. 6.1: a flow is fitted to an unnormalised density p~ without data, by its free energy
 ``E_q[log q(x) - log p~(x)] = KL(q || p) - log Z``. In the plane Z and both divergences are sums over a grid besides.
@@ -60,7 +60,7 @@ def starting_points(n: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How near a flow q is to a known density p, in nats.
+    """The distances of a flow q from a known density p, in nats.
 
     Attributes:
         nats: ``log q - log p`` of samples of q, float64 (N,).

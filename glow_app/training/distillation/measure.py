@@ -25,7 +25,7 @@ SECONDS, ROUNDS = 1.0, 3
 
 
 class Density(Protocol):
-    """What the student learns: the part of a flow that training asks for."""
+    """A density that a student learns: the part of a flow that training asks for."""
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Returns log p(x) in nats, (B,)."""
