@@ -228,7 +228,9 @@ def _check_distillation(config: TrainConfig, teacher: str) -> None:
     if teacher == "checkerboard":
         raise UserError("teacher=checkerboard: its density is 0 outside of the board, and samples may lie there")
     if teacher != config.data.name:
-        raise UserError(f"teacher={teacher} is the density of data={teacher}, and this is data={config.data.name}")
+        raise UserError(
+            f"teacher={teacher} is the density of that data set: choose data={teacher}, not {config.data.name}"
+        )
 
 
 def _check_cuda_graph(config: TrainConfig) -> None:

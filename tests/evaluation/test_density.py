@@ -20,7 +20,7 @@ from glow_app.evaluation.density import (
     portrait,
     stages,
 )
-from glow_app.flows import IAF, MAF, Gaussianization, MarginalGaussianization, Plane, initialize
+from glow_app.flows import IAF, MAF, Gaussianization, MarginalGaussianization, PlanarFlow, Plane, RadialFlow, initialize
 from tests.contracts.bijections import perturb
 
 
@@ -77,6 +77,19 @@ def test_stages_of_autoregressive_layers(kind: type[MAF]) -> None:
     assert found.shape == (4, 200, 2)
     assert torch.allclose(found[-1], decoded(made, latents), atol=1e-5)
     assert (found.diff(dim=0).abs().amax((1, 2)) > 0.01).all()
+
+
+@pytest.mark.parametrize("direction", ["generating", "normalising"])
+@pytest.mark.parametrize("kind", [PlanarFlow, RadialFlow])
+def test_stages_of_planar_and_radial_layers(kind: type[PlanarFlow], direction: str) -> None:
+    torch.manual_seed(0)
+    made = kind((2, 1, 1), n_layers=3, direction=direction)
+    initialize(made, as_images(Points("two_moons", "train", 0.2, n_points=500).points))
+    perturb(made, 0.5)
+    latents = drawn_latents(made.eval(), 200, 1.0, seed=0)
+    found = stages(made, latents)
+    assert found.shape == (4, 200, 2)
+    assert torch.allclose(found[-1], decoded(made, latents), atol=1e-5)
 
 
 def test_stages_of_a_gaussianization_become_normal_from_the_end() -> None:

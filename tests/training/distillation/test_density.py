@@ -133,7 +133,7 @@ def test_no_point_of_the_data_is_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["teacher=u2"], "teacher=u2 is the density of data=u2, and this is data=u1"),
+        (["teacher=u2"], "teacher=u2 is the density of that data set: choose data=u2, not u1"),
         (["data=checkerboard"], "teacher=checkerboard: its density is 0 outside of the board"),
         (["teacher=null"], "anneal_steps=4 is for glow-distill: there is no teacher; leave it out"),
         (["+data.noise=0.1"], "unknown key data.noise"),
