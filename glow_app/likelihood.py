@@ -16,6 +16,9 @@ from glow_app import noise
 from glow_app.flows import Flow
 from glow_app.units import Bits, quantization_bits
 
+DRAW_STRIDE = 2**40
+"""Positions between two draws of the noise of one image: more than any data set has images."""
+
 POINT_TOLERANCE = 1e-4
 """Largest error of a point that counts as reconstructed: float32 is not exact."""
 

@@ -1,24 +1,16 @@
 """Lossless image codecs as baselines: bits per dimension without any training."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder, evenly_spaced
 from glow_app.likelihood import seen
 from glow_app.runtime.console import Progress
+from glow_app.scores.complexity import CODECS, codec_bits
 from glow_app.units import Bits
-
-CODECS: dict[str, dict[str, Any]] = {
-    "PNG": {"format": "PNG", "optimize": True},
-    # Method 6 takes about 20 times as long, and its files are not smaller by more than 1 in 300.
-    "WebP": {"format": "WEBP", "lossless": True, "method": 4, "quality": 100},
-}
 
 SETTINGS = {"PNG": "optimized", "WebP": "method 4"}
 """Names of ``CODECS`` in reports, with their settings."""
@@ -87,10 +79,4 @@ def codec_bits_per_dim(images: Tensor, codec: str) -> float:
         images: uint8 (N, C, H, W), C being 1 or 3.
         codec: ``PNG`` or ``WebP`` (lossless), with its settings in ``CODECS``.
     """
-    n_bytes = 0
-    for image in images:
-        pixels = image.permute(1, 2, 0).numpy()
-        file = io.BytesIO()
-        Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(file, **CODECS[codec])
-        n_bytes += len(file.getvalue())
-    return 8 * n_bytes / images.numel()
+    return codec_bits(images, codec).mean().item()

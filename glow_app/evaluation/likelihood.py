@@ -10,13 +10,10 @@ from torch import Tensor
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import Batch, evaluation_loader
 from glow_app.flows import Base, Flow
-from glow_app.likelihood import dequantization_noise, dequantize, log_prob
+from glow_app.likelihood import DRAW_STRIDE, dequantization_noise, dequantize, log_prob
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
 from glow_app.units import Bits, quantization_bits
-
-DRAW_STRIDE = 2**40
-"""Positions between two draws of the noise of one image: more than any data set has images."""
 
 
 @dataclass(frozen=True)

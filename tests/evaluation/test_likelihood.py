@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from glow_app.data.sets.drawn_faces import DrawnFaces
-from glow_app.evaluation.likelihood import DRAW_STRIDE, Likelihood, importance_bound, measure_likelihood
+from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
 from glow_app.flows import Glow
-from glow_app.likelihood import bits_per_dim, dequantization_noise, log_prob
+from glow_app.likelihood import DRAW_STRIDE, bits_per_dim, dequantization_noise, log_prob
 from tests.flows.models import small_glow
 
 FACES = DrawnFaces("test", image_size=16, n_images=21)

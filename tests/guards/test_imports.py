@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = (
     "errors", "units", "noise", "runtime", "flows", "likelihood", "figures", "data", "config", "build", "artifacts",
-    "latents", "model", "evaluation", "training", "comparison", "commands", "demo", "cli",
+    "latents", "scores", "model", "evaluation", "training", "comparison", "commands", "demo", "cli",
 )  # fmt: skip
 """From the lowest to the highest: a room imports from itself and from lower ones."""
 
