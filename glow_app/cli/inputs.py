@@ -9,7 +9,7 @@ from glow_app.artifacts.hub import SCHEME
 from glow_app.artifacts.shipped import found
 from glow_app.cli.arguments import NUMBER
 from glow_app.config.check import no_gpu, no_mask
-from glow_app.config.commands import MASKS, RANDOM_MASK, SAMPLE
+from glow_app.config.commands import MASKS, RANDOM_MASK, SAMPLE, ScoreConfig
 from glow_app.config.data import DataConfig
 from glow_app.errors import UserError
 
@@ -35,6 +35,8 @@ def require_files(config: Any) -> None:
     """Raises a UserError for the first of ``images``, ``runs``, ``mask`` and ``directions`` that does not exist."""
     for name in getattr(config, "images", None) or []:
         if not (NUMBER.fullmatch(name) or SAMPLE.fullmatch(name) or os.path.exists(name)):
+            if isinstance(config, ScoreConfig):
+                raise UserError(f"image {name} does not exist: check its name; images= are files, or folders of files")
             raise UserError(
                 f"image {name} does not exist: check its name, or give the number of an image of the data set, or a "
                 "sample, sample:0"

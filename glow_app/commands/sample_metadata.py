@@ -97,16 +97,16 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def written_alone(path: Path) -> Iterator[None]:
-    """Locks the samples whose file or folder is ``path``, so that no other process writes them.
+def written_alone(path: Path, command: str = "glow-sample") -> Iterator[None]:
+    """Locks what a command writes, whose file or folder is ``path``, so that no other process writes it.
 
     The lock ends with its process, however that ends; a lock file left by a killed process does not block.
 
     Raises:
-        UserError: another process writes them, or the lock file cannot be written.
+        UserError: another process writes it, or the lock file cannot be written.
     """
     lock_path = path.with_name(f".{path.name}.lock")
-    file = _locked(lock_path, path)
+    file = _locked(lock_path, path, command)
     try:
         yield
     finally:
@@ -116,14 +116,14 @@ def written_alone(path: Path) -> Iterator[None]:
         file.close()
 
 
-def _locked(lock_path: Path, path: Path) -> BinaryIO:
+def _locked(lock_path: Path, path: Path, command: str) -> BinaryIO:
     with writing(lock_path):
         lock_path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             with ExitStack() as opened:
                 file = opened.enter_context(open(lock_path, "wb"))
                 if not lock(file):
-                    raise UserError(f"another glow-sample is writing {path}: wait for it, or choose output=...")
+                    raise UserError(f"another {command} is writing {path}: wait for it, or choose output=...")
                 # If its previous owner deleted it after it was opened here, it locks nothing: try again.
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(file.fileno()), os.stat(lock_path)):

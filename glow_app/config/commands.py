@@ -19,6 +19,10 @@ RANDOM_MASK = re.compile(r"random:(\d+\.?\d*|\.\d+)")
 """The name of a mask of random pixels: ``random:0.5``."""
 
 
+CODECS = ("PNG", "WebP")
+"""Names of lossless codecs, see :mod:`glow_app.scores.complexity`."""
+
+
 @dataclass
 class OpenConfig:
     """Options of every command that opens a trained model. ``data`` defaults to the model's own data set."""
@@ -83,6 +87,32 @@ class EvaluateConfig(UseConfig):
     check_images: int = option("images to reconstruct, from the first on; 0: all", at_least=0)
     gap_images: int = option("training images for the train-test gap, evenly spaced; 0: no gap", at_least=0)
     worst: int = option("images with the most bits to show in a picture; 0: no picture", at_least=0)
+
+
+@dataclass
+class ScoreConfig(UseConfig):
+    """All options of ``glow-score``."""
+
+    images: list[str] | None = path_option("files, and folders of files, in place of a data set")
+    split: str = option("split of the data set", choices=("train", "val", "test"))
+    n_images: int = option("images, from the first on; 0: all", at_least=0)
+    draws: int = option("draws of the noise for each image; with one, bits/dim have no error", at_least=1, at_most=1000)
+    codecs: list[str] = option("lossless codecs whose sizes are subtracted; [] is the fastest", choices=CODECS)
+    background: str | None = path_option("second model, whose bits/dim are subtracted")
+    mean_images: int = option(
+        "training images that typicality is measured from, evenly spaced; 0: the mean on the model's card", at_least=0
+    )
+    by: str = option("score to sort by, and of the verdict, such as minus_png")
+    show: int = option("images of each end in the table and the picture; 0: none", at_least=0, at_most=64)
+    against: list[str] | None = path_option(
+        "other images to tell apart: NAME:FOLDER of a data set, files, folders of files, noise, constant"
+    )
+    against_split: str = option("split of these data sets", choices=("train", "val", "test"))
+    group: int = option("images of a group whose typicality is measured with against", at_least=2)
+    calibrate: bool = option("save thresholds of all scores with the model, from images that it did not learn from")
+    fpr: float = option("share of such images above a saved threshold", above=0, at_most=0.5)
+    verdict: bool = option("say which images are above the saved threshold of the score by")
+    label: str | None = path_option("class of a conditional model, name or number, of images without labels")
 
 
 @dataclass
