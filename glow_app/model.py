@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from glow_app import likelihood
@@ -15,7 +13,7 @@ from glow_app.artifacts.card import CARD, Card, read_card
 from glow_app.artifacts.weights import Exported, export
 from glow_app.artifacts.weights import load as load_exported
 from glow_app.config.paths import as_path
-from glow_app.data.picture import batch_of
+from glow_app.data.picture import Images, batch_of
 from glow_app.errors import UserError
 from glow_app.flows import Bijection, Flow
 from glow_app.flows.search import inverse_or_nan
@@ -26,16 +24,13 @@ from glow_app.latents.restoring import restored, what_was_seen
 from glow_app.latents.sampling import Sampler
 from glow_app.likelihood import dequantization_noise, dequantize_midpoints, is_reconstructed, quantize
 from glow_app.runtime.devices import usable
+from glow_app.scores.complexity import CODECS
+from glow_app.scores.measure import Scorer
+from glow_app.scores.thresholds import mean_of_training
 from glow_app.units import Bits, unit_of
 
 if TYPE_CHECKING:
     from glow_app.latents.directions import Directions
-
-Images = Tensor | np.ndarray | Image.Image | str | Path | Sequence["Tensor | np.ndarray | Image.Image | str | Path"]
-"""One image or several: tensors (C, H, W) or (B, C, H, W); arrays (H, W, C), (H, W) or (B, H, W, C); PIL images; files.
-
-Numbers are uint8 from 0 to 255, or floats from 0 to 1, which are rounded to one of 256 grey levels.
-"""
 
 
 class Model:
@@ -143,6 +138,27 @@ class Model:
         """``-log_prob / (D ln 2)``: bits per subpixel, (B,)."""
         return likelihood.bits_per_dim(self.log_prob(images, labels, seed), self.flow.n_dims)
 
+    def score(
+        self,
+        images: Images,
+        labels: Labels = None,
+        seed: int = 0,
+        draws: int = 1,
+        codecs: Sequence[str] = tuple(CODECS),
+        background: "Model | None" = None,
+    ) -> dict[str, Tensor]:
+        """The columns of ``glow-score`` by name, float64 (B,) each: see :class:`glow_app.scores.measure.Scorer`.
+
+        Larger values are less like the training images. Typicality is the distance from the mean of training images
+        that ``glow-score calibrate=true`` has saved with the model, else from the mean on its card.
+        """
+        batch, mean = self.batch(images), mean_of_training(self.folder, self.digest, self.card.metrics)
+        other = None if background is None else background.flow
+        scorer = Scorer(self.flow, self.n_bits, seed, draws, codecs, None if mean is None else mean[0], other)
+        at = torch.arange(len(batch), device=self.device)
+        rows = scorer(batch, at, scorer.complexity(batch), self._cond(labels, len(batch)))
+        return dict(zip(scorer.names, rows.unbind(1), strict=True))
+
     @torch.no_grad()
     def encode(self, images: Images, labels: Labels = None) -> list[Tensor]:
         """Encodes images to latents, each value in the middle of its grey level, one of 256 whatever the model sees.
@@ -238,11 +254,7 @@ class Model:
         return self.decode(interpolation.between(a, b, steps, path), label)
 
     def edit(
-        self,
-        images: Images,
-        directions: "Directions",
-        amounts: Mapping[str, float],
-        labels: Labels = None,
+        self, images: Images, directions: "Directions", amounts: Mapping[str, float], labels: Labels = None
     ) -> Tensor:
         """Adds attributes to images, or removes them with negative amounts: uint8 (B, C, H, W).
 
@@ -302,16 +314,5 @@ class Model:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", flow: Flow | Bijection | None = None) -> Model:
-    """Loads a trained model.
-
-    Args:
-        path: the folder of a run, or of an exported model; or the name of a shipped model, or ``hf://owner/name``.
-        device: device of the model.
-        flow: for a flow of a class of your own, whose files hold no code: another of that class, which gets the
-            weights.
-
-    Raises:
-        UserError: there is no such model or device, its files are damaged, or ``flow`` is missing, not needed, or
-            another.
-    """
+    """Loads a trained model, see :func:`glow_app.load`, also for errors."""
     return Model(load_exported(path, flow), device)

@@ -93,6 +93,16 @@ def test_log_prob_is_that_of_discrete_images(model: Model, images: torch.Tensor)
     assert torch.allclose(model.bits_per_dim(images), bits)
 
 
+def test_scores_are_columns_by_name(model: Model, images: torch.Tensor) -> None:
+    found = model.score(images, seed=3, background=model)
+    assert torch.allclose(found["bits_per_dim"], model.bits_per_dim(images, seed=3).double(), atol=1e-5)
+    assert found["minus_background"].tolist() == [0, 0, 0, 0]
+    assert "typicality" not in found  # of this model no training images are known
+    assert {"error", "norm_1", "norm_2", "final_scale", "minus_png", "minus_webp"} < set(found)
+    assert (model.score(images[0], draws=2, codecs=[])["error"] > 0).all()
+    assert not any(name.startswith("minus") for name in model.score(images[0], codecs=[]))
+
+
 def test_samples_depend_on_their_number_alone(model: Model) -> None:
     together = model.sample(5, temperature=0.7, seed=1)
     assert together.dtype == torch.uint8

@@ -14,6 +14,12 @@ from glow_app.data.alignment import CELEBA_SIZE, Placement, of_box
 from glow_app.data.image import SUFFIXES, Channels, CorruptImage, normalized, open_image, to_tensor
 from glow_app.errors import UserError
 
+Images = Tensor | np.ndarray | Image.Image | str | Path | Sequence["Tensor | np.ndarray | Image.Image | str | Path"]
+"""One image or several: tensors (C, H, W) or (B, C, H, W); arrays (H, W, C), (H, W) or (B, H, W, C); PIL images; files.
+
+Numbers are uint8 from 0 to 255, or floats from 0 to 1, which are rounded to one of 256 grey levels.
+"""
+
 KINDS = "a tensor (C, H, W), an array (H, W, C), a PIL image or a file"
 """The kinds of pictures that :func:`pixels_of` takes, in words."""
 
