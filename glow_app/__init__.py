@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_app import artifacts, errors, evaluation, flows, latents, likelihood, model, noise, units
+    from glow_app import artifacts, errors, evaluation, flows, latents, likelihood, model, noise, scores, units
     from glow_app.data.source import ImageSource
     from glow_app.flows import Bijection, Flow
     from glow_app.latents.directions import Directions
@@ -29,6 +29,7 @@ __all__ = [
     "load_directions",
     "model",
     "noise",
+    "scores",
     "train",
     "units",
 ]

@@ -14,6 +14,7 @@ from glow_app.cli.commands import (
     prepare,
     restore,
     sample,
+    score,
     train,
 )
 from glow_app.cli.run import conf_folder
@@ -33,5 +34,6 @@ __all__ = [
     "prepare",
     "restore",
     "sample",
+    "score",
     "train",
 ]

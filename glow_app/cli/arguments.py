@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glow_app.artifacts.card import model_folder, read_card
-from glow_app.config.check import PATHS, SCHEMAS
+from glow_app.artifacts.shipped import DEFAULT
+from glow_app.config.check import PATHS, SCHEMAS, list_options
+from glow_app.config.commands import OpenConfig, Plot2dConfig
 from glow_app.config.data import DATA_SCHEMAS, has_density
 from glow_app.config.paths import as_path, protect, restore
 from glow_app.config.saved import read_config
@@ -120,6 +123,12 @@ def quoted(item: str) -> str:
     """A text that Hydra takes as it is, whatever is in it."""
     # Only backslashes before a quote, and the quote itself, are escaped.
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), item) + "'"
+
+
+def model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:
+    """Returns the function that rewrites the arguments of a command with a trained model and these options."""
+    default = None if schema is Plot2dConfig else DEFAULT  # no model of points is shipped
+    return lambda arguments: with_data_of_model(with_brackets(arguments, list_options(schema)), default)
 
 
 def with_data_of_model(arguments: list[str], default: str | None = None) -> list[str]:

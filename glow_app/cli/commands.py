@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from glow_app.artifacts.shipped import DEFAULT
 from glow_app.cli.arguments import (
     as_typed,
     fill_in_data,
     given_keys,
+    model_arguments,
     with_braces,
     with_brackets,
     with_data_of_model,
@@ -32,7 +31,7 @@ from glow_app.cli.inputs import require_data, require_device, require_files
 from glow_app.cli.resume import resumed
 from glow_app.cli.run import USER_ERROR, run
 from glow_app.cli.run_folders import run_and_checkpoint
-from glow_app.cli.sweep import conclude, interrupted, with_notice
+from glow_app.cli.sweep import conclude, interrupted, require_one_process, with_notice
 from glow_app.config.check import SCHEMAS, check, list_options
 from glow_app.config.commands import (
     CompareConfig,
@@ -47,12 +46,12 @@ from glow_app.config.commands import (
     Plot2dConfig,
     RestoreConfig,
     SampleConfig,
+    ScoreConfig,
 )
 from glow_app.config.data import has_density
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
-from glow_app.runtime.rank import rank_info
 from glow_app.training.checkpoints.run_folder import folder_of, remove_if_empty, training_command
 
 U = TypeVar("U", bound=OpenConfig)
@@ -75,49 +74,54 @@ def distill() -> None:
 
 def evaluate() -> None:
     """``glow-evaluate``: measures bits per dimension, and checks them."""
-    prepare = _model_arguments(EvaluateConfig)
+    prepare = model_arguments(EvaluateConfig)
     run("evaluate", _evaluate, lambda arguments: prepare(with_switch(arguments, "quality", "measure")))
 
 
 def sample() -> None:
     """``glow-sample``: draws new pictures."""
-    run("sample", _sample, _model_arguments(SampleConfig))
+    run("sample", _sample, model_arguments(SampleConfig))
+
+
+def score() -> None:
+    """``glow-score``: scores images by how probable they are."""
+    run("score", _score, model_arguments(ScoreConfig))
 
 
 def interpolate() -> None:
     """``glow-interpolate``: interpolates from one picture to another."""
-    run("interpolate", _interpolate, _model_arguments(InterpolateConfig))
+    run("interpolate", _interpolate, model_arguments(InterpolateConfig))
 
 
 def directions() -> None:
     """``glow-directions``: computes the attribute vectors of a model."""
-    run("directions", _directions, _model_arguments(DirectionsConfig))
+    run("directions", _directions, model_arguments(DirectionsConfig))
 
 
 def edit() -> None:
     """``glow-edit``: adds or removes attributes in pictures."""
-    prepare = _model_arguments(EditConfig)
+    prepare = model_arguments(EditConfig)
     run("edit", _edit, lambda arguments: prepare(with_braces(arguments, "edit")))
 
 
 def restore() -> None:
     """``glow-restore``: fills in what is missing of pictures."""
-    run("restore", _restore, _model_arguments(RestoreConfig))
+    run("restore", _restore, model_arguments(RestoreConfig))
 
 
 def judge() -> None:
     """``glow-judge``: measures edits with a classifier of its own."""
-    run("judge", _judge, _model_arguments(JudgeConfig))
+    run("judge", _judge, model_arguments(JudgeConfig))
 
 
 def demo() -> None:
     """``glow-demo``: serves a page on which sliders change pictures."""
-    run("demo", _demo, _model_arguments(DemoConfig))
+    run("demo", _demo, model_arguments(DemoConfig))
 
 
 def export() -> None:
     """``glow-export``: exports a model for others to use."""
-    run("export", _export, _model_arguments(ExportConfig))
+    run("export", _export, model_arguments(ExportConfig))
 
 
 def compare() -> None:
@@ -127,7 +131,7 @@ def compare() -> None:
 
 def plot2d() -> None:
     """``glow-plot2d``: draws a flow of points in the plane."""
-    run("plot2d", _plot2d, _model_arguments(Plot2dConfig))
+    run("plot2d", _plot2d, model_arguments(Plot2dConfig))
 
 
 def _run_training(name: str, task: Callable[[DictConfig], None], prepare: Callable[[list[str]], list[str]]) -> None:
@@ -167,7 +171,7 @@ def _train(composed: DictConfig, command: str = "glow-train") -> None:
     if config.teacher is None:
         require_data(config.data)
     require_device("trainer.accelerator", config.trainer.accelerator)
-    _require_one_process_in_a_sweep(composed)
+    require_one_process(composed)
     run_folder, checkpoint = run_and_checkpoint(composed, config, console)
     from glow_app.training.run import fit
 
@@ -212,6 +216,15 @@ def _sample(composed: DictConfig) -> None:
     from glow_app.commands.sample import sample
 
     sample(config, Console())
+
+
+def _score(composed: DictConfig) -> None:
+    config = _with_model(composed, ScoreConfig)
+    if config.images is None:
+        require_data(config.data)
+    from glow_app.commands.score import score
+
+    score(config, Console())
 
 
 def _interpolate(composed: DictConfig) -> None:
@@ -291,12 +304,6 @@ def _distilling_arguments(arguments: list[str]) -> list[str]:
     return _training_arguments(with_experiment_of_teacher(with_data_of_model(arguments)))
 
 
-def _model_arguments(schema: type[OpenConfig]) -> Callable[[list[str]], list[str]]:
-    """The function that rewrites the arguments of a command with a trained model and these options."""
-    default = None if schema is Plot2dConfig else DEFAULT  # no model of points is shipped
-    return lambda arguments: with_data_of_model(with_brackets(arguments, list_options(schema)), default)
-
-
 def _with_model(composed: DictConfig, schema: type[U]) -> U:
     """The checked configuration of a command that uses one trained model."""
     if not composed.checkpoint:
@@ -306,13 +313,3 @@ def _with_model(composed: DictConfig, schema: type[U]) -> U:
     require_device("device", config.device)
     require_files(config)
     return config
-
-
-def _require_one_process_in_a_sweep(composed: DictConfig) -> None:
-    """Raises a UserError for a sweep whose runs would start processes: each process would start the sweep again."""
-    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    if sweep and composed.trainer.devices != 1 and rank_info().world_size == 1:
-        raise UserError(
-            f"trainer.devices={composed.trainer.devices} in a sweep (-m): a run of a sweep does not start processes; "
-            "choose trainer.devices=1, or hydra/launcher=submitit_slurm, whose tasks are the processes"
-        )

@@ -1,41 +1,18 @@
 """The parts of ``--help`` that are not in the option schema: purpose, examples, most used keys."""
 
-from dataclasses import dataclass
-
+from glow_app.cli.editing_pages import EDITING
+from glow_app.cli.page import Page
 from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
-    DirectionsConfig,
-    EditConfig,
     EvaluateConfig,
     ExportConfig,
     InterpolateConfig,
-    JudgeConfig,
     Plot2dConfig,
-    RestoreConfig,
     SampleConfig,
+    ScoreConfig,
 )
 from glow_app.config.train import PrepareConfig, TrainConfig
-
-
-@dataclass(frozen=True)
-class Page:
-    """One command's page.
-
-    Attributes:
-        schema: dataclass of the command's options.
-        purpose: one line.
-        more: its inputs and outputs.
-        examples: command lines, each with its purpose.
-        most_used: keys, in the order shown.
-    """
-
-    schema: type
-    purpose: str
-    more: str
-    examples: tuple[tuple[str, str], ...]
-    most_used: tuple[str, ...]
-
 
 PAGES = {
     "prepare": Page(
@@ -130,6 +107,38 @@ PAGES = {
             "output",
         ),
     ),
+    "score": Page(
+        ScoreConfig,
+        "How probable images are, and how like the training images: to sort them, to find others.",
+        "Bits/dim with its error, norms of the latents, the final scale, typicality, and bits/dim minus those of "
+        "codecs or of a second model. Writes scores.csv, sorted, scores.json, and ends.png: the images of both ends. "
+        "Takes any number of images in constant memory; resumes where it was interrupted.",
+        (
+            ("glow-score checkpoint=faces64 images=/data/pictures", "a folder of pictures, by the shipped model"),
+            ("glow-score checkpoint=runs/... split=train by=minus_png show=32", "what to clean training images of"),
+            (
+                "glow-score checkpoint=runs/... against=mnist:/data/mnist,noise",
+                "how well each score tells other images apart",
+            ),
+            ("glow-score checkpoint=runs/... split=val by=minus_png calibrate=true fpr=0.01", "saves thresholds"),
+            ("glow-score checkpoint=runs/... images=new by=minus_png verdict=true", "and says what is above them"),
+        ),
+        (
+            "checkpoint",
+            "images",
+            "split",
+            "by",
+            "show",
+            "draws",
+            "codecs",
+            "background",
+            "against",
+            "calibrate",
+            "fpr",
+            "verdict",
+            "output",
+        ),
+    ),
     "sample": Page(
         SampleConfig,
         "New pictures from a trained model.",
@@ -161,102 +170,7 @@ PAGES = {
         ),
         ("checkpoint", "images", "align", "steps", "path", "layout", "zoom", "split", "frame_ms", "output"),
     ),
-    "directions": Page(
-        DirectionsConfig,
-        "The attribute vectors of a trained model, which glow-edit, glow-demo and glow-judge need.",
-        "All attributes of the data set in one pass, by three methods. Writes directions/ in the run's folder. "
-        "Amount 1 is the distance between images without and with the attribute.",
-        (
-            ("glow-directions checkpoint=runs/...", "all training images"),
-            (
-                "glow-directions checkpoint=runs/... orthogonal_to=Male,Young",
-                "directions that leave these two unchanged",
-            ),
-            ("glow-directions checkpoint=runs/... levels=2,3 output=coarse", "without the finest level"),
-            (
-                "glow-directions checkpoint=runs/... data=folder data.root=/data/mine data.attributes=/data/mine.csv",
-                "attributes of your own",
-            ),
-            (
-                "glow-directions checkpoint=runs/... positive=/data/with negative=/data/without name=Glasses",
-                "one attribute, from two folders of pictures",
-            ),
-        ),
-        (
-            "checkpoint",
-            "split",
-            "n_images",
-            "positive",
-            "negative",
-            "name",
-            "calibration",
-            "orthogonal_to",
-            "levels",
-            "batch_size",
-            "output",
-        ),
-    ),
-    "edit": Page(
-        EditConfig,
-        "More or less of an attribute in a picture.",
-        "Needs directions, from glow-directions or shipped with the model. Pictures are files, folders, numbers of "
-        "images of the data set, or samples of the model. Writes the edited images, before and after, strips, grids "
-        "and animations.",
-        (
-            ("glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8}'", "a smile"),
-            (
-                "glow-edit checkpoint=runs/... images=me.jpg edit='{Smiling: 0.8, Young: -0.5}' align=true paste=true",
-                "two at once, in a photo of any size",
-            ),
-            ("glow-edit images=sample:0,sample:1 sweep=Smiling,Eyeglasses gif=true", "the shipped model: all amounts"),
-            ("glow-edit checkpoint=runs/... images=0 grid=Smiling,Young orthogonal_to=Male", "two against each other"),
-            ("glow-edit checkpoint=runs/... images=me.jpg measure=true", "how much of each attribute it has"),
-        ),
-        (
-            "checkpoint",
-            "images",
-            "align",
-            "edit",
-            "sweep",
-            "amounts",
-            "grid",
-            "paste",
-            "zoom",
-            "method",
-            "orthogonal_to",
-            "levels",
-            "output",
-        ),
-    ),
-    "restore": Page(
-        RestoreConfig,
-        "Completes pictures: fills in what is missing, takes noise away, or adds detail.",
-        "Needs one of mask, noise and scale. Draws answers from the model's own distribution, given what was seen; "
-        "pixels that a mask leaves stay as they are. Writes every answer, all of a picture side by side, a strip of "
-        "the way there, and a JSON file.",
-        (
-            ("glow-restore images=sample:0,sample:1 mask=right", "samples of the shipped model"),
-            ("glow-restore checkpoint=runs/... images=me.jpg mask=scratch.png align=true n=4", "four answers"),
-            ("glow-restore images=sample:2 mask=random:0.9 steps=400", "nine of ten pixels are missing"),
-            ("glow-restore checkpoint=runs/... images=noisy.png noise=0.1", "takes noise away"),
-            ("glow-restore checkpoint=runs/... images=small.png scale=4", "adds the detail of 4x4 pixels to each"),
-        ),
-        ("checkpoint", "images", "mask", "noise", "scale", "n", "steps", "align", "zoom", "output"),
-    ),
-    "judge": Page(
-        JudgeConfig,
-        "Measures edits with a classifier that has seen neither the directions' images nor the edited ones.",
-        "Needs the output of glow-directions. Measures how many edits change the classifier's prediction, how much "
-        "other attributes drift, and, on drawn faces, how much changes where nothing should. Writes judge.json.",
-        (
-            ("glow-judge checkpoint=runs/...", "all methods and attributes, 500 images"),
-            ("glow-judge checkpoint=runs/... attributes=Smiling,Eyeglasses", "two attributes"),
-            ("glow-judge checkpoint=runs/... methods=balanced amount=1.5", "one method, a larger amount"),
-            ("glow-judge checkpoint=faces64 n_images=100 judge_examples=10000", "a shipped model, quick and rough"),
-            ("glow-judge checkpoint=runs/... directions=coarse output=coarse/judge", "other directions"),
-        ),
-        ("checkpoint", "attributes", "methods", "amount", "n_images", "judge_examples", "directions", "output"),
-    ),
+    **EDITING,
     "export": Page(
         ExportConfig,
         "Exports a model for others to use.",

@@ -4,7 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -64,3 +66,13 @@ def interrupted(arguments: list[str], program: str = "glow-train") -> None:
     unchanged = [argument for argument in arguments if argument.partition("=")[0] not in REPLACED]
     command = shlex.join([program, *unchanged, "resume=auto", f"hydra.sweep.dir={_begun[-1]}"])
     print(f"to resume the sweep; its finished runs are kept\n  {command}")
+
+
+def require_one_process(composed: DictConfig) -> None:
+    """Raises a UserError for a sweep whose runs would start processes: each process would start the sweep again."""
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweep and composed.trainer.devices != 1 and rank_info().world_size == 1:
+        raise UserError(
+            f"trainer.devices={composed.trainer.devices} in a sweep (-m): a run of a sweep does not start processes; "
+            "choose trainer.devices=1, or hydra/launcher=submitit_slurm, whose tasks are the processes"
+        )
