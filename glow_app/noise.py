@@ -32,6 +32,9 @@ class Stream(IntEnum):
     MASK = 11
     LANGEVIN = 12
     PROJECTION = 13
+    PROBE = 20
+    PATH_START = 21
+    PATH_TIME = 22
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:
@@ -104,6 +107,19 @@ def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     torch.mul(radius, angle.cos(), out=pairs[..., 0])
     torch.mul(radius, angle.sin_(), out=pairs[..., 1])
     return pairs.flatten(1)[:, :n]
+
+
+def low_discrepancy(seed: int, stream: Stream, positions: Tensor) -> Tensor:
+    """One number in (0, 1) for each sample, spread evenly over any run of consecutive positions.
+
+    Position p has the fractional part of ``u + p g``, a random u and the golden ratio's g = 0.618...: a Kronecker
+    sequence, in which gaps have at most three lengths.
+
+    Returns:
+        float64 (B,).
+    """
+    start = random_bits(seed, stream, torch.zeros(1, dtype=torch.int64, device=positions.device), 1)[0]
+    return (_shift_right(start + positions * _GAMMA, 12).to(torch.float64) + 0.5) / 2**52
 
 
 def logistic(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:

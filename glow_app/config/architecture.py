@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 ARCHITECTURES = (
-    "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
+    "cnf", "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
 )  # fmt: skip
 
 
@@ -42,6 +42,11 @@ class ModelConfig:
         return 1
 
     @property
+    def divisor_of_points(self) -> int:
+        """What :attr:`divisor` is for points, of one pixel."""
+        return self.divisor
+
+    @property
     def takes_images(self) -> bool:
         """Returns whether the flow can be one of images."""
         return True
@@ -59,6 +64,11 @@ class ModelConfig:
     def normalises_batches(self) -> bool:
         """Returns whether training normalises by the statistics of a batch."""
         return False
+
+    @property
+    def is_captured(self) -> bool:
+        """Returns whether a training step can be captured by a CUDA graph: whether all steps are alike."""
+        return True
 
     def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
         """Builds a new flow of images of ``image_shape``, with the faster layers.

@@ -186,7 +186,7 @@ def _check_together(config: TrainConfig) -> None:
     if of_points and config.estimate:
         raise UserError("estimate=true measures images; a run on points takes a minute or so: leave it out")
     height, width = config.data.size
-    divisor = config.model.divisor
+    divisor = config.model.divisor_of_points if of_points else config.model.divisor
     if height % divisor or width % divisor:
         if of_points:
             raise UserError(f"data={config.data.name} are points, which have no levels: set model.n_levels=1")
@@ -244,6 +244,10 @@ def _check_cuda_graph(config: TrainConfig) -> None:
         raise UserError(
             "trainer.cuda_graph=true: model.memory=reversible reads values now and then to check their drift, which a "
             "captured step cannot; choose model.memory=plain or checkpoint"
+        )
+    if not config.model.is_captured:
+        raise UserError(
+            "trainer.cuda_graph=true: a solver's steps are not all alike, and not captured; set it to false"
         )
     if config.model.normalises_batches:
         raise UserError(

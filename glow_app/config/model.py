@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from glow_app.config.architecture import ModelConfig
 from glow_app.config.autoregressive import IAFConfig, MAFConfig
+from glow_app.config.continuous import CNFConfig
 from glow_app.config.gaussianization import GaussianizationConfig
 from glow_app.config.mintnet import MintNetConfig
 from glow_app.config.option import option
@@ -287,6 +288,7 @@ class OwnModelConfig(ModelConfig):
 
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "cnf": CNFConfig,
     "gaussianization": GaussianizationConfig,
     "glow": GlowConfig,
     "iaf": IAFConfig,

@@ -3,6 +3,11 @@
 from glow_app.flows.base import Base
 from glow_app.flows.bijection import Bijection, Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
+from glow_app.flows.continuous.cnf import CNF, Standardisation
+from glow_app.flows.continuous.field import MLPField, VectorField
+from glow_app.flows.continuous.ode import NeuralODE
+from glow_app.flows.continuous.solver import Solver
+from glow_app.flows.continuous.unet import UNet
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.emerging import AutoregressiveConv, EmergingConv, EmergingGlow, Reversed
 from glow_app.flows.family.batchnorm import BatchNorm
@@ -27,6 +32,7 @@ from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
 
 __all__ = [
+    "CNF",
     "IAF",
     "MADE",
     "MAF",
@@ -55,12 +61,14 @@ __all__ = [
     "Inverse",
     "Level",
     "Logit",
+    "MLPField",
     "MarginalGaussianization",
     "MaskedAutoregressive",
     "MaskedConv2d",
     "MaskedCoupling",
     "MintLayer",
     "MintNet",
+    "NeuralODE",
     "Nice",
     "PixelLinear",
     "PlanarFlow",
@@ -73,9 +81,13 @@ __all__ = [
     "ResidualNet",
     "Reversed",
     "Rotation",
+    "Solver",
     "Split",
     "Squeeze",
+    "Standardisation",
     "TopPrior",
+    "UNet",
+    "VectorField",
     "ZeroConv2d",
     "channel_mask",
     "checkerboard",

@@ -8,21 +8,26 @@ from rich.console import Console
 
 from glow_app.artifacts.weights import Exported, load
 from glow_app.build import PRECISIONS, open_split
+from glow_app.config.continuous import CNFConfig
 from glow_app.config.train import TrainConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
-from glow_app.flows import Flow, initialize
+from glow_app.flows import CNF, Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
+from glow_app.training.continuous.module import continuous_module
 from glow_app.training.distillation.density import DensityTeacher, starting_points
 from glow_app.training.distillation.student import Distillation
 from glow_app.training.distillation.teacher import Teacher, TeacherSamples, require_student
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
 
-FREE = ("memory", "anchor_every", "momentum")
+FREE = (
+    "memory", "anchor_every", "momentum",
+    "training", "solver", "rtol", "atol", "n_steps", "adjoint", "trace", "n_probes", "kinetic", "jacobian",
+)  # fmt: skip
 """Options of a model that say how it is trained, and not what it computes."""
 
 
@@ -132,6 +137,9 @@ def make_module(
         "conditioner_dtype": PRECISIONS[config.trainer.precision],
         "cuda_graph": captures_steps(config, where),
     }
+    if teacher is None and isinstance(config.model, CNFConfig):
+        assert isinstance(flow, CNF)
+        return continuous_module(flow, config.model, options)
     if teacher is None:
         return GlowModule(flow, **options)
     known = teacher.flow if isinstance(teacher, Exported) else teacher

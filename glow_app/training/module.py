@@ -20,7 +20,7 @@ from glow_app.training.after_update import figures_are_due
 from glow_app.training.clock import Clock
 from glow_app.training.fast.cuda_graph import CapturedAdam, CapturedLoss
 from glow_app.training.optim import clip_gradients, largest_first, learning_rate_factor, make_optimizer
-from glow_app.units import Bits
+from glow_app.units import Bits, unit_of
 
 CHECKED = 16
 """Number of validation images, the first ones, whose reconstruction is checked."""
@@ -143,6 +143,11 @@ class GlowModule(pl.LightningModule):
         """Bits per dimension of each image, (B,), with one draw of dequantization noise."""
         nats = log_prob(self.flow, batch.images, self.noise(batch), self.n_bits, self.cond(batch.labels))
         return bits_per_dim(nats, self.flow.n_dims)
+
+    def loss_text(self, loss: float) -> str:
+        """The loss with its name and unit, where progress is shown."""
+        unit = unit_of(self.n_bits)
+        return f"{self.LOSS_WORD}{unit.figure(loss, 3)} {unit.name}"
 
     def mean_bits_per_dim(self, batch: Batch) -> Tensor:
         """The mean of :meth:`bits_per_dim`, a scalar."""

@@ -130,7 +130,7 @@ class ProgressReport(pl.Callback):
         assert isinstance(module, GlowModule)
         unit = _unit(module)
         return [
-            f"{module.LOSS_WORD}{unit.figure(self._smoothed, 3)} {unit.name}",
+            module.loss_text(self._smoothed),
             f"{self.images_per_second:,.0f} {unit.things}/s",
         ]
 

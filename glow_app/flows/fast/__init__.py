@@ -10,6 +10,7 @@ from torch import nn
 
 from glow_app.flows.bijection import Chain
 from glow_app.flows.conditioner import ConvNet, ZeroConv2d
+from glow_app.flows.continuous.cnf import CNF
 from glow_app.flows.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
@@ -24,6 +25,7 @@ from glow_app.flows.fast.conditioner import FastConvNet, FastZeroConv2d
 from glow_app.flows.fast.coupling import FastAdditiveCoupling, FastAffineCoupling
 from glow_app.flows.fast.faster import Faster
 from glow_app.flows.fast.flow import (
+    FastCNF,
     FastEmergingGlow,
     FastFlow,
     FastGaussianization,
@@ -47,6 +49,7 @@ from glow_app.flows.squeeze import Squeeze
 M = TypeVar("M", bound=nn.Module)
 
 FASTER: dict[type[nn.Module], type[Faster]] = {
+    CNF: FastCNF,
     AdditiveCoupling: FastAdditiveCoupling,
     AffineCoupling: FastAffineCoupling,
     Chain: FastChain,

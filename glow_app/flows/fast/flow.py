@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.flows.continuous.cnf import CNF
 from glow_app.flows.emerging import EmergingGlow
 from glow_app.flows.family.gaussianization import Gaussianization
 from glow_app.flows.family.maf import IAF, MAF
@@ -55,6 +56,10 @@ class FastFlow(Faster, Flow):
         latents = [latent.contiguous(memory_format=torch.channels_last) for latent in latents]
         with torch.autocast(latents[0].device.type, enabled=False):
             return super().inverse_with_logdet(latents, cond)
+
+
+class FastCNF(FastFlow, CNF):
+    """A continuous flow as a :class:`FastFlow`."""
 
 
 class FastEmergingGlow(FastFlow, EmergingGlow):

@@ -1,0 +1,105 @@
+"""The options of continuous flows; see :mod:`glow_app.config.model`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from glow_app.config.architecture import ModelConfig
+from glow_app.config.option import option
+from glow_app.errors import UserError
+
+if TYPE_CHECKING:
+    from glow_app.flows import Flow
+    from glow_app.flows.continuous.field import VectorField
+
+ADAPTIVE, FIXED = ("dopri5", "dopri8", "bosh3"), ("euler", "midpoint", "rk4")
+"""Methods of :class:`glow_app.flows.continuous.solver.Solver`."""
+
+LEAST_TOLERANCE = 1e-6
+"""Smallest tolerance: models compute in float32."""
+
+
+@dataclass
+class CNFConfig(ModelConfig):
+    """The shape, the solver and the training of a continuous flow; see :class:`glow_app.flows.CNF`."""
+
+    training: str = option(
+        "likelihood: solves the equation in each update; flow_matching: regression on velocities, without a solver",
+        choices=("likelihood", "flow_matching"),
+    )
+    width: int = option("units of the hidden layers; images: channels of the first level", at_least=1, at_most=16384)
+    n_hidden: int = option("points: hidden layers of the network", at_least=1, at_most=64)
+    n_levels: int = option("images: levels of the U-Net; all but the last halve the image", at_least=1, at_most=8)
+    n_blocks: int = option("images: residual blocks of each level, on the way down and up", at_least=1, at_most=64)
+    patch: int = option("images: side of the patches that become one pixel of the U-Net", at_least=1, at_most=16)
+    solver: str = option(
+        "method: dopri5, dopri8 and bosh3 choose their steps, the others take model.n_steps",
+        choices=(*ADAPTIVE, *FIXED),
+    )
+    rtol: float = option("relative tolerance of methods that choose their steps", at_least=LEAST_TOLERANCE, at_most=1)
+    atol: float = option("absolute tolerance, in standard deviations", at_least=LEAST_TOLERANCE, at_most=1)
+    n_steps: int = option("steps of euler, midpoint and rk4", at_least=1, at_most=10000)
+    adjoint: bool = option("gradients by the adjoint equation, in constant memory, instead of through all steps")
+    trace: str | None = option(
+        "trace of the Jacobian: exact, or Hutchinson's estimate; null: exact for points, estimated for images",
+        choices=("exact", "hutchinson"),
+    )
+    n_probes: int = option("random vectors of Hutchinson's estimate", at_least=1, at_most=1024)
+    kinetic: float = option("training=likelihood: weight of the kinetic energy in the loss", at_least=0)
+    jacobian: float = option("training=likelihood: weight of the Jacobian's squared norm in the loss", at_least=0)
+
+    # The adjoint equation is what saves memory here: not options.
+    memory: ClassVar[str] = "plain"  # pyright: ignore[reportIncompatibleVariableOverride]
+    anchor_every: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def check(self) -> None:
+        if self.training == "flow_matching" and (self.kinetic or self.jacobian):
+            raise UserError(
+                f"model.kinetic={self.kinetic:g} model.jacobian={self.jacobian:g}: flow matching follows straight "
+                "paths and computes no energies; set both to 0, or model.training=likelihood"
+            )
+
+    @property
+    def paper(self) -> str:
+        if self.training == "flow_matching":
+            return "A continuous flow (Chen et al. 2018) trained by flow matching (Lipman et al. 2023)"
+        return "A continuous flow (Chen et al. 2018; Grathwohl et al. 2019)"
+
+    @property
+    def shape(self) -> str:
+        how = f"{self.n_steps} steps" if self.solver in FIXED else f"rtol {self.rtol:g}, atol {self.atol:g}"
+        trained = self.training.replace("_", " ")
+        return f"CNF, width={self.width}, by {trained}; solved by {self.solver}, {how}"
+
+    @property
+    def divisor(self) -> int:
+        return self.patch * 2 ** (self.n_levels - 1)
+
+    @property
+    def divisor_of_points(self) -> int:
+        return 1  # they have no U-Net
+
+    @property
+    def takes_points(self) -> bool:
+        return True
+
+    @property
+    def is_captured(self) -> bool:
+        return False  # an adaptive solver takes as many steps as it needs
+
+    def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
+        from glow_app.flows import CNF
+        from glow_app.flows.continuous.solver import Solver, require_torchdiffeq
+
+        require_torchdiffeq()
+        trace = self.trace or ("exact" if image_shape[1:] == (1, 1) else "hutchinson")
+        solver = Solver(self.solver, self.rtol, self.atol, self.n_steps, self.adjoint)
+        n_classes = self._classes(n_classes)
+        return CNF(image_shape, self._field(image_shape, n_classes), solver, trace, self.n_probes, n_classes)
+
+    def _field(self, image_shape: tuple[int, int, int], n_classes: int) -> "VectorField":
+        from glow_app.flows import MLPField, UNet
+
+        n_channels, height, width = image_shape
+        if (height, width) == (1, 1):
+            return MLPField(n_channels, self.width, self.n_hidden, n_classes)
+        return UNet(n_channels, self.width, self.n_levels, self.n_blocks, self.patch, n_classes)

@@ -1,0 +1,1 @@
+"""Flows whose map is the solution of a differential equation; the solvers are torchdiffeq's (extra ``continuous``)."""
