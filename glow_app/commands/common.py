@@ -16,10 +16,12 @@ from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean, no_gpu
 from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.continuous import FIXED, method_and_number
 from glow_app.config.data import DataConfig
 from glow_app.data.identity import difference
 from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
 from glow_app.errors import UserError
+from glow_app.flows import CNF, Flow
 from glow_app.model import Model, load
 from glow_app.runtime import distributed
 from glow_app.runtime.console import say
@@ -45,11 +47,21 @@ def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
     """Opens the model at ``config.checkpoint`` (or ``path``), of images or of points.
 
     Raises:
-        UserError: the model or the device does not exist.
+        UserError: the model or the device does not exist, or ``solver`` is for another kind of model.
     """
     model = load(path or str(config.checkpoint), device_of(config))
     model.flow.set_conditioner_dtype(PRECISIONS[config.precision])
+    if config.solver is not None:
+        _set_solver(model.flow, config.solver, path or str(config.checkpoint))
     return model
+
+
+def _set_solver(flow: Flow, text: str, path: str) -> None:
+    method, number = method_and_number(text)
+    if not isinstance(flow, CNF):
+        raise UserError(f"solver={text} is for continuous flows, and {path} is a {flow.kind}: leave it out")
+    how = {"n_steps": int(number)} if method in FIXED else {"rtol": number, "atol": number}
+    flow.ode.solver = dataclasses.replace(flow.ode.solver, method=method, **how)
 
 
 def device_of(config: OpenConfig) -> torch.device:
@@ -214,5 +226,6 @@ def metadata_of(model: Model, source: ImageSource, config: UseConfig) -> dict[st
         "seed": config.seed,
         "precision": config.precision,
         "device": str(model.device),
+        **({"solver": model.flow.ode.settings()} if isinstance(model.flow, CNF) else {}),
         "versions": {name: version(name) for name in ("glow_app", "torch", "numpy", "pillow")},
     }

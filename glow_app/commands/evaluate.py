@@ -18,12 +18,17 @@ from glow_app.errors import UserError
 from glow_app.evaluation.codecs import CodecSizes, measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
-from glow_app.evaluation.likelihood import Likelihood, importance_bound, measure_likelihood
-from glow_app.likelihood import dequantization_noise
+from glow_app.evaluation.likelihood import Likelihood, batches, importance_bound, measure_likelihood
+from glow_app.flows import CNF
+from glow_app.flows.continuous.accuracy import Accuracy, accuracy
+from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.units import POINTS_UNIT, Bits
+
+SOLVED_IMAGES, SOLVED_POINTS = 8, 1000
+"""Images and points of which a continuous flow's densities are compared with those of another solver."""
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
@@ -94,7 +99,18 @@ def measure(
         conditioning(model.flow),
         None if isinstance(source, Points) else _codecs(source, indices, model.n_bits, config.seed, console),
         entropies(source, POINTS_UNIT.per_bit * likelihood.per_image) if isinstance(source, Points) else None,
+        _accuracy(model, source, indices, config),
     )
+
+
+def _accuracy(model: Model, source: ImageSource, indices: Sequence[int], config: EvaluateConfig) -> Accuracy | None:
+    """Measures the solver of a continuous flow, on the first images; all ranks compute the same."""
+    if not isinstance(model.flow, CNF):
+        return None
+    n = SOLVED_POINTS if isinstance(source, Points) else SOLVED_IMAGES
+    batch = next(batches(model.flow, source, indices[:n], config.seed, n, config.data.workers))
+    u = dequantization_noise(batch.images, config.seed, batch.positions)
+    return accuracy(model.flow, dequantize(batch.images, u, model.n_bits), batch.labels)
 
 
 def _on_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:

@@ -17,7 +17,7 @@ from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
 from glow_app.commands.sample_metadata import Metadata, State, written_alone
 from glow_app.config.commands import SampleConfig
 from glow_app.errors import UserError
-from glow_app.flows import Flow
+from glow_app.flows import CNF, Flow
 from glow_app.latents.sampling import Sampler
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -145,6 +145,8 @@ def _facts(config: SampleConfig, model: Model, samplers: dict[Temperature, Sampl
         "precision": config.precision,
         "image_shape": list(model.image_shape),
         "n_bits": model.n_bits,
+        # Samples by another solver are others.
+        **({"solver": model.flow.ode.settings()} if isinstance(model.flow, CNF) else {}),
     }
 
 
@@ -197,6 +199,8 @@ def _report_speed(n: int, seconds: float, flow: Flow, console: Console) -> None:
         say(console, f"{n:,} images in {seconds:.1f} s: {n / seconds:,.0f} images/s")
     if n and (steps := flow.steps_of_search):
         say(console, f"the last batch took {min(steps)} to {max(steps)} steps of search in each of {len(steps)} layers")
+    if n and isinstance(flow, CNF):
+        say(console, f"solver {flow.ode.solver}: {flow.ode.n_evaluations} evaluations of the field for the last images")
 
 
 def _report_not_finite(

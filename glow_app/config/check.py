@@ -199,6 +199,11 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError(
             f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
         )
+    if config.trainer.compile != "none" and config.model.name == "cnf":
+        raise UserError(
+            f"trainer.compile={config.trainer.compile}: a solver differentiates its field while it runs, which is not "
+            "compiled; set it to none"
+        )
     if config.model.normalises_batches and config.model.memory == "reversible":
         raise UserError(
             "model.memory=reversible needs model.normalisation=actnorm: the statistics of a batch cannot be computed "

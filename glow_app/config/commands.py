@@ -33,6 +33,10 @@ class OpenConfig:
     )
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = option("precision of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
+    solver: str | None = option(
+        "continuous flows: method and steps, such as euler:20, or method and tolerance, such as dopri5:1e-4; null: as "
+        "trained"
+    )
     seed: int = option("seed of the noise", at_least=0, at_most=2**63 - 1)
     debug: bool = option("show tracebacks")
 

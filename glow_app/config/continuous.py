@@ -14,8 +14,29 @@ if TYPE_CHECKING:
 ADAPTIVE, FIXED = ("dopri5", "dopri8", "bosh3"), ("euler", "midpoint", "rk4")
 """Methods of :class:`glow_app.flows.continuous.solver.Solver`."""
 
+MOST_STEPS = 10000
+
 LEAST_TOLERANCE = 1e-6
 """Smallest tolerance: models compute in float32."""
+
+
+def method_and_number(text: str) -> tuple[str, float]:
+    """Parses ``euler:20`` or ``dopri5:1e-4``: a method, and its steps or its tolerance.
+
+    Raises:
+        UserError: it is neither.
+    """
+    method, _, number = text.partition(":")
+    wanted = f"solver={text}: give a method and its steps ({', '.join(FIXED)}), such as midpoint:20, or a method and "
+    wanted += f"its tolerance ({', '.join(ADAPTIVE)}), from {LEAST_TOLERANCE:g} to 1, such as dopri5:1e-4"
+    try:
+        value = float(number)
+    except ValueError:
+        raise UserError(wanted) from None
+    steps = method in FIXED and value == int(value) and 1 <= value <= MOST_STEPS
+    if not steps and not (method in ADAPTIVE and LEAST_TOLERANCE <= value <= 1):
+        raise UserError(wanted)
+    return method, value
 
 
 @dataclass
@@ -37,7 +58,7 @@ class CNFConfig(ModelConfig):
     )
     rtol: float = option("relative tolerance of methods that choose their steps", at_least=LEAST_TOLERANCE, at_most=1)
     atol: float = option("absolute tolerance, in standard deviations", at_least=LEAST_TOLERANCE, at_most=1)
-    n_steps: int = option("steps of euler, midpoint and rk4", at_least=1, at_most=10000)
+    n_steps: int = option("steps of euler, midpoint and rk4", at_least=1, at_most=MOST_STEPS)
     adjoint: bool = option("gradients by the adjoint equation, in constant memory, instead of through all steps")
     trace: str | None = option(
         "trace of the Jacobian: exact, or Hutchinson's estimate; null: exact for points, estimated for images",

@@ -5,6 +5,7 @@ In two dimensions everything can be checked: a density can be integrated on a gr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from glow_app.data.sets.points import Points
 from glow_app.evaluation.likelihood import standard_error
 from glow_app.flows import (
+    CNF,
     AdditiveCoupling,
     AffineCoupling,
     Bijection,
@@ -37,6 +39,9 @@ COUPLINGS = (
     Reversed,
 )  # fmt: skip
 """Layers that a film adds one by one; in a flow of points, reordered and reversed ones are autoregressive."""
+
+PATH_STAGES = 16
+"""Stages of a continuous flow's film."""
 
 TOLERANCE = 0.02
 """Largest deviation of a density's mass from 1 that is not reported."""
@@ -145,8 +150,11 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
     coupling moves one coordinate by a function of the other. Autoregressive layers are couplings in the plane, which
     may also move and scale the other coordinate. A marginal layer of Gaussianization counts as one too, though it moves
     each coordinate by itself: read from its end, that film shows the points becoming normal. Planar layers move points
-    along a direction of their own, and radial ones to or from a centre.
+    along a direction of their own, and radial ones to or from a centre. A continuous flow has no couplings: its stages
+    are 16 equal parts of the time.
     """
+    if isinstance(flow, CNF):
+        return _path(flow, as_images(latents).to(flow.initialized.device))
     layers = list(_layers(cast(Bijection, flow.levels[0])))
     h = as_images(latents).to(flow.initialized.device)
     found = [_without_couplings(layers, h)]
@@ -155,6 +163,15 @@ def stages(flow: Flow, latents: Tensor) -> Tensor:
         if isinstance(layers[number], COUPLINGS):
             found.append(_without_couplings(layers[:number], h))
     return torch.stack(found)
+
+
+def _path(flow: CNF, z: Tensor) -> Tensor:
+    """The points (17, N, 2) of a continuous flow's equation at the times 0, 1/16 ... 1, in the scale of the data."""
+    times = [step / PATH_STAGES for step in range(PATH_STAGES + 1)]
+    found = [z]
+    for start, end in pairwise(times):
+        found.append(flow.ode.solve(found[-1], (start, end)))
+    return torch.stack([as_points(flow.standardisation.inverse(h)).cpu() for h in found])
 
 
 def _layers(bijection: Bijection) -> Iterator[Bijection]:

@@ -18,11 +18,11 @@ from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress, counting, say
 from glow_app.runtime.devices import name_of
 from glow_app.training import report
+from glow_app.training.begin import make_module
 from glow_app.training.clock import Clock
 from glow_app.training.ema import WeightAverage
 from glow_app.training.fast.compile import compile_flow
 from glow_app.training.guards.failures import out_of_memory
-from glow_app.training.module import GlowModule
 from glow_app.training.muon import kernels_of
 from glow_app.training.optim import clip_gradients, gradient_norm, make_optimizer
 from glow_app.training.trainer import Layout, captures_steps, layout, layout_elsewhere
@@ -125,19 +125,9 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     labels = torch.arange(n, device=device) % CLASSES
     initialize(flow, dequantize(images, 0.5, config.data.n_bits), labels if flow.n_classes else None)
     compile_flow(flow, config.trainer.compile)
-    images_per_step = config.trainer.batch_size * config.trainer.accumulate
     precision = PRECISIONS[config.trainer.precision]
     captured = captures_steps(config, where)
-    module = GlowModule(
-        flow.train(),
-        config.data.n_bits,
-        config.optim,
-        images_per_step,
-        Clock(config.max_steps, config.max_seconds),
-        config.seed,
-        precision,
-        captured,
-    )
+    module = make_module(flow.train(), config, where, Clock(config.max_steps, config.max_seconds))
     flow.set_conditioner_dtype(precision)
     optimizer = make_optimizer(flow, config.optim, captured)
     for group in optimizer.param_groups:

@@ -24,6 +24,8 @@ from glow_app.evaluation.codecs import CODECS, CodecSizes
 from glow_app.evaluation.density import Entropies
 from glow_app.evaluation.invertibility import Conditioning, Reconstruction
 from glow_app.evaluation.likelihood import Likelihood, standard_error
+from glow_app.flows import CNF
+from glow_app.flows.continuous.accuracy import Accuracy
 from glow_app.model import Model
 from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say, show
@@ -47,6 +49,7 @@ class Evaluation:
         convolutions: one entry per 1x1 convolution.
         codecs: sizes of losslessly encoded images; None for points.
         entropies: entropy of points by the true density and by the flow's; None for images.
+        accuracy: errors of a continuous flow's solver; None for other flows.
     """
 
     likelihood: Likelihood
@@ -58,6 +61,7 @@ class Evaluation:
     convolutions: list[Conditioning]
     codecs: CodecSizes | None
     entropies: Entropies | None
+    accuracy: Accuracy | None
 
 
 def table(reached: Evaluation, model: Model, source: ImageSource, config: EvaluateConfig, console: Console) -> None:
@@ -109,8 +113,27 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
             console,
             f"1x1 conv.  condition at most {worst.condition:.3g} ({worst.name}); |W^-1 W - I| at most {off:.1g}",
         )
-    say(console, f"speed      {reached.images_per_second:,.0f} {unit.things}/s\n")
+    if reached.accuracy is not None:
+        assert isinstance(model.flow, CNF)
+        _report_accuracy(reached.accuracy, model.flow, unit, console)
+    say(console, f"speed      {reached.images_per_second:,.3g} {unit.things}/s\n")
     show(console, _decomposition(reached.likelihood))
+
+
+def _report_accuracy(accuracy: Accuracy, flow: CNF, unit: Unit, console: Console) -> None:
+    errors, n = accuracy.solver_errors / (flow.n_dims * math.log(2)), len(accuracy.solver_errors)
+    say(
+        console,
+        f"solver     {flow.ode.solver}: {accuracy.n_evaluations} evaluations of the field; "
+        f"{errors.abs().max().item() * unit.per_bit:.1g} {unit.name} at most from another solver, of {n:,} {unit.things}",
+    )
+    if flow.ode.trace == "hutchinson":
+        deviation = accuracy.probe_deviation / (flow.n_dims * math.log(2))
+        say(
+            console,
+            f"trace      Hutchinson's estimate, {flow.ode.n_probes} random vectors each: it scatters by "
+            f"{deviation * unit.per_bit:.2g} {unit.name} an image, without bias; the errors above have it in them",
+        )
 
 
 def _figure(likelihood: Likelihood, unit: Unit) -> str:
@@ -153,6 +176,7 @@ def write(
         "bits_per_dim": _summary(reached.likelihood),
         "unit": unit_of(model.n_bits).meaning,
         "parts": {name: values.mean().item() for name, values in reached.likelihood.parts.items()},
+        "accuracy": None if reached.accuracy is None else _accuracy(reached.accuracy, model.flow.n_dims),
         "importance_samples": config.importance_samples,
         "importance_bound": None if reached.bound is None else _summary(reached.bound),
         "train": None if reached.train is None else _summary(reached.train),
@@ -200,6 +224,17 @@ def _summary(likelihood: Likelihood) -> dict[str, Any]:
         "standard_error": likelihood.standard_error,
         "interval_95": likelihood.interval,
         "images": len(likelihood.per_image),
+    }
+
+
+def _accuracy(accuracy: Accuracy, n_dims: int) -> dict[str, Any]:
+    errors = accuracy.solver_errors / (n_dims * math.log(2))
+    return {
+        "evaluations": accuracy.n_evaluations,
+        "images": len(errors),
+        "largest_error": errors.abs().max().item(),
+        "mean_error": errors.mean().item(),
+        "probe_deviation": accuracy.probe_deviation / (n_dims * math.log(2)),
     }
 
 

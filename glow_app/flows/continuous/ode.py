@@ -94,6 +94,13 @@ class NeuralODE(Bijection):
         self.probe_seed = 0
         self.n_evaluations = 0
 
+    def settings(self) -> dict[str, str | int | float]:
+        """Returns how densities are computed, for reports and files."""
+        solver = self.solver
+        steps = {"rtol": solver.rtol, "atol": solver.atol} if solver.is_adaptive else {"n_steps": solver.n_steps}
+        probes = {"n_probes": self.n_probes, "probe_seed": self.probe_seed} if self.trace == "hutchinson" else {}
+        return {"method": solver.method, **steps, "trace": self.trace, **probes}
+
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, logdet, _ = self._solve_with_integrals(x, cond, (1.0, 0.0), energies=False)
         return z, logdet
@@ -107,16 +114,18 @@ class NeuralODE(Bijection):
         return self._solve_with_integrals(x, cond, (1.0, 0.0), energies=True)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self._solve(z, cond, (0.0, 1.0))
+        return self.solve(z, (0.0, 1.0), cond)
 
     def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, logdet, _ = self._solve_with_integrals(z, cond, (0.0, 1.0), energies=False)
         return x, logdet
 
     def initialize(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self._solve(x, cond, (1.0, 0.0))
+        return self.solve(x, (1.0, 0.0), cond)
 
-    def _solve(self, x: Tensor, cond: Tensor | None, times: tuple[float, float]) -> Tensor:
+    def solve(self, x: Tensor, times: tuple[float, float], cond: Tensor | None = None) -> Tensor:
+        """Returns the state at the second time, given that at the first, (B, C, H, W), without a log-determinant."""
+
         def derivative(t: Tensor, state: Tensor) -> Tensor:
             return self.field(t, state.view(x.shape), cond).flatten(1)
 

@@ -9,7 +9,7 @@ from glow_app.config.train import TrainConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.flows import Flow
+from glow_app.flows import CNF, Flow
 from glow_app.likelihood import quantize
 from glow_app.training.distillation.density import DensityTeacher
 from glow_app.training.distillation.measure import classes
@@ -101,8 +101,9 @@ def require_student(flow: Flow, teacher: Flow | DensityTeacher, config: TrainCon
             f"teacher={config.teacher} knows {teacher.n_classes} classes, and data={config.data.name} has "
             f"{flow.n_classes}: leave data out"
         )
-    if flow.decodes_in_turn or flow.decodes_by_search:
-        how = "one number after the other" if flow.decodes_in_turn else "by a search"
+    if flow.decodes_in_turn or flow.decodes_by_search or isinstance(flow, CNF):
+        how = "by a solver" if isinstance(flow, CNF) else "by a search"
+        how = "one number after the other" if flow.decodes_in_turn else how
         raise UserError(
             f"model={config.model.name} samples {how}, which is what distillation is to avoid: choose another student, "
             "such as model=iaf"
