@@ -30,6 +30,8 @@ from glow_app.flows import (
     MaskedAutoregressive,
     MaskedCoupling,
     MintLayer,
+    MLPField,
+    NeuralODE,
     PlanarLayer,
     Plane,
     RadialLayer,
@@ -37,9 +39,12 @@ from glow_app.flows import (
     ResidualNet,
     Reversed,
     Rotation,
+    Solver,
     Split,
     Squeeze,
+    Standardisation,
     TopPrior,
+    UNet,
     channel_mask,
     checkerboard,
     vector_coupling,
@@ -94,6 +99,11 @@ def plane(memory: str = "plain") -> Bijection:
     return Plane(n_steps=2, width=6, memory=memory).levels[0]  # type: ignore[return-value]
 
 
+def ode(method: str = "dopri8", n_steps: int = 1, adjoint: bool = False) -> NeuralODE:
+    solver = Solver(method, rtol=1e-10, atol=1e-10, n_steps=n_steps, adjoint=adjoint)
+    return NeuralODE(MLPField(3, width=6, n_hidden=1, n_classes=2), solver)
+
+
 @dataclass(frozen=True)
 class Row:
     make: Callable[[], Bijection]
@@ -101,6 +111,7 @@ class Row:
     shape: tuple[int, int, int] = (C, H, W)
     evaluated: bool = False  # in training, batch normalisation lets samples depend on each other
     pixels: bool = False  # takes x in [-1/2, 1/2) alone
+    tolerance: float = 0.0  # of a solver: how far a law's errors may go if those of rounding are smaller
 
 
 BIJECTIONS: dict[str, Row] = {
@@ -168,6 +179,15 @@ BIJECTIONS: dict[str, Row] = {
     "RadialLayer": Row(lambda: RadialLayer(5), shape=(5, 1, 1)),
     "Chain of planar and radial layers": Row(
         lambda: Chain([Inverse(PlanarLayer(5)), RadialLayer(5), Inverse(RadialLayer(5))]), shape=(5, 1, 1)
+    ),
+    "Standardisation": Row(lambda: Standardisation(C)),
+    "NeuralODE": Row(ode, shape=(3, 1, 1), n_classes=2, tolerance=1e-8),
+    "NeuralODE adjoint": Row(lambda: ode(adjoint=True), shape=(3, 1, 1), n_classes=2, tolerance=1e-8),
+    "NeuralODE rk4": Row(lambda: ode("rk4", n_steps=20), shape=(3, 1, 1), n_classes=2, tolerance=1e-6),
+    "NeuralODE of images": Row(
+        lambda: NeuralODE(UNet(1, width=8, n_levels=2, n_blocks=1), Solver("rk4", n_steps=8)),
+        shape=(1, 2, 2),
+        tolerance=1e-6,
     ),
     "DiagonalScaling": Row(lambda: DiagonalScaling(5), shape=(5, 1, 1)),
     "DiagonalSqueeze": Row(lambda: DiagonalSqueeze(C)),

@@ -125,7 +125,7 @@ def _report_accuracy(accuracy: Accuracy, flow: CNF, unit: Unit, console: Console
     say(
         console,
         f"solver     {flow.ode.solver}: {accuracy.n_evaluations} evaluations of the field; "
-        f"{errors.abs().max().item() * unit.per_bit:.1g} {unit.name} at most from another solver, of {n:,} {unit.things}",
+        f"{errors.abs().max().item() * unit.per_bit:.1g} {unit.name} at most from another, of {n:,} {unit.things}",
     )
     if flow.ode.trace == "hutchinson":
         deviation = accuracy.probe_deviation / (flow.n_dims * math.log(2))
