@@ -26,6 +26,9 @@ class ModelConfig:
     def check(self) -> None:
         """Raises a UserError for a value that no range of one option can tell."""
 
+    def check_images(self) -> None:
+        """Raises a UserError for a value that points allow and images do not."""
+
     @property
     def paper(self) -> str:
         """The architecture and its publication."""

@@ -183,6 +183,8 @@ def _check_together(config: TrainConfig) -> None:
         given = "points in the plane" if of_points else "images"
         choice = "experiment=plane" if of_points else "data=two_moons, or a model of images"
         raise UserError(f"data={config.data.name} are {given}, which model={config.model.name} cannot take: {choice}")
+    if not of_points:
+        config.model.check_images()
     if of_points and config.estimate:
         raise UserError("estimate=true measures images; a run on points takes a minute or so: leave it out")
     height, width = config.data.size

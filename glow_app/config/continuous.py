@@ -16,6 +16,9 @@ ADAPTIVE, FIXED = ("dopri5", "dopri8", "bosh3"), ("euler", "midpoint", "rk4")
 
 MOST_STEPS = 10000
 
+GROUPS = 8
+"""What must divide the channels of a U-Net, which are normalised in as many groups."""
+
 LEAST_TOLERANCE = 1e-6
 """Smallest tolerance: models compute in float32."""
 
@@ -33,7 +36,7 @@ def method_and_number(text: str) -> tuple[str, float]:
         value = float(number)
     except ValueError:
         raise UserError(wanted) from None
-    steps = method in FIXED and value == int(value) and 1 <= value <= MOST_STEPS
+    steps = method in FIXED and value.is_integer() and 1 <= value <= MOST_STEPS
     if not steps and not (method in ADAPTIVE and LEAST_TOLERANCE <= value <= 1):
         raise UserError(wanted)
     return method, value
@@ -77,6 +80,14 @@ class CNFConfig(ModelConfig):
             raise UserError(
                 f"model.kinetic={self.kinetic:g} model.jacobian={self.jacobian:g}: flow matching follows straight "
                 "paths and computes no energies; set both to 0, or model.training=likelihood"
+            )
+
+    def check_images(self) -> None:
+        if self.width % GROUPS:
+            less = max(GROUPS, self.width // GROUPS * GROUPS)
+            raise UserError(
+                f"model.width={self.width}: channels are normalised in groups of {GROUPS}; choose {less} or "
+                f"{self.width // GROUPS * GROUPS + GROUPS}"
             )
 
     @property

@@ -23,6 +23,7 @@ SHORTEST = [
 SMALLEST = [*SHORTEST, "model.n_levels=2", "model.n_steps=2", "model.width=8"]
 
 FAMILY = {
+    "cnf": ["model=cnf", "model.width=8", "model.n_levels=2", "model.rtol=1e-4", "model.atol=1e-4"],
     "gaussianization": ["model=gaussianization", "model.n_layers=2", "model.n_components=4"],
     "iaf": ["model=iaf", "model.n_layers=1", "model.width=8"],
     "maf": ["model=maf", "model.n_layers=2", "model.width=8", "model.normalisation=actnorm"],

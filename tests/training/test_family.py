@@ -48,6 +48,7 @@ def test_commands_take_it(run: Path, tmp_path: Path) -> None:
         "MaskedAutoregressive",
         "Inverse",
         "Mint",
+        "NeuralODE",
     )
     assert any(layer in told for layer in layers)
     told = use(sample, configure_use("sample", SampleConfig, *of, "n=4", "temperature=[0.0,0.7]"))
@@ -84,6 +85,7 @@ def test_a_resumed_run_ends_at_the_same_bits(run: Path, tmp_path: Path) -> None:
 def test_its_decoder_is_exported(run: Path, tmp_path: Path) -> None:
     config = configure_use("export", ExportConfig, f"checkpoint={run}", f"output={tmp_path}", "format=torch")
     refused = {
+        "cnf": "this CNF decodes by a solver, which a file cannot hold: leave out format=",
         "gaussianization": "this Gaussianization decodes by a search, which a file cannot hold: leave out format=",
         "mintnet": "this MintNet decodes by a search, which a file cannot hold",
         "maf": "this MAF decodes 768 numbers one after the other",
@@ -144,7 +146,7 @@ def test_an_unknown_architecture_is_told(run: Path, tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["model"]["name"] = "flow++"
     path.write_text(json.dumps(content))
-    known = "gaussianization, glow, iaf, maf, mintnet, nice, own, planar, plane, radial, real_nvp"
+    known = "cnf, gaussianization, glow, iaf, maf, mintnet, nice, own, planar, plane, radial, real_nvp"
     with pytest.raises(UserError, match=rf"model.name=flow\+\+ is not one of {known}"):
         load(tmp_path)
 
