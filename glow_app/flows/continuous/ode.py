@@ -47,7 +47,7 @@ def along(velocity: Velocity, x: Tensor, directions: Tensor) -> tuple[Tensor, Te
     """
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        if not x.requires_grad:
+        if not (differentiable and x.requires_grad):
             x = x.detach().requires_grad_()
         value = velocity(x)
         products = [
