@@ -26,7 +26,7 @@ ELSEWHERE = {
     "noise": {"torch"},
     "runtime": {"torch", "lightning_fabric", "rich"},
     "config": {"omegaconf", "yaml"},
-    "flows": {"torch", "triton"},
+    "flows": {"torch", "triton", "torchdiffeq"},
     "likelihood": {"torch"},
     "figures": {"torch", "PIL", "matplotlib"},
     "data": {"torch", "torchvision", "numpy", "PIL", "lmdb", "datasets", "dlib", "pytorch_lightning"},

@@ -115,9 +115,10 @@ def test_what_it_cannot_is_refused(options: list[str], message: str) -> None:
 
 @pytest.mark.parametrize("solver", ["euler", "euler:0", "euler:1.5", "dopri5:2", "dopri5:1e-9", "heun:3", "euler:nan"])
 def test_a_solver_that_is_none_is_one_line(run: Path, tmp_path: Path, solver: str) -> None:
+    of = [f"checkpoint={run}", f"output={tmp_path}", f"solver='{solver}'"]
+    config = configure_use("sample", SampleConfig, *of)
     with pytest.raises(UserError, match=rf"solver={solver}: give a method and its steps"):
-        of = [f"checkpoint={run}", f"output={tmp_path}", f"solver='{solver}'"]
-        use(sample, configure_use("sample", SampleConfig, *of))
+        use(sample, config)
 
 
 def test_a_solver_for_another_flow_is_refused(tmp_path: Path) -> None:
