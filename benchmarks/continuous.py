@@ -3,8 +3,8 @@
     python -m benchmarks.continuous
     python -m benchmarks.continuous --data rings --matching 15000 --likelihood 600
 
-Each distribution is learned by flow matching, and from there by likelihood, with averaged weights: the losses, fields and
-solvers of ``glow-train``, in a plain loop on one thread. Results go to results/continuous_*.json, one for each
+Each distribution is learned by flow matching, and from there by likelihood, with averaged weights: the losses, fields
+and solvers of ``glow-train``, in a plain loop on one thread. Results go to results/continuous_*.json, one for each
 distribution; the exit status is 1 if a bound is missed.
 """
 

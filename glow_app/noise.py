@@ -82,11 +82,7 @@ def uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
 
 
 def fine_uniform(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
-    """Uniform numbers in (0, 1), the midpoints of 2**52 equal intervals, if 32,768 are too few.
-
-    Returns:
-        float64 (B, n).
-    """
+    """Uniform numbers in (0, 1), the midpoints of 2**52 equal intervals, if 32,768 are too few: float64 (B, n)."""
     return (_shift_right(random_bits(seed, stream, positions, n), 12).to(torch.float64) + 0.5) / 2**52
 
 
@@ -107,19 +103,6 @@ def normal(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:
     torch.mul(radius, angle.cos(), out=pairs[..., 0])
     torch.mul(radius, angle.sin_(), out=pairs[..., 1])
     return pairs.flatten(1)[:, :n]
-
-
-def low_discrepancy(seed: int, stream: Stream, positions: Tensor) -> Tensor:
-    """One number in (0, 1) for each sample, spread evenly over any run of consecutive positions.
-
-    Position p has the fractional part of ``u + p g``, a random u and the golden ratio's g = 0.618...: a Kronecker
-    sequence, in which gaps have at most three lengths.
-
-    Returns:
-        float64 (B,).
-    """
-    start = random_bits(seed, stream, torch.zeros(1, dtype=torch.int64, device=positions.device), 1)[0]
-    return (_shift_right(start + positions * _GAMMA, 12).to(torch.float64) + 0.5) / 2**52
 
 
 def logistic(seed: int, stream: Stream, positions: Tensor, n: int) -> Tensor:

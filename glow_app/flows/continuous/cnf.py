@@ -14,6 +14,9 @@ from glow_app.flows.continuous.solver import Solver
 from glow_app.flows.flow import Flow
 from glow_app.flows.pixel_affine import LOGS_FACTOR, log_determinant, standardizing
 
+GOLDEN = -7046029254386353131
+"""The golden ratio's fractional part, 0.618..., in units of 2**-64; int64 sums wrap as fractional parts do."""
+
 
 class Standardisation(Bijection):
     """``y = (x - mean) / std`` per channel, set from data once and not learned; log|det| per pixel is ``-sum log std``.
@@ -109,11 +112,22 @@ class CNF(Flow):
         return self.base.log_prob([z]) + logdet + ode_logdet, energies
 
 
+def spread_times(seed: int, positions: Tensor) -> Tensor:
+    """Returns a time in (0, 1) for each sample, spread evenly over any run of consecutive positions: float64 (B,).
+
+    Position p has the fractional part of ``u + p g``, a random u and the golden ratio's g = 0.618...: a Kronecker
+    sequence, in which gaps have at most three lengths.
+    """
+    nowhere = torch.zeros(1, dtype=torch.int64, device=positions.device)
+    fraction = noise.random_bits(seed, noise.Stream.PATH_TIME, nowhere, 1)[0] + positions * GOLDEN
+    return (((fraction >> 12) & (2**52 - 1)).to(torch.float64) + 0.5) / 2**52
+
+
 def flow_matching_loss(flow: CNF, x: Tensor, seed: int, positions: Tensor, cond: Tensor | None = None) -> Tensor:
     """Computes the loss of conditional flow matching, ``|v(t, (1 - t) x0 + t x1) - (x1 - x0)|^2 / D``: (B,).
 
     x1 are the standardised images and x0 standard normal numbers, functions of (seed, position); t is spread evenly
-    over [0, 1] (:func:`glow_app.noise.low_discrepancy`). Its minimum is the field ``E[x1 - x0 | x_t]``, whose equation
+    over [0, 1] (:func:`spread_times`). Its minimum is the field ``E[x1 - x0 | x_t]``, whose equation
     moves the normal distribution to that of the data. Lipman et al. 2023, sec. 4.1 (optimal-transport path, with
     sigma_min = 0); Liu et al. 2023, eq. 1.
 
@@ -127,7 +141,7 @@ def flow_matching_loss(flow: CNF, x: Tensor, seed: int, positions: Tensor, cond:
     flow.check_initialized()
     x1, _ = flow.standardisation(x)
     x0 = noise.normal(seed, noise.Stream.PATH_START, positions, flow.n_dims).to(x.dtype).view(x.shape)
-    t = noise.low_discrepancy(seed, noise.Stream.PATH_TIME, positions).to(x.dtype)
+    t = spread_times(seed, positions).to(x.dtype)
     at = t[:, None, None, None]
     velocity = flow.ode.field(t, (1 - at) * x0 + at * x1, cond)
     return (velocity - (x1 - x0)).square().flatten(1).mean(1)

@@ -2,9 +2,8 @@
 
 import torch
 
-from glow_app import noise
 from glow_app.flows import CNF, MLPField, Solver, VectorField, initialize
-from glow_app.flows.continuous.cnf import flow_matching_loss
+from glow_app.flows.continuous.cnf import flow_matching_loss, spread_times
 
 STD = 0.5
 """Standard deviation of the data, after standardisation too: that of the tests keeps theirs."""
@@ -91,7 +90,7 @@ def test_the_loss_is_a_function_of_seed_and_position() -> None:
 
 
 def test_times_are_spread_evenly() -> None:
-    t = noise.low_discrepancy(5, noise.Stream.PATH_TIME, torch.arange(10**12, 10**12 + 100))
+    t = spread_times(5, torch.arange(10**12, 10**12 + 100))
     gaps = torch.cat([t, t.min()[None] + 1]).sort().values.diff()
     assert t.min() > 0 and t.max() < 1
     assert len(set(gaps.mul(1e9).round().tolist())) <= 3
