@@ -153,7 +153,8 @@ def by_layers(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _both(row: dict[str, Any]) -> str:
-    return f"{with_error(row['kl'], row['kl_error'], 3)}; {row['reversed_kl_grid']:.3f}"
+    other = row["reversed_kl_grid"]
+    return f"{with_error(row['kl'], row['kl_error'], 3)}; {other:,.{3 if other < 100 else 0}f}"
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -175,10 +176,9 @@ def main(arguments: argparse.Namespace) -> None:
     rows.sort(key=lambda row: order.index((row["energy"], row["model"], row["layers"])))
     report.CONSOLE.print(table(rows))
     report.write(path, {"machine": facts, "rows": rows})
-    draw(rows, arguments.runs, path.with_suffix(".png"))
     if arguments.write:
         GUIDE.write_text(written(GUIDE.read_text(), by_layers(rows)))
-        draw(rows, arguments.runs, GUIDE.with_suffix(".png"))
+    draw(rows, arguments.runs, (GUIDE if arguments.write else path).with_suffix(".png"))
 
 
 def written(guide: str, lines: Sequence[str]) -> str:
