@@ -46,7 +46,7 @@ class ModelConfig:
 
     @property
     def divisor_of_points(self) -> int:
-        """What :attr:`divisor` is for points, of one pixel."""
+        """The :attr:`divisor` of points, which have one pixel."""
         return self.divisor
 
     @property

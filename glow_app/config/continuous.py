@@ -17,7 +17,7 @@ ADAPTIVE, FIXED = ("dopri5", "dopri8", "bosh3"), ("euler", "midpoint", "rk4")
 MOST_STEPS = 10000
 
 GROUPS = 8
-"""What must divide the channels of a U-Net, which are normalised in as many groups."""
+"""Groups in which a U-Net normalises its channels: a divisor of their number."""
 
 LEAST_TOLERANCE = 1e-6
 """Smallest tolerance: models compute in float32."""

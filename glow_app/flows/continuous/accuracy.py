@@ -17,7 +17,7 @@ REFERENCE_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a solver costs, and how exact the densities are.
+    """The cost of a solver and the errors of its densities.
 
     Attributes:
         n_evaluations: evaluations of the field for the densities of the last batch.
