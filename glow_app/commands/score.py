@@ -1,5 +1,6 @@
 """``glow-score``: scores of images, a table sorted by one of them, and how well they tell two sets apart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ def score(config: ScoreConfig, console: Console) -> None:
         source = open_images(model, config, console)
         others = [open_other(text, model, config, console) for text in config.against or []]
         saved = thresholds.load(model.folder, model.digest)
+        scorer = _scorer(model, config)
+        _require(config, replace(scorer, mean=0.0), saved)  # before the training images are measured
         mean = (
             (saved.mean, saved.mean_of) if saved and not config.calibrate else mean_of_training(model, config, console)
         )
-        scorer = _scorer(model, config, None if mean is None else mean[0])
+        scorer = replace(scorer, mean=None if mean is None else mean[0])
         _require(config, scorer, saved)
         folder = output_folder(config, model, "score")
         if not distributed.is_rank_zero():
@@ -79,7 +82,7 @@ def _score(
         rows.delete()
 
 
-def _scorer(model: Model, config: ScoreConfig, mean: float | None) -> Scorer:
+def _scorer(model: Model, config: ScoreConfig) -> Scorer:
     background = None
     if config.background is not None:
         second = open_any_model(config, config.background)
@@ -91,7 +94,7 @@ def _scorer(model: Model, config: ScoreConfig, mean: float | None) -> Scorer:
         if second.flow.n_classes not in (0, model.flow.n_classes):
             raise UserError(f"background={config.background} has other classes than the first model")
         background = second.flow
-    return Scorer(model.flow, model.n_bits, config.seed, config.draws, tuple(config.codecs), mean, background)
+    return Scorer(model.flow, model.n_bits, config.seed, config.draws, tuple(config.codecs), None, background)
 
 
 def _require(config: ScoreConfig, scorer: Scorer, saved: Calibration | None) -> None:
