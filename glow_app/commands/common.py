@@ -16,8 +16,8 @@ from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean, no_gpu
 from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
-from glow_app.config.continuous import FIXED, method_and_number
 from glow_app.config.data import DataConfig
+from glow_app.config.models.continuous import FIXED, method_and_number
 from glow_app.data.identity import difference
 from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
 from glow_app.errors import UserError

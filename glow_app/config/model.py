@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glow_app.config.architecture import ModelConfig
-from glow_app.config.autoregressive import IAFConfig, MAFConfig
-from glow_app.config.continuous import CNFConfig
-from glow_app.config.gaussianization import GaussianizationConfig
-from glow_app.config.mintnet import MintNetConfig
+from glow_app.config.models.autoregressive import IAFConfig, MAFConfig
+from glow_app.config.models.continuous import CNFConfig
+from glow_app.config.models.gaussianization import GaussianizationConfig
+from glow_app.config.models.mintnet import MintNetConfig
+from glow_app.config.models.planar import PlanarConfig, RadialConfig
 from glow_app.config.option import option
-from glow_app.config.planar import PlanarConfig, RadialConfig
 from glow_app.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from glow_app.artifacts.weights import Exported, load
 from glow_app.build import PRECISIONS, open_split
-from glow_app.config.continuous import CNFConfig
+from glow_app.config.models.continuous import CNFConfig
 from glow_app.config.train import TrainConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from glow_app.config.continuous import CNFConfig
+from glow_app.config.models.continuous import CNFConfig
 from glow_app.data.stream import Batch
 from glow_app.flows import CNF
 from glow_app.flows.continuous.cnf import flow_matching_loss
