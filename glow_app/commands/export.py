@@ -23,6 +23,7 @@ from glow_app.latents.directions import METADATA, Directions
 from glow_app.model import Model
 from glow_app.runtime.atomic import write_text
 from glow_app.runtime.console import say
+from glow_app.scores import thresholds
 
 N_SAMPLES, COLUMNS = 32, 8
 
@@ -61,6 +62,8 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     export_model(model.flow, _card(model, made_by, metrics), folder, storage)
     if directions:
         attribute_vectors.save(directions, folder / "directions", STORAGE[storage])
+    if same and (calibration := thresholds.load(model.folder, model.digest)):
+        thresholds.save(calibration, folder)
     written = open_model(config, str(folder))
     samples = written.sample(N_SAMPLES, config.temperature, config.seed)
     figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")

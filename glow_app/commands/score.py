@@ -120,7 +120,7 @@ def _require(config: ScoreConfig, scorer: Scorer, saved: Calibration | None) -> 
 
 def _options(config: ScoreConfig) -> dict[str, Any]:
     """The options that change the scores of an image."""
-    return {"draws": config.draws, "precision": config.precision}
+    return {"draws": config.draws, "precision": config.precision, "solver": config.solver}
 
 
 def _facts(config: ScoreConfig, model: Model, scorer: Scorer, source: ImageSource) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _facts(config: ScoreConfig, model: Model, scorer: Scorer, source: ImageSourc
         "batch_size": config.batch_size,
         "seed": config.seed,
         "label": config.label,
-        "background": config.background,
+        "background": None if config.background is None else open_any_model(config, config.background).digest,
         "mean": scorer.mean,
         "columns": list(scorer.names),
         "device": str(model.device.type),

@@ -18,9 +18,10 @@ class Conv2d(nn.Conv2d):
     def __init__(self, n_in: int, n_out: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__(n_in, n_out, kernel_size, stride, padding=kernel_size // 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         assert self.bias is not None
-        return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), self.stride, self.padding)
+        dtype = input.dtype
+        return F.conv2d(input, self.weight.to(dtype), self.bias.to(dtype), self.stride, self.padding)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -29,8 +30,8 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, n_channels: int) -> None:
         super().__init__(GROUPS, n_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, GROUPS, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, GROUPS, self.weight.to(input.dtype), self.bias.to(input.dtype), self.eps)
 
 
 class ResBlock(nn.Module):
