@@ -183,9 +183,9 @@ BIJECTIONS: dict[str, Row] = {
     "Standardisation": Row(lambda: Standardisation(C)),
     "NeuralODE": Row(ode, shape=(3, 1, 1), n_classes=2, tolerance=1e-5),
     "NeuralODE adjoint": Row(lambda: ode(adjoint=True), shape=(3, 1, 1), n_classes=2, tolerance=1e-5),
-    "NeuralODE rk4": Row(lambda: ode("rk4", n_steps=10), shape=(3, 1, 1), n_classes=2, tolerance=1e-5),
+    "NeuralODE rk4": Row(lambda: ode("rk4", n_steps=40), shape=(3, 1, 1), n_classes=2, tolerance=1e-5),
     "NeuralODE of images": Row(
-        lambda: NeuralODE(UNet(1, width=8, n_levels=2, n_blocks=1), Solver("rk4", n_steps=4)),
+        lambda: NeuralODE(UNet(1, width=8, n_levels=1, n_blocks=1), Solver("rk4", n_steps=30)),
         shape=(1, 2, 2),
         tolerance=1e-5,
     ),
