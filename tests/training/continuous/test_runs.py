@@ -76,6 +76,7 @@ def test_a_resumed_run_ends_at_the_same_bits(run: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
+@pytest.mark.slow
 def test_points_are_matched_filmed_and_tuned_by_likelihood(tmp_path: Path) -> None:
     text = train(configure(*POINTS), tmp_path / "matched")
     assert "by flow matching" in text
