@@ -101,10 +101,10 @@ def _meanings(command: str) -> dict[str, str]:
         if not dataclasses.is_dataclass(kind):
             found[field.name] = field.metadata["meaning"]
             continue
-        for inner in [
-            inner for one in SCHEMAS.get(field.name, {"": kind}).values() for inner in dataclasses.fields(one)
-        ]:
-            found.setdefault(f"{field.name}.{inner.name}", inner.metadata["meaning"])
+        schemas = SCHEMAS.get(field.name, {"": kind})
+        for name in sorted(schemas, key=lambda name: name != "glow"):  # a key of several models is explained as Glow's
+            for inner in dataclasses.fields(schemas[name]):
+                found.setdefault(f"{field.name}.{inner.name}", inner.metadata["meaning"])
     return found
 
 
