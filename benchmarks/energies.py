@@ -13,6 +13,7 @@ KL(p || q) too, which is large where a mode was missed.
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,8 @@ def fit(energy: str, model: str, k: int, folder: Path, **options: Any) -> dict[s
         "model": model,
         "layers": k,
         "parameters": sum(p.numel() for p in fitted.flow.parameters()),
-        **{ours: metrics[f"distillation/{theirs}"] for ours, theirs in FIGURES.items()},
+        # A card holds no infinite figures; KL(p || q) is one where q is 0 in float32.
+        **{ours: metrics.get(f"distillation/{theirs}", math.inf) for ours, theirs in FIGURES.items()},
         "cpu_seconds": round(time.process_time() - start, 1),
     }
     saved.write_text(json.dumps(row))
