@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import (
+    CNF,
     IAF,
     MAF,
     ActNorm,
@@ -18,11 +19,13 @@ from glow_app.flows import (
     Glow,
     InvConv1x1,
     MintNet,
+    MLPField,
     Nice,
     PlanarFlow,
     Plane,
     RadialFlow,
     RealNVP,
+    Solver,
     initialize,
     vector_coupling,
 )
@@ -42,6 +45,7 @@ FLOWS = [
     IAF((1, 2, 3), n_layers=2, n_hidden=1, width=8),
     PlanarFlow((1, 2, 3), n_layers=2, direction="normalising"),
     RadialFlow((1, 2, 3), n_layers=2),
+    CNF((2, 1, 1), MLPField(2, width=8, n_hidden=1), Solver("rk4", n_steps=4)),
 ]
 """One of each class of flows."""
 
