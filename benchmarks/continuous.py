@@ -11,7 +11,6 @@ distribution; the exit status is 1 if a bound is missed.
 import argparse
 import copy
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, machine
 from glow_app.data.sets.densities import PlaneDensity, plane_density
 from glow_app.flows import CNF, MLPField, Solver, initialize
 from glow_app.flows.continuous.cnf import flow_matching_loss
@@ -116,7 +115,7 @@ def main() -> int:
         if best > BOUNDS[data][1]:
             missed += 1
             print(f"{data}: more than {BOUNDS[data][1]} above the entropy")
-        content = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **found}
+        content = {"machine": machine(torch.device("cpu")), **found}
         (RESULTS / f"continuous_{data}.json").write_text(json.dumps(content, indent=1) + "\n")
     return 1 if missed else 0
 

@@ -143,7 +143,8 @@ def require_torchdiffeq() -> Any:
         UserError: it is not installed.
     """
     try:
-        import torchdiffeq
+        with torch.device("cpu"):  # its tables are tensors, made by the import, which may be in a context without data
+            import torchdiffeq
     except ModuleNotFoundError as error:
         raise UserError(
             f"a continuous flow needs {error.name}: install it with pip install 'glow_app[continuous]'"

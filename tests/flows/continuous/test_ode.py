@@ -1,5 +1,7 @@
 """The neural ODE against independent mathematics: matrix exponentials, autograd's Jacobian, integrals."""
 
+import math
+import subprocess
 import sys
 
 import pytest
@@ -213,3 +215,16 @@ def test_classes_change_the_field() -> None:
     [z], _ = flow(x, torch.zeros(6, dtype=torch.long))
     [other], _ = flow(x, torch.ones(6, dtype=torch.long))
     assert (z - other).abs().max() > 1e-3
+
+
+def test_the_library_may_be_imported_while_a_model_is_sized_up() -> None:
+    """A saved model is first built without data; so is then whatever an import makes."""
+    code = """
+import torch
+from glow_app.flows.continuous.solver import require_torchdiffeq
+with torch.device("meta"):
+    library = require_torchdiffeq()
+print(library.odeint(lambda t, x: -x, torch.ones(1), torch.tensor([0.0, 1.0]), method="dopri5")[-1].item())
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert float(said) == pytest.approx(math.exp(-1), abs=1e-6)
