@@ -116,6 +116,11 @@ def directions_folder(path: str | None, model: Model) -> Path:
     return own if own.is_dir() else run_folder(model) / "directions"
 
 
+def thresholds_folder(model: Model) -> Path:
+    """Returns where glow-score saves thresholds: a model's folder, or, of a shipped model, that of its outputs."""
+    return run_folder(model) if is_shipped(model.folder) else model.folder
+
+
 def images_between(source: ImageSource, key: str, first: int, n: int) -> range:
     """Returns the numbers of ``n`` images (0: all) from ``first`` on; ``key`` is the option that sets ``first``.
 

@@ -12,7 +12,7 @@ from glow_app.artifacts.card import Card
 from glow_app.artifacts.decoder import save_onnx, save_torch
 from glow_app.artifacts.weights import STORAGE
 from glow_app.artifacts.weights import export as export_model
-from glow_app.commands.common import directions_folder, open_model, run_folder
+from glow_app.commands.common import directions_folder, open_model, run_folder, thresholds_folder
 from glow_app.commands.reports import export_figures
 from glow_app.commands.reports.model_card import model_card
 from glow_app.config.check import PATHS
@@ -62,7 +62,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     export_model(model.flow, _card(model, made_by, metrics), folder, storage)
     if directions:
         attribute_vectors.save(directions, folder / "directions", STORAGE[storage])
-    if same and (calibration := thresholds.load(model.folder, model.digest)):
+    if same and (calibration := thresholds.usable(thresholds_folder(model), model.digest)):
         thresholds.save(calibration, folder)
     written = open_model(config, str(folder))
     samples = written.sample(N_SAMPLES, config.temperature, config.seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from glow_app.commands.common import class_number, open_any_model, open_model, output_folder
+from glow_app.commands.common import class_number, open_any_model, open_model, output_folder, thresholds_folder
 from glow_app.commands.reports import score as report
 from glow_app.commands.sample_metadata import written_alone
 from glow_app.commands.score_data import mean_of_training, open_images, open_other
@@ -35,12 +35,10 @@ def score(config: ScoreConfig, console: Console) -> None:
         model = open_model(config)
         source = open_images(model, config, console)
         others = [open_other(text, model, config, console) for text in config.against or []]
-        saved = thresholds.load(model.folder, model.digest)
+        saved = thresholds.load(thresholds_folder(model), model.digest) if config.verdict else None
         scorer = _scorer(model, config)
         _require(config, replace(scorer, mean=0.0), saved)  # before the training images are measured
-        mean = (
-            (saved.mean, saved.mean_of) if saved and not config.calibrate else mean_of_training(model, config, console)
-        )
+        mean = (saved.mean, saved.mean_of) if saved else mean_of_training(model, config, console)
         scorer = replace(scorer, mean=None if mean is None else mean[0])
         _require(config, scorer, saved)
         folder = output_folder(config, model, "score")
@@ -187,6 +185,6 @@ def _calibrate(
     calibration = Calibration(
         model.digest, *mean, config.fpr, found, rows.n, f"{source.name} {source.split}", _options(config)
     )
-    path = thresholds.save(calibration, model.folder)
+    path = thresholds.save(calibration, thresholds_folder(model))
     say(console, f"thresholds that {config.fpr:.1%} of such images exceed, from {rows.n:,}: {path}")
     return calibration

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from glow_app.artifacts import shipped
 from glow_app.artifacts.card import Card
-from glow_app.commands.common import open_split_of
+from glow_app.commands.common import open_split_of, thresholds_folder
 from glow_app.config.check import check_choice
 from glow_app.config.commands import ScoreConfig
 from glow_app.config.data import DATA_SCHEMAS, DataConfig, PointsConfig
@@ -93,7 +93,7 @@ def mean_of_training(model: Model, config: ScoreConfig, console: Console) -> tup
                 how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
                 found = measure_likelihood(model.flow, train, indices, *how, progress)
             return found.mean, f"{len(indices):,} training images"
-    return thresholds.mean_of_training(model.folder, model.digest, model.card.metrics)
+    return thresholds.mean_of_training(thresholds_folder(model), model.digest, model.card.metrics)
 
 
 def _training_images(model: Model, config: ScoreConfig, console: Console) -> ImageSource:

@@ -1,7 +1,7 @@
 """The options of every model; see :mod:`glow_app.config.model`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from glow_app.config.option import option
 
@@ -16,8 +16,13 @@ ARCHITECTURES = (
 
 @dataclass
 class ModelConfig:
-    """Options of every model."""
+    """Options of every model.
 
+    Attributes:
+        free: names of the options that say how it is trained, and not what it computes.
+    """
+
+    free: ClassVar[tuple[str, ...]] = ("memory", "anchor_every", "momentum")
     name: str = option("architecture", choices=ARCHITECTURES)
     class_conditional: bool = option("one top prior per class, for data with class labels")
     memory: str = option("what training saves for backward", choices=("plain", "checkpoint", "reversible"))

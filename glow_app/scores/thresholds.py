@@ -98,6 +98,14 @@ def load(folder: Path, digest: str) -> Calibration | None:
     return found
 
 
+def usable(folder: Path, digest: str) -> Calibration | None:
+    """Reads as :func:`load` does; None also where it refuses, for who can do without."""
+    try:
+        return load(folder, digest)
+    except UserError:
+        return None
+
+
 def mean_of_training(folder: Path, digest: str, metrics: Mapping[str, float]) -> tuple[float, str] | None:
     """Returns the mean bits per dimension of images like the training images, and of which images, in words.
 
@@ -108,11 +116,8 @@ def mean_of_training(folder: Path, digest: str, metrics: Mapping[str, float]) ->
         folder: the model's folder.
         digest: SHA-256 digest of its weights.
         metrics: metrics on its card.
-
-    Raises:
-        UserError: see :func:`load`.
     """
-    saved = load(folder, digest)
+    saved = usable(folder, digest)
     if saved is not None:
         return saved.mean, saved.mean_of
     known = ((f"{split}/bits_per_dim", words) for split, words in (("val", "validation"), ("test", "test")))

@@ -24,12 +24,6 @@ from glow_app.training.distillation.teacher import Teacher, TeacherSamples, requ
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
 
-FREE = (
-    "memory", "anchor_every", "momentum",
-    "training", "solver", "rtol", "atol", "n_steps", "adjoint", "trace", "n_probes", "kinetic", "jacobian",
-)  # fmt: skip
-"""Options of a model that say how it is trained, and not what it computes."""
-
 
 def open_sources(
     config: TrainConfig, teacher: Teacher | None, console: Console
@@ -75,7 +69,7 @@ def open_start(config: TrainConfig) -> Exported | None:
     start = load(config.init_from)
     for field in dataclasses.fields(config.model):
         theirs, ours = (getattr(model, field.name, None) for model in (start.card.model, config.model))
-        if field.name not in FREE and theirs != ours:
+        if field.name not in config.model.free and theirs != ours:
             raise _differs(config, f"model.{field.name}", theirs, ours)
     return start
 

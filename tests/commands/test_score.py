@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glow_app.commands import common
 from glow_app.commands.evaluate import evaluate
 from glow_app.commands.score import score
 from glow_app.config.commands import EvaluateConfig, ScoreConfig
@@ -129,6 +130,28 @@ def test_thresholds_and_verdicts(copy: Path, tmp_path: Path) -> None:
         told(copy, tmp_path / "b", "verdict=true", *QUICK, "draws=2")
     with pytest.raises(UserError, match=r"fpr=0\.01 takes at least 99 calibration images, and there are 64"):
         told(copy, tmp_path / "a", "split=val", "calibrate=true", "fpr=0.01", *QUICK)
+
+
+def test_thresholds_of_other_weights_are_replaced(copy: Path, tmp_path: Path) -> None:
+    calibrating = ("split=val", "calibrate=true", "fpr=0.25", *QUICK)
+    told(copy, tmp_path / "a", *calibrating)
+    path = copy / "model" / "scores.json"
+    right = json.loads(path.read_text())
+    path.write_text(json.dumps({**right, "digest": "of an earlier training"}))
+    told(copy, tmp_path / "b", *QUICK)  # which has no use for them
+    with pytest.raises(UserError, match="is of other weights of this model: calibrate again"):
+        told(copy, tmp_path / "c", "verdict=true", *QUICK)
+    told(copy, tmp_path / "d", *calibrating)
+    assert json.loads(path.read_text()) == right
+
+
+def test_nothing_is_written_into_a_shipped_model(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(common, "is_shipped", lambda place: True)
+    told(copy, tmp_path / "a", "split=val", "calibrate=true", "fpr=0.25", *QUICK)
+    assert not (copy / "model" / "scores.json").exists()
+    assert (tmp_path / "outputs" / "model" / "scores.json").exists()
+    assert "verdict: " in told(copy, tmp_path / "b", "verdict=true", *QUICK)
 
 
 def test_another_process_writes_there(run: Path, tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ def test_another_image_size_is_fine_where_no_parameter_depends_on_it(tmp_path: P
     ("overrides", "says"),
     [
         (["model.width=16"], "model.width is 8 in that model and 16 in this run"),
+        (["model.n_steps=3"], "model.n_steps is 2 in that model and 3 in this run"),
         (["model.scale=sigmoid"], "model.scale is bounded in that model and sigmoid in this run"),
         (FAMILY["nice"], "model.name is glow in that model and nice in this run"),
     ],
-    ids=["width", "scale", "name"],
+    ids=["width", "steps", "scale", "name"],
 )
 def test_a_model_with_other_options_is_refused_before_any_data_are_read(
     whole: Whole, tmp_path: Path, overrides: list[str], says: str

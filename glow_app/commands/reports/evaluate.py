@@ -116,7 +116,8 @@ def table(reached: Evaluation, model: Model, source: ImageSource, config: Evalua
     if reached.accuracy is not None:
         assert isinstance(model.flow, CNF)
         _report_accuracy(reached.accuracy, model.flow, unit, console)
-    say(console, f"speed      {reached.images_per_second:,.3g} {unit.things}/s\n")
+    speed = reached.images_per_second
+    say(console, f"speed      {speed:,.{0 if speed >= 10 else 2}f} {unit.things}/s\n")
     show(console, _decomposition(reached.likelihood))
 
 

@@ -46,6 +46,11 @@ def method_and_number(text: str) -> tuple[str, float]:
 class CNFConfig(ModelConfig):
     """The shape, the solver and the training of a continuous flow; see :class:`glow_app.flows.CNF`."""
 
+    free: ClassVar[tuple[str, ...]] = (
+        "memory", "training", "solver", "rtol", "atol", "n_steps", "adjoint", "trace", "n_probes", "kinetic",
+        "jacobian",
+    )  # fmt: skip
+
     training: str = option(
         "likelihood: solves the equation in each update; flow_matching: regression on velocities, without a solver",
         choices=("likelihood", "flow_matching"),
