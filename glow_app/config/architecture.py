@@ -75,7 +75,7 @@ class ModelConfig:
 
     @property
     def is_captured(self) -> bool:
-        """Returns whether a training step can be captured by a CUDA graph: whether all steps are alike."""
+        """Returns whether a training step can be captured by a CUDA graph, and compiled: whether all are alike."""
         return True
 
     def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":

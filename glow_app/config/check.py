@@ -201,7 +201,7 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError(
             f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
         )
-    if config.trainer.compile != "none" and config.model.name == "cnf":
+    if config.trainer.compile != "none" and not config.model.is_captured:
         raise UserError(
             f"trainer.compile={config.trainer.compile}: a solver differentiates its field while it runs, which is not "
             "compiled; set it to none"
