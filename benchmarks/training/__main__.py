@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.report import machine
 from benchmarks.training.ideas import IDEAS
-from benchmarks.training.race import Race
+from benchmarks.training.race import Race, validate
 from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.cifar import Cifar10
 from glow_app.data.source import ImageSource
@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validations", type=int, default=3)
+    parser.add_argument(
+        "--test", action="store_true", help="evaluate the model on the test images too, once, at the end"
+    )
     parser.add_argument("--programs", type=Path, help="folder with checkouts of other programs")
     parser.add_argument("--states", type=Path, help="folder in which a race that is killed is kept, to go on from")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/training.jsonl"))
@@ -54,12 +57,16 @@ def main() -> None:
     train, val = (images(DATA[arguments.data](arguments.root, split)) for split in ("train", "val"))
     for name in arguments.names:
         state = arguments.states and arguments.states / f"{arguments.data}_{name}_{arguments.seed}.pt"
-        result = Race(
+        race = Race(
             recipes[name], train, val, seconds=arguments.seconds, images=arguments.images, seed=arguments.seed,
             validations=arguments.validations, tell=lambda line, name=name: print(name, line, flush=True), state=state,
-        ).run()  # fmt: skip
+        )  # fmt: skip
+        result = race.run()
         limits = {key: value for key in ("seconds", "images") if math.isfinite(value := getattr(arguments, key))}
         line = {"name": name, "data": arguments.data, "limits": limits, "seed": arguments.seed} | asdict(result)
+        if arguments.test:
+            bits = validate(race.model, images(DATA[arguments.data](arguments.root, "test")))
+            line |= {"test_bits": bits.mean().item(), "test_standard_error": bits.std().item() / len(bits) ** 0.5}
         line |= {key: facts[key] for key in ("processor", "threads", "torch")}
         with arguments.output.open("a") as file:
             print(json.dumps(line), file=file)
