@@ -1,10 +1,11 @@
-"""Other programs that train Glow, each with the settings of its own training script or example.
+"""Other programs that train Glow, each with the settings of its own training script or example, and with ours.
 
 Libraries (normflows, FrEIA) are installed; programs from GitHub are those of :mod:`benchmarks.programs`. Likelihoods
 are computed from their latents and log-determinants as each program does, but with the same uniform noise for all.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from benchmarks import models
 from benchmarks.models import FreiaGlow, normflows_glow
 from benchmarks.programs import PROGRAMS
 from benchmarks.shapes import Shape
+from benchmarks.training.ideas import ADAM
 from benchmarks.training.race import Model, Recipe
 from benchmarks.training.schedules import clip_value_and_norm, constant, noam
 
@@ -54,14 +56,17 @@ def adamax(lr: float, weight_decay: float) -> Callable[[Model], Sequence[Optimiz
 
 
 def programs(root: Path) -> dict[str, Recipe]:
-    """Every program with its own settings: optimizer, rate, batch, augmentation and initialisation."""
+    """Every program with its own settings: optimizer, rate, batch, augmentation and initialisation.
+
+    As ``NAME_as_small`` with those of our preset ``small``, of which only conditioners in bfloat16 are missing.
+    """
 
     def of(build: Callable[[Shape], models.Model]) -> Callable[[tuple[int, ...]], Model]:
         return lambda shape: Program(build)
 
     read = {name: of(partial(build, root)) for name, build in PROGRAMS.items()}
     slow_start = constant(5 * 45000)
-    return {
+    own = {
         "rosinality": Recipe(read["rosinality"], adam(1e-4), constant(), batch=16, init_images=16),
         "y0ast": Recipe(read["y0ast"], adamax(5e-4, 5e-5), slow_start, batch=64, shift=0.1, init_images=512),
         "chaiyujin": Recipe(
@@ -72,3 +77,4 @@ def programs(root: Path) -> dict[str, Recipe]:
         "normflows": Recipe(of(normflows_glow), adamax(1e-3, 1e-5), constant(), batch=128, init_images=128),
         "freia": Recipe(of(FreiaGlow), adam(1e-3), constant(), batch=64, init_images=256),
     }  # fmt: skip
+    return own | {f"{name}_as_small": replace(ADAM["small"], model=recipe.model) for name, recipe in own.items()}
