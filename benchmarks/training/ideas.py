@@ -129,11 +129,11 @@ MUON = {
     "muon_k16_w64": idea(muon(), n_steps=(16,) * 4, widths=(64,) * 4),
     "muon_k12_w96": idea(muon(), n_steps=(12,) * 4, widths=(96,) * 4),
     "muon_k4_w256": idea(muon(), n_steps=(4,) * 4, widths=(256,) * 4),
-    "muon_k5_8_16": idea(muon(), n_steps=(5, 8, 16)),
-    "muon_k10_6_4": idea(muon(), n_steps=(10, 6, 4)),
-    "muon_k12_4_2": idea(muon(), n_steps=(12, 4, 2)),
-    "muon_w160_96_64": idea(muon(), widths=(160, 96, 64)),
-    "muon_w96_160_256": idea(muon(), widths=(96, 160, 256)),
+    "muon_k5_8_16": idea(muon(), n_steps=(5, 8, 16, 16)),
+    "muon_k10_6_4": idea(muon(), n_steps=(10, 6, 4, 4)),
+    "muon_k12_4_2": idea(muon(), n_steps=(12, 4, 2, 2)),
+    "muon_w160_96_64": idea(muon(), widths=(160, 96, 64, 64)),
+    "muon_w96_160_256": idea(muon(), widths=(96, 160, 256, 256)),
     "muon_k16": idea(muon(), n_steps=(16,) * 4),
 }
 """With Muon for the kernels."""

@@ -75,11 +75,12 @@ def glow(
         net: conditioner of the couplings; None for the published one.
         coupling: (conditioner, half of the channels) -> coupling.
         split: network of the splits' Gaussians.
-        widths: of the published conditioners, by level.
-        n_steps: K, by level.
+        widths: of the published conditioners, by level, for four levels.
+        n_steps: K, by level, for four levels.
     """
     flow = Glow(shape, n_levels=3 if shape[1] <= 32 else 4, n_steps=max(n_steps), width=8)
-    for level, width, n in zip(flow.levels, widths, n_steps, strict=False):
+    n_levels = len(flow.levels)
+    for level, width, n in zip(flow.levels, widths[:n_levels], n_steps[:n_levels], strict=True):
         assert isinstance(level, Level)
         level.steps = Chain(level.steps.steps[:n])
         make = net or (lambda n_in, n_out, width=width: ConvNet(n_in, n_out, width, True, None))
