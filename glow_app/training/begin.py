@@ -19,6 +19,7 @@ from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
 from glow_app.training.continuous.module import continuous_module
 from glow_app.training.distillation.density import DensityTeacher, starting_points
+from glow_app.training.distillation.reflow import Reflow
 from glow_app.training.distillation.student import Distillation
 from glow_app.training.distillation.teacher import Teacher, TeacherSamples, require_student
 from glow_app.training.module import GlowModule
@@ -138,4 +139,7 @@ def make_module(
         return GlowModule(flow, **options)
     known = teacher.flow if isinstance(teacher, Exported) else teacher
     require_student(flow, known, config)
+    if isinstance(flow, CNF):
+        assert isinstance(known, CNF)  # required above
+        return Reflow(flow, known, **options)
     return Distillation(flow, known, config.anneal_steps, **options)

@@ -32,6 +32,7 @@ from glow_app.training.checkpoints.format import read_checkpoint, require_state_
 from glow_app.training.checkpoints.run_folder import save_configuration, trained_alone
 from glow_app.training.checkpoints.signals import REQUEUE, Interrupted, Signals, requeue
 from glow_app.training.clock import Clock
+from glow_app.training.distillation.reflow import Reflow, conclude_reflow
 from glow_app.training.distillation.student import Distillation, conclude_distillation
 from glow_app.training.distillation.teacher import open_teacher
 from glow_app.training.ema import WeightAverage
@@ -231,7 +232,10 @@ def _conclude(run: _Run, trainer: pl.Trainer, device: torch.device) -> None:
     if isinstance(run.module, Distillation) and trainer.is_global_zero:
         run.module.flow.to(device)
         with run.final_weights():
-            tested |= conclude_distillation(run.module, run.config, run.folder, run.console)
+            if isinstance(run.module, Reflow):
+                tested |= conclude_reflow(run.module, run.config, run.folder, run.console)
+            else:
+                tested |= conclude_distillation(run.module, run.config, run.folder, run.console)
     if tested and trainer.is_global_zero:
         _export(run, trainer.global_step, validated | tested)
     conclude(trainer.loggers, tested, trainer.global_step, run.folder / "model")

@@ -123,7 +123,14 @@ def spread_times(seed: int, positions: Tensor) -> Tensor:
     return (((fraction >> 12) & (2**52 - 1)).to(torch.float64) + 0.5) / 2**52
 
 
-def flow_matching_loss(flow: CNF, x: Tensor, seed: int, positions: Tensor, cond: Tensor | None = None) -> Tensor:
+def flow_matching_loss(
+    flow: CNF,
+    x: Tensor,
+    seed: int,
+    positions: Tensor,
+    cond: Tensor | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
     """Computes the loss of conditional flow matching, ``|v(t, (1 - t) x0 + t x1) - (x1 - x0)|^2 / D``: (B,).
 
     x1 are the standardised images and x0 standard normal numbers, functions of (seed, position); t is spread evenly
@@ -137,10 +144,13 @@ def flow_matching_loss(flow: CNF, x: Tensor, seed: int, positions: Tensor, cond:
         seed: seed of x0 and t.
         positions: int64 (B,), each image's position in the stream.
         cond: int64 (B,) class labels of a conditional flow.
+        start: x0, (B, C, H, W), where it goes with x, as a flow's latents with its samples; None: independent of x.
     """
     flow.check_initialized()
     x1, _ = flow.standardisation(x)
-    x0 = noise.normal(seed, noise.Stream.PATH_START, positions, flow.n_dims).to(x.dtype).view(x.shape)
+    x0 = start
+    if x0 is None:
+        x0 = noise.normal(seed, noise.Stream.PATH_START, positions, flow.n_dims).to(x.dtype).view(x.shape)
     t = spread_times(seed, positions).to(x.dtype)
     at = t[:, None, None, None]
     velocity = flow.ode.field(t, (1 - at) * x0 + at * x1, cond)

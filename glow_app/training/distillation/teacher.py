@@ -101,10 +101,26 @@ def require_student(flow: Flow, teacher: Flow | DensityTeacher, config: TrainCon
             f"teacher={config.teacher} knows {teacher.n_classes} classes, and data={config.data.name} has "
             f"{flow.n_classes}: leave data out"
         )
-    if flow.decodes_in_turn or flow.decodes_by_search or isinstance(flow, CNF):
-        how = "by a solver" if isinstance(flow, CNF) else "by a search"
-        how = "one number after the other" if flow.decodes_in_turn else how
+    if isinstance(flow, CNF):
+        _require_reflow(teacher, config)
+    elif flow.decodes_in_turn or flow.decodes_by_search:
+        how = "one number after the other" if flow.decodes_in_turn else "by a search"
         raise UserError(
             f"model={config.model.name} samples {how}, which is what distillation is to avoid: choose another student, "
             "such as model=iaf"
+        )
+
+
+def _require_reflow(teacher: Flow | DensityTeacher, config: TrainConfig) -> None:
+    """Raises a UserError if a continuous flow cannot learn the paths of its teacher."""
+    if not isinstance(teacher, CNF):
+        raise UserError(
+            f"model={config.model.name} learns straight paths from another continuous flow, and "
+            f"teacher={config.teacher} is none: choose such a teacher, or another student, such as model=iaf"
+        )
+    if config.model.training != "flow_matching":  # type: ignore[attr-defined]
+        raise UserError("model.training=likelihood: paths are learned by model.training=flow_matching")
+    if config.anneal_steps:
+        raise UserError(
+            f"anneal_steps={config.anneal_steps}: paths are learned without a weight of log p; leave it out"
         )
