@@ -78,7 +78,7 @@ def test_pictures_without_a_row_are_left_out_of_directions_and_judgements(own_ru
     account = json.loads((own_run / "directions" / "directions.json").read_text())["account"]
     labels = DrawnFaces("train", image_size=16, n_images=N).attributes[3:, SMILING]
     assert account["counts"]["Smiling"] == {"with": int(labels.sum()), "without": int((1 - labels).sum())}
-    text = use(judge, configure("judge", JudgeConfig, *arguments, "judge_examples=64", "n_images=8"))
+    text = use(judge, configure("judge", JudgeConfig, *arguments, "judge_examples=64", "n_images=8", "curve_images=0"))
     assert text.count("no row for 3 of the 70 images") == 2, "of val, from which the judge learns, and of test"
 
 
@@ -127,7 +127,7 @@ def test_what_comes_after_two_folders(own_run: Path, pictures: Path, tmp_path: P
     assert (own_run / "edit" / "test_1_sweep_Smiling_-1to+1.png").is_file()
     studio = open_studio(configure("demo", DemoConfig, f"checkpoint={own_run}"), QUIET)  # type: ignore[type-var]
     assert studio.attributes == ("Smiling",)
-    few = ("judge_examples=64", "n_images=8", "methods=[mean_difference]")
+    few = ("judge_examples=64", "n_images=8", "methods=[mean_difference]", "curve_images=0")
     use(judge, configure("judge", JudgeConfig, f"checkpoint={own_run}", *few))  # drawn faces have smiles, too
     judged = json.loads((own_run / "judge" / "judge.json").read_text())
     assert [one["attribute"] for one in judged["methods"]["mean_difference"]["attributes"]] == ["Smiling"]
