@@ -2,14 +2,16 @@
 
     python -m benchmarks.restore
     python -m benchmarks.restore --images 32 --answers 8 --steps 400 --masks right centre random:0.9
+    python -m benchmarks.restore --checkpoint celeba64 --root FOLDER/celeba64_faces
 
-The images are the first test images of drawn faces. PSNR is in dB, of the missing pixels only, averaged over images;
-that of answers is averaged over answers too, and that of their mean (which, of many answers, is the guess with the
-least error) stands beside it. Biharmonic inpainting is scikit-image's, of the extra [dev]; it takes the pixels around a
-hole, and knows nothing about faces.
+The images are the first test images of drawn faces, or the first photographs of people that celeba64 has not seen.
+PSNR is in dB, of the missing pixels only, averaged over images; that of answers is averaged over answers too, and that
+of their mean (which, of many answers, is the guess with the least error) stands beside it. Biharmonic inpainting is
+scikit-image's, of the extra [dev]; it takes the pixels around a hole, and knows nothing about faces.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import Tensor
 
 import glow_app
 from benchmarks import report
+from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.latents.masks import missing
 from glow_app.model import Model
@@ -69,24 +72,33 @@ def measure(model: Model, truth: Tensor, mean: Tensor, mask: str, answers: int, 
 
 def first_faces(split: str, side: int, n: int) -> Tensor:
     """The first ``n`` drawn faces of a split: uint8 (n, 3, side, side)."""
-    faces = DrawnFaces(split, side)
-    return torch.stack([faces[number] for number in range(n)])
+    return DrawnFaces(split, side).fetch(range(n))
+
+
+def first_photographs(root: str, split: str, side: int, n: int) -> Tensor:
+    """The first ``n`` photographs of a split, as celeba64 was trained on: uint8 (n, 3, side, side)."""
+    return CelebA(root, split, side, crop=None, validation_identities=10).fetch(range(n))
 
 
 def main() -> None:
-    """Measures all masks, prints a table, and writes restore.json."""
+    """Measures all masks, prints a table, and writes restore_MODEL.json."""
     options = report.parser(__doc__)
     options.add_argument("--checkpoint", default="faces64")
     options.add_argument("--images", type=int, default=16)
     options.add_argument("--answers", type=int, default=4, help="answers for each image")
     options.add_argument("--steps", type=int, default=200)
     options.add_argument("--masks", nargs="*", default=["right", "bottom", "centre", "random:0.9"])
+    options.add_argument("--root", help="folder of photographs, celeba64_faces, in place of drawn faces")
     arguments = options.parse_args()
     facts = report.start(arguments)
     model = glow_app.load(arguments.checkpoint, arguments.device)
     side = model.image_shape[1]
-    truth = first_faces("test", side, arguments.images)
-    mean = first_faces("train", side, TRAINING_IMAGES).double().mean(0)
+    if arguments.root is None:
+        truth, train = first_faces("test", side, arguments.images), first_faces("train", side, TRAINING_IMAGES)
+    else:
+        truth = first_photographs(arguments.root, "val", side, arguments.images)
+        train = first_photographs(arguments.root, "train", side, TRAINING_IMAGES)
+    mean = train.double().mean(0)
     rows = [measure(model, truth, mean, mask, arguments.answers, arguments.steps) for mask in arguments.masks]
     table = Table("missing", "an answer", "mean of answers", "mean training image", "biharmonic", "s/answer", box=None)
     for row in rows:
@@ -94,8 +106,9 @@ def main() -> None:
         table.add_row(row["mask"], *(f"{row[key]:.1f}" for key in keys))
     report.CONSOLE.print(table)
     chosen = {key: getattr(arguments, key) for key in ("images", "answers", "steps")}
+    model_name = Path(arguments.checkpoint).name
     content = {"machine": facts, "model": model.digest, **chosen, "rows": rows}
-    report.write(report.file(arguments.output, "restore", arguments.device, ".json"), content)
+    report.write(report.file(arguments.output, f"restore_{model_name}", arguments.device, ".json"), content)
 
 
 if __name__ == "__main__":

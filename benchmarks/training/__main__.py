@@ -18,11 +18,13 @@ from benchmarks.training.ideas import IDEAS
 from benchmarks.training.race import Race, validate
 from glow_app.data.sets.celeba import CelebA
 from glow_app.data.sets.cifar import Cifar10
+from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.source import ImageSource
 
 DATA: dict[str, Callable[[str, str], ImageSource]] = {
     "cifar10": Cifar10,
     "celeba64": partial(CelebA, image_size=64, crop=74, subset=True, validation_identities=10),
+    "drawn_faces": lambda root, split: DrawnFaces(split),
 }
 """(root, split) -> images. CIFAR-10: 45,000 and 5,000. CelebA at half its size: no person is in both splits."""
 
@@ -32,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--data", choices=sorted(DATA), default="cifar10")
-    parser.add_argument("--root", required=True, help="folder of the data set, as data.root of glow-train")
+    parser.add_argument("--root", default="", help="folder of the data set, as data.root of glow-train")
     parser.add_argument("--seconds", type=float, default=math.inf, help="CPU seconds of training")
     parser.add_argument("--images", type=float, default=math.inf, help="images of training")
     parser.add_argument("--seed", type=int, default=0)
