@@ -84,15 +84,15 @@ def measure(bench: Bench, data: list[str], seconds: float, samples: int) -> None
         "checkpoint_every=100000", "checkpoint_minutes=5",
     )  # fmt: skip
     of = [f"checkpoint={bench.run}", *data]
-    exact = [f"solver={DENSITY}", "n_images=64"] if flow_matching else ["n_images=1000"]
+    exact = [f"solver={DENSITY}", "n_images=64"] if flow_matching else ["n_images=500"]
     cheap = [f"solver={CHEAP}"] if flow_matching else []
     bench.command(
         "evaluate", "evaluate", *of, "split=val", *exact, "check_images=32", "gap_images=0", f"output={bench.run}/bits"
     )  # fmt: skip
     # Both have the same classifier: its file is found again.
     bench.command(
-        "quality", "evaluate", *of, "split=val", *cheap, "n_images=2", "check_images=0", "gap_images=0", "quality=true",
-        f"quality.samples={samples}", "quality.examples=20000", "quality.temperature=1.0",
+        "quality", "evaluate", *of, "split=val", *cheap, f"n_images={2 * samples}", "check_images=0", "gap_images=0",
+        "quality=true", f"quality.samples={samples}", "quality.examples=20000", "quality.temperature=1.0",
         f"output={bench.folder}/quality",
     )  # fmt: skip
     bench.command("sample", "sample", f"checkpoint={bench.run}", "n=32", "temperature=1.0", *cheap)
@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="celeba64_faces, as data.root of glow-train")
     parser.add_argument("--seconds", type=float, default=1800.0, help="of training, of each")
-    parser.add_argument("--samples", type=int, default=300, help="of which the quality is measured")
+    parser.add_argument("--samples", type=int, default=150, help="of which the quality is measured")
     parser.add_argument("--folder", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
