@@ -98,8 +98,8 @@ def measure(bench: Bench, data: list[str], seconds: float, samples: int) -> None
     bench.command("sample", "sample", f"checkpoint={bench.run}", "n=32", "temperature=1.0", *cheap)
     bench.command("directions", "directions", *of, *cheap, "n_images=2000", "calibration=640")
     bench.command(
-        "judge", "judge", *of, *cheap, f"attributes={EDITS}", "methods=[discriminant]", "n_images=50",
-        "curve_images=16", "judge_examples=20000",
+        "judge", "judge", *of, *cheap, f"attributes={EDITS}", "methods=[discriminant]", "edit_split=val",
+        "judge_images=1000", "edit_first=1000", "n_images=50", "curve_images=16", "judge_examples=20000",
     )  # fmt: skip
 
 
