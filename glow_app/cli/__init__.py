@@ -1,23 +1,20 @@
 """The commands: one function each, called by the console commands and the scripts."""
 
 from glow_app.cli.commands import (
-    compare,
     demo,
     directions,
-    distill,
     edit,
     evaluate,
     export,
     interpolate,
     judge,
     plot2d,
-    prepare,
     restore,
     sample,
     score,
-    train,
 )
 from glow_app.cli.run import conf_folder
+from glow_app.cli.training_commands import compare, distill, prepare, train
 
 __all__ = [
     "compare",

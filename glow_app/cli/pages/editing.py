@@ -1,6 +1,6 @@
 """The pages of the commands that change pictures, and of those that find and judge the changes."""
 
-from glow_app.cli.page import Page
+from glow_app.cli.pages.page import Page
 from glow_app.config.commands import DirectionsConfig, EditConfig, JudgeConfig, RestoreConfig
 
 EDITING: dict[str, Page] = {
@@ -101,4 +101,4 @@ EDITING: dict[str, Page] = {
         ("checkpoint", "attributes", "methods", "amount", "n_images", "judge_examples", "directions", "output"),
     ),
 }
-"""Command -> its page, see :data:`glow_app.cli.pages.PAGES`."""
+"""Command -> its page, see :data:`glow_app.cli.pages.commands.PAGES`."""

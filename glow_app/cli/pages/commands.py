@@ -1,7 +1,7 @@
 """The parts of ``--help`` that are not in the option schema: purpose, examples, most used keys."""
 
-from glow_app.cli.editing_pages import EDITING
-from glow_app.cli.page import Page
+from glow_app.cli.pages.editing import EDITING
+from glow_app.cli.pages.page import Page
 from glow_app.config.commands import (
     CompareConfig,
     DemoConfig,
