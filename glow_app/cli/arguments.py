@@ -140,7 +140,7 @@ def with_data_of_model(arguments: list[str], default: str | None = None) -> list
     chosen = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     if "data" in chosen:
         return arguments
-    model = _value_of(("checkpoint", "compare", "teacher"), arguments) or default
+    model = _value_of(("checkpoint", "run", "compare", "teacher"), arguments) or default
     if model is None:
         return arguments
     if has_density(model):  # a teacher that is no model

@@ -10,16 +10,19 @@ from typing import TypeVar
 from omegaconf import DictConfig
 from rich.console import Console
 
+from glow_app.artifacts.card import CARD
 from glow_app.cli.arguments import (
     fill_in_data,
     given_keys,
     model_arguments,
     with_braces,
+    with_brackets,
+    with_data_of_model,
     with_switch,
 )
 from glow_app.cli.inputs import require_data, require_device, require_files
 from glow_app.cli.run import run
-from glow_app.config.check import check
+from glow_app.config.check import check, list_options
 from glow_app.config.commands import (
     DemoConfig,
     DirectionsConfig,
@@ -30,6 +33,7 @@ from glow_app.config.commands import (
     JudgeConfig,
     OpenConfig,
     Plot2dConfig,
+    ReportConfig,
     RestoreConfig,
     SampleConfig,
     ScoreConfig,
@@ -55,6 +59,11 @@ def sample() -> None:
 def score() -> None:
     """``glow-score``: scores images by how probable they are."""
     run("score", _score, model_arguments(ScoreConfig))
+
+
+def report() -> None:
+    """``glow-report``: makes a page of a run."""
+    run("report", _report, lambda arguments: with_data_of_model(with_brackets(arguments, list_options(ReportConfig))))
 
 
 def interpolate() -> None:
@@ -127,6 +136,23 @@ def _score(composed: DictConfig) -> None:
     from glow_app.commands.score import score
 
     score(config, Console())
+
+
+def _report(composed: DictConfig) -> None:
+    if not composed.run:
+        raise UserError("run has no value: name the folder of a run, run=runs/...")
+    folder = Path(as_path(composed.run))
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"run={folder} is not the folder of a run: it has no config.yaml, which glow-train writes there"
+        )
+    if (folder / "model" / CARD).is_file():  # a run that has just begun has none
+        fill_in_data(composed, folder, given_keys())
+    config = check(composed, ReportConfig)
+    require_device("device", config.device)
+    from glow_app.commands.report import report
+
+    report(config, Console())
 
 
 def _interpolate(composed: DictConfig) -> None:

@@ -29,7 +29,7 @@ from glow_app.training.checkpoints.run_folder import new_run_folder, remove_if_e
 from glow_app.training.run import fit
 from glow_app.training.trainer import layout
 
-OF_THE_COMMAND = ("resume", "estimate", "debug")
+OF_THE_COMMAND = ("resume", "estimate", "report", "debug")
 """Options that only a command line has."""
 
 

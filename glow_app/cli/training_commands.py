@@ -4,9 +4,11 @@ The others are in :mod:`glow_app.cli.commands`.
 """
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -32,6 +34,7 @@ from glow_app.config.data import has_density
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
+from glow_app.runtime.rank import environment_of_one, rank_info
 from glow_app.training.checkpoints.run_folder import folder_of, remove_if_empty
 
 
@@ -103,6 +106,19 @@ def _train(composed: DictConfig, command: str = "glow-train") -> None:
         fit(config, run_folder, checkpoint, console, shlex.join([command, *given]))
     finally:
         remove_if_empty(run_folder)
+    if config.report and rank_info().rank == 0:
+        _report(run_folder, config, console)
+
+
+def _report(run_folder: Path, config: TrainConfig, console: Console) -> None:
+    """Makes the page of a run that has ended, in a process of its own: whatever becomes of it, the run is complete."""
+    console.print()
+    device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
+    program = [sys.executable, "-c", "from glow_app.cli import report; report()"]
+    options = [f"run={run_folder}", f"device={device}"]
+    if subprocess.run([*program, *options], env=environment_of_one(), check=False).returncode:
+        again = shlex.join(["glow-report", *options])
+        console.print(f"the run is complete, and has no page; to try again\n  {again}", soft_wrap=True, markup=False)
 
 
 def _estimate(composed: DictConfig, console: Console) -> None:

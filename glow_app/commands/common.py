@@ -15,7 +15,7 @@ from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean, no_gpu
-from glow_app.config.commands import OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.commands import ComputeConfig, OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.config.models.continuous import FIXED, method_and_number
 from glow_app.data.identity import difference
@@ -64,7 +64,7 @@ def _set_solver(flow: Flow, text: str, path: str) -> None:
     flow.ode.solver = dataclasses.replace(flow.ode.solver, method=method, **how)
 
 
-def device_of(config: OpenConfig) -> torch.device:
+def device_of(config: ComputeConfig) -> torch.device:
     """Returns the device to compute on.
 
     Raises:
@@ -85,7 +85,15 @@ def output_folder(config: UseConfig | Plot2dConfig, model: Model, command: str) 
     Raises:
         UserError: the folder is not writable; checked here, before the work.
     """
-    folder = Path(config.output) if config.output is not None else run_folder(model) / command
+    return output_folder_at(Path(config.output) if config.output is not None else run_folder(model) / command)
+
+
+def output_folder_at(folder: Path) -> Path:
+    """Creates and returns a folder for output.
+
+    Raises:
+        UserError: the folder is not writable; checked here, before the work.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(folder, os.W_OK) else "no permission"

@@ -9,7 +9,7 @@ from glow_app.commands.common import open_any_model, open_split_of, output_folde
 from glow_app.commands.quality import measure_quality
 from glow_app.commands.reports import evaluate as report
 from glow_app.commands.reports import quality as quality_report
-from glow_app.commands.reports.evaluate import Evaluation
+from glow_app.commands.reports.evaluation import Evaluation
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import EmptySplit, ImageSource

@@ -18,7 +18,7 @@ from glow_app.errors import UserError
 
 WITHOUT_EFFECT = (
     "seed", "name", "validate_every", "test_images", "samples_every", "temperatures", "checkpoint_every",
-    "checkpoint_minutes", "log_every", "published", "estimate", "resume", "debug", "trainer.accelerator",
+    "checkpoint_minutes", "log_every", "published", "estimate", "report", "resume", "debug", "trainer.accelerator",
     "trainer.devices", "data.root", "data.attributes", "data.workers", "data.cache", "data.cache_folder",
     "data.on_corrupt", "data.download",
 )  # fmt: skip

@@ -24,13 +24,10 @@ CODECS = ("PNG", "WebP")
 
 
 @dataclass
-class OpenConfig:
-    """Options of every command that opens a trained model. ``data`` defaults to the model's own data set."""
+class ComputeConfig:
+    """Options of every command that computes with a trained model. ``data`` defaults to the model's own data set."""
 
     data: DataConfig
-    checkpoint: str | None = path_option(
-        "folder of a run, or of an exported model; or a shipped model's name, or hf://owner/name"
-    )
     device: str = option("where to compute; auto: on a GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = option("precision of the coupling networks; the rest is always float32", choices=("fp32", "bf16"))
     solver: str | None = option(
@@ -39,6 +36,15 @@ class OpenConfig:
     )
     seed: int = option("seed of the noise", at_least=0, at_most=2**63 - 1)
     debug: bool = option("show tracebacks")
+
+
+@dataclass
+class OpenConfig(ComputeConfig):
+    """Options of every command that opens any trained model."""
+
+    checkpoint: str | None = path_option(
+        "folder of a run, or of an exported model; or a shipped model's name, or hf://owner/name"
+    )
 
 
 @dataclass
@@ -282,6 +288,21 @@ class Plot2dConfig(OpenConfig):
     frames: int = option("frames of the animation per coupling", at_least=1, at_most=100)
     frame_ms: int = option("milliseconds per frame of the animation", at_least=20, at_most=10_000)
     output: str | None = path_option("output folder; null: inside the run's folder")
+
+
+@dataclass
+class ReportConfig(ComputeConfig):
+    """All options of ``glow-report``."""
+
+    run: str | None = path_option("folder of a run")
+    n_images: int = option("images that are measured, from the first on; 0: all", at_least=0)
+    temperatures: list[float] = option("temperatures of the samples", at_least=0, at_most=100)
+    examples: int = option(
+        "training examples of the classifiers that measure quality and edits; 0: no quality, and edits by distances",
+        at_least=0,
+    )
+    batch_size: int = option("images per batch", at_least=1)
+    output: str | None = path_option("output folder; null: report/ in the run's folder")
 
 
 @dataclass

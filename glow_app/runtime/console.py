@@ -74,7 +74,7 @@ def counting(console: Console, what: str, log_every: float = LOG_EVERY) -> Itera
 
         def report(done: int, total: int) -> None:
             nonlocal logged
-            if not console.is_terminal and time.monotonic() - logged >= log_every:
+            if not (console.is_terminal or console.quiet) and time.monotonic() - logged >= log_every:
                 logged = time.monotonic()
                 say(console, f"{what}: {done:,} of {total:,}")
             progress.update(task, completed=min(done, total), total=total)

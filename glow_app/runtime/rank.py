@@ -49,6 +49,12 @@ def is_of_srun() -> bool:
     return "SLURM_STEP_ID" in env and int(env.get("SLURM_NTASKS", "1")) > 1 and not named
 
 
+def environment_of_one() -> dict[str, str]:
+    """The environment for a process that this one starts to work by itself."""
+    own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+    return {key: value for key, value in os.environ.items() if key not in own and not key.startswith("SLURM_")}
+
+
 def is_child() -> bool:
     """Returns whether ``glow-train`` started this process as one of several."""
     return "RANK" not in os.environ and not is_of_srun() and rank_info().rank > 0

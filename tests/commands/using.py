@@ -14,9 +14,9 @@ from rich.console import Console
 from glow_app.cli import conf_folder
 from glow_app.cli.arguments import fill_in_data, with_data_of_model
 from glow_app.config.check import check
-from glow_app.config.commands import UseConfig
+from glow_app.config.commands import ComputeConfig
 
-U = TypeVar("U", bound=UseConfig)
+U = TypeVar("U", bound=ComputeConfig)
 
 
 def configure(command: str, schema: type[U], *arguments: str) -> U:
@@ -25,11 +25,11 @@ def configure(command: str, schema: type[U], *arguments: str) -> U:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         composed = compose(command, overrides=overrides)
     given = {argument.partition("=")[0] for argument in overrides}
-    fill_in_data(composed, composed.compare[0] if composed.get("compare") else composed.checkpoint, given)
+    fill_in_data(composed, (composed.get("compare") or [composed.get("checkpoint") or composed.get("run")])[0], given)
     return check(composed, schema)
 
 
-def use(function: Callable[[Any, Console], None], config: UseConfig) -> str:
+def use(function: Callable[[Any, Console], None], config: ComputeConfig) -> str:
     """Runs a command, and gives what it says."""
     output = io.StringIO()
     function(config, Console(file=output, width=160))

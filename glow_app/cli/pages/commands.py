@@ -9,6 +9,7 @@ from glow_app.config.commands import (
     ExportConfig,
     InterpolateConfig,
     Plot2dConfig,
+    ReportConfig,
     SampleConfig,
     ScoreConfig,
 )
@@ -138,6 +139,21 @@ PAGES = {
             "verdict",
             "output",
         ),
+    ),
+    "report": Page(
+        ReportConfig,
+        "A page that shows a run: one HTML file that needs no other and no network.",
+        "Curves, samples over time and by temperature, where the bits are, reconstruction, conditioning, nearest "
+        "training images, edits, quality, scores, configuration and machine. What does not apply is left out, and the "
+        "page says why. Writes report/report.html in the run's folder; glow-train makes it with report=true.",
+        (
+            ("glow-report run=runs/...", "everything, with 500 test images"),
+            ("glow-report run=runs/... n_images=0 examples=40000", "all test images, better classifiers: slower"),
+            ("glow-report run=runs/... n_images=100 examples=0", "quick: few images, no quality of samples"),
+            ("glow-report run=runs/... temperatures=0.6,0.8,1 output=page", "other temperatures, another folder"),
+            ("glow-report run=runs/... data=folder data.root=/data/faces", "measured on other images"),
+        ),
+        ("run", "n_images", "temperatures", "examples", "batch_size", "device", "output"),
     ),
     "sample": Page(
         SampleConfig,

@@ -63,12 +63,17 @@ def table(quality: Quality, source: ImageSource, console: Console) -> None:
         )
     if quality.not_finite:
         say(console, f"           {quality.not_finite:,} samples are not finite, and taken as grey")
+    show(console, rows(quality))
+
+
+def rows(quality: Quality) -> Table:
+    """Builds a table with one row for each set."""
     names = quality.names
-    rows = Table(box=None, pad_edge=False, header_style="bold")
-    rows.add_column("")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
     for field in ("kid", "fid", "density", "coverage"):
-        rows.add_column(names[field], justify="right")
+        table.add_column(names[field], justify="right")
     for name, row in quality.rows.items():
         kid = f"{row.kid:+.4f} ± {row.kid_spread:.4f}"
-        rows.add_row(name, kid, f"{row.fid:.4g}", f"{row.density:.3f}", f"{row.coverage:.3f}")
-    show(console, rows)
+        table.add_row(name, kid, f"{row.fid:.4g}", f"{row.density:.3f}", f"{row.coverage:.3f}")
+    return table

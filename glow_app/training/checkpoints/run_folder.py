@@ -32,7 +32,7 @@ COMMAND = "command.txt"
 LONGEST_COMMAND = 1 << 16
 """Largest size of ``COMMAND`` in bytes."""
 
-NOT_OF_THE_MODEL = ("debug", "data.cache", "data.cache_folder", "data.workers")
+NOT_OF_THE_MODEL = ("debug", "report", "data.cache", "data.cache_folder", "data.workers")
 """Keys that depend on the machine and change no weight."""
 
 VERSIONS = ("glow_app", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "pillow")

@@ -1,0 +1,1 @@
+"""The page of a run: its sections, each made by itself, in one HTML file."""
