@@ -14,7 +14,7 @@ from rich.text import Text
 STYLE = Path(__file__).with_name("page.css")
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""What a browser may load for the page: nothing from anywhere, but what the file holds itself."""
+"""Content security policy: a browser loads nothing for the page but what the file holds itself."""
 
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?%?(( ± |-)[\d.,e+-]+)?|[+-]?(inf|nan)|-?")
 """A figure, with its error, or an interval; or that there is none."""

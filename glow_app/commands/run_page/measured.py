@@ -123,7 +123,7 @@ def _find(subject: Subject) -> None:
 
 
 def quality(subject: Subject) -> str:
-    """How near samples are to real images, by the features of a classifier trained for that."""
+    """Distances of samples from real images, by the features of a classifier trained for that."""
     model, source = subject.image_model, subject.held_out
     if subject.config.examples < BATCH:
         raise UserError(f"examples={subject.config.examples} trains no classifier")

@@ -1,4 +1,4 @@
-"""What the sections of a page are about: a run, its model, and images that the model has not learned from."""
+"""The subject of a page: a run, its model, and images that the model has not learned from."""
 
 import dataclasses
 from functools import cached_property
@@ -89,7 +89,7 @@ class Subject:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """What ``glow-evaluate`` measures."""
+        """The measurements of ``glow-evaluate``."""
         return evaluate.measure(self.model, self.held_out, self.indices, self.evaluation_options, self.console)
 
     def options(self, schema: type[C], command: str, **changes: Any) -> C:

@@ -84,7 +84,7 @@ def _value(key: str, value: object) -> str:
 
 
 def machine(subject: Subject) -> str:
-    """What the run was trained on, for how long, and with which versions; and what measured it for this page."""
+    """Hardware and libraries of the run, how long it took, and what measured it for this page."""
     card = subject.model.card
     facts = [("trained on", card.hardware or "not known")]
     if card.seconds is not None:
@@ -98,7 +98,7 @@ def machine(subject: Subject) -> str:
 
 
 def tiles(subject: Subject) -> dict[str, str]:
-    """What is most important of a run: name -> figure."""
+    """The figures of a run that matter most: name -> figure."""
     card, unit = subject.model.card, subject.unit
     found = {}
     for split in ("test", "val"):
