@@ -1,10 +1,13 @@
 """``glow-score``: scores of images, a table sorted by one of them, and how well they tell two sets apart."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from glow_app.commands.common import class_number, open_any_model, open_model, output_folder, thresholds_folder
 from glow_app.commands.reports import score as report
@@ -14,13 +17,20 @@ from glow_app.commands.score_files import Rows
 from glow_app.config.check import check_choice
 from glow_app.config.commands import ScoreConfig
 from glow_app.data.source import ImageSource, fingerprint_digest
+from glow_app.data.stream import evenly_spaced
 from glow_app.errors import UserError
+from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime import distributed
 from glow_app.runtime.console import counting, say
 from glow_app.scores import measure, thresholds
-from glow_app.scores.measure import ERROR, Scorer
+from glow_app.scores.duplicates import small_pixels
+from glow_app.scores.measure import NO_SCORES, Scorer
 from glow_app.scores.thresholds import Calibration, threshold
+from glow_app.units import Bits
+
+CENTRED = 256
+"""Images whose mean signatures of pixels are measured from."""
 
 
 def score(config: ScoreConfig, console: Console) -> None:
@@ -33,14 +43,18 @@ def score(config: ScoreConfig, console: Console) -> None:
         if not distributed.is_rank_zero():
             console = Console(quiet=True)
         model = open_model(config)
+        others = [open_other(text, model, config, console) for text in config.against or []]  # may not fit: first
         source = open_images(model, config, console)
-        others = [open_other(text, model, config, console) for text in config.against or []]
         saved = thresholds.load(thresholds_folder(model), model.digest) if config.verdict else None
         scorer = _scorer(model, config)
         _require(config, replace(scorer, mean=0.0), saved)  # before the training images are measured
         mean = (saved.mean, saved.mean_of) if saved else mean_of_training(model, config, console)
-        scorer = replace(scorer, mean=None if mean is None else mean[0])
-        _require(config, scorer, saved)
+        if mean is None:
+            _require_no_mean(config)
+        else:
+            scorer = replace(scorer, mean=mean[0])
+        if config.clean:
+            scorer = replace(scorer, centre=_centre(source, _n(config, source), model.n_bits))
         folder = output_folder(config, model, "score")
         if not distributed.is_rank_zero():
             for one in [source, *others]:
@@ -97,11 +111,9 @@ def _scorer(model: Model, config: ScoreConfig) -> Scorer:
 
 def _require(config: ScoreConfig, scorer: Scorer, saved: Calibration | None) -> None:
     """Raises a UserError for options that are each in range, but not together."""
-    check_choice("by", config.by, tuple(name for name in scorer.names if name != ERROR))
+    check_choice("by", config.by, tuple(name for name in scorer.names if name not in NO_SCORES))
     if config.calibrate and config.verdict:
         raise UserError("calibrate=true makes the thresholds that verdict=true uses: calibrate first, on other images")
-    if config.calibrate and scorer.mean is None:
-        raise UserError("calibrate=true needs the training images, or a model whose card has bits/dim of its images")
     if config.verdict:
         if saved is None:
             raise UserError(
@@ -114,6 +126,22 @@ def _require(config: ScoreConfig, scorer: Scorer, saved: Calibration | None) -> 
                 f"verdict=true: the saved thresholds are of {key}={saved.options.get(key, list(saved.thresholds))}: "
                 "take the same, or calibrate again"
             )
+
+
+def _require_no_mean(config: ScoreConfig) -> None:
+    """Raises a UserError for options that need the mean of training images, which is not known."""
+    if config.calibrate or config.by == "typicality":
+        option = "calibrate=true" if config.calibrate else "by=typicality"
+        raise UserError(f"{option} needs the training images, or a model whose card has bits/dim of its images")
+
+
+def _centre(source: ImageSource, n: int, n_bits: Bits) -> Tensor:
+    """The mean of the small pixels of some images, evenly spaced; of those that can be read."""
+    total, read = torch.zeros(()), 0
+    for index in evenly_spaced(range(n), CENTRED):
+        with suppress(UserError):
+            total, read = total + small_pixels(seen(source[index][None], n_bits))[0], read + 1
+    return total / max(read, 1)
 
 
 def _options(config: ScoreConfig) -> dict[str, Any]:
@@ -180,7 +208,7 @@ def _calibrate(
     console: Console,
 ) -> Calibration:
     """Saves thresholds of all scores with the model."""
-    columns = {name: rows.column(name) for name in scorer.names if name != ERROR}
+    columns = {name: rows.column(name) for name in scorer.names if name not in NO_SCORES}
     found = {name: threshold(values[~values.isnan()], config.fpr) for name, values in columns.items()}
     calibration = Calibration(
         model.digest, *mean, config.fpr, found, rows.n, f"{source.name} {source.split}", _options(config)

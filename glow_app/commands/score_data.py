@@ -53,17 +53,23 @@ def open_other(text: str, model: Model, config: ScoreConfig, console: Console) -
     if os.path.exists(text) or not colon:
         if text in NAMES and not os.path.exists(text):
             if text == "drawn_faces":
-                return _fitting(named_data(text, None, model.image_shape, model.n_bits), model, config, console)
+                return _named(text, text, None, model, config, console)
             raise UserError(f"against={text} needs the folder of its files: against={text}:/path/to/it")
         return Files([text], model.image_shape, model.card.data)
     check_choice("against", name, NAMES)
     if not os.path.isdir(root) and not os.path.isfile(root):
         raise UserError(f"against={text}: there is no {root}; name the folder that holds the data set")
-    return _fitting(named_data(name, root, model.image_shape, model.n_bits), model, config, console)
+    return _named(text, name, root, model, config, console)
 
 
-def _fitting(data: DataConfig, model: Model, config: ScoreConfig, console: Console) -> ImageSource:
-    return open_split_of(model, data, config.against_split, console)
+def _named(text: str, name: str, root: str | None, model: Model, config: ScoreConfig, console: Console) -> ImageSource:
+    """Opens a data set of ``against`` by its name."""
+    data = named_data(name, root, model.image_shape, model.n_bits)
+    try:
+        return open_split_of(model, data, config.against_split, console)
+    except UserError as error:
+        shape = "x".join(map(str, model.image_shape))
+        raise UserError(f"against={text} cannot be compared with images of this model, {shape}: {error}") from error
 
 
 def named_data(name: str, root: str | None, image_shape: tuple[int, int, int], n_bits: int | None) -> DataConfig:
@@ -85,13 +91,13 @@ def mean_of_training(model: Model, config: ScoreConfig, console: Console) -> tup
     if config.mean_images:
         try:
             train = _training_images(model, config, console)
-        except (UserError, TypeError) as reason:
-            say(console, f"training images cannot be opened ({reason})")
-        else:
             indices = evenly_spaced(range(len(train)), config.mean_images)
             with counting(console, "bits/dim of training images") as progress:
                 how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
                 found = measure_likelihood(model.flow, train, indices, *how, progress)
+        except (UserError, TypeError) as reason:
+            say(console, f"training images cannot be opened ({reason})")
+        else:
             return found.mean, f"{len(indices):,} training images"
     return thresholds.mean_of_training(thresholds_folder(model), model.digest, model.card.metrics)
 

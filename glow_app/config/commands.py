@@ -114,6 +114,7 @@ class ScoreConfig(UseConfig):
     )
     by: str = option("score to sort by, and of the verdict, such as minus_png")
     show: int = option("images of each end in the table and the picture; 0: none", at_least=0, at_most=64)
+    clean: bool = option("also find broken, constant and bordered images and near-duplicates")
     against: list[str] | None = path_option(
         "other images to tell apart: NAME:FOLDER of a data set, files, folders of files, noise, constant"
     )

@@ -64,6 +64,14 @@ def stacked(pictures: Sequence[Picture]) -> Picture:
     return canvas
 
 
+def headed(text: str, picture: Picture) -> Picture:
+    """A picture below a line of text, on white."""
+    canvas = Image.new("RGB", (picture.width, picture.height + FONT_SIZE + 14), "white")
+    ImageDraw.Draw(canvas).text((4, FONT_SIZE + 8), text, "black", ImageFont.load_default(FONT_SIZE), anchor="ls")
+    canvas.paste(picture, (0, FONT_SIZE + 14))
+    return canvas
+
+
 def crossed_out(image_shape: tuple[int, int, int]) -> Tensor:
     """Placeholder for an image that cannot be shown: grey with a black cross, uint8 (C, H, W)."""
     channels, height, width = image_shape

@@ -16,19 +16,21 @@ from glow_app.units import Bits, quantization_bits
 
 
 class Likelihoods(NamedTuple):
-    """Results of passes of images through a flow, each float64.
+    """Results of passes of images through a flow, each float64 but ``coarsest``.
 
     Attributes:
         bits_per_dim: (B,), the mean over draws of the dequantization noise.
         error: (B,), the standard error of that mean; NaN of a single draw.
         final_scale: (B,), see :func:`final_scale`; the mean over draws.
         norms: (B, L), see :func:`norms`, finest level first; the mean over draws.
+        coarsest: (B, d_L), the coarsest level's latent; of the first draw, on the flow's device, as it is computed.
     """
 
     bits_per_dim: Tensor
     error: Tensor
     final_scale: Tensor
     norms: Tensor
+    coarsest: Tensor
 
 
 @torch.no_grad()
@@ -48,7 +50,7 @@ def likelihoods(
         draws: number of draws, each a pass through the flow.
         cond: int64 (B,) class labels of a conditional flow.
     """
-    bits, finals, sizes = [], [], []
+    bits, finals, sizes, coarsest = [], [], [], []
     for draw in range(draws):
         u = dequantization_noise(images, seed, positions + draw * DRAW_STRIDE)
         latents, logdets = flow.decompose(dequantize(images, u, n_bits), cond)
@@ -59,9 +61,11 @@ def likelihoods(
         bits.append(torch.stack(nats).sum(0) / (flow.n_dims * math.log(2)) + quantization_bits(n_bits))
         finals.append(final_scale(nats[-1], latents[-1][0].numel()))
         sizes.append(norms(latents))
+        coarsest.append(latents[-1].flatten(1))
     drawn = torch.stack(bits).cpu()
     mean, error = mean_and_error(drawn)
-    return Likelihoods(mean, error, torch.stack(finals).mean(0).cpu(), torch.stack(sizes).mean(0).cpu())
+    found = torch.stack(finals).mean(0).cpu(), torch.stack(sizes).mean(0).cpu()
+    return Likelihoods(mean, error, *found, coarsest[0])
 
 
 def mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from glow_app.data.image import CorruptImage
 from glow_app.data.sets.files import Files
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder, as_it_is
@@ -20,6 +21,8 @@ from glow_app.flows import Flow
 from glow_app.likelihood import seen
 from glow_app.runtime import distributed
 from glow_app.scores.complexity import CODECS, codec_bits, excess
+from glow_app.scores.defects import border, contrast
+from glow_app.scores.duplicates import WORDS, signatures, small_pixels
 from glow_app.scores.likelihoods import likelihood_ratio, likelihoods
 from glow_app.scores.typicality import typicality
 from glow_app.units import Bits
@@ -28,7 +31,16 @@ SHARE = 4
 """Batches that a process computes before all are gathered."""
 
 ERROR = "error"
-"""The column that is no score: the standard error of bits per dimension over draws of the noise."""
+"""Name of the standard error of bits per dimension over draws of the noise."""
+
+DEFECTS = ("contrast", "border")
+"""Columns of :mod:`glow_app.scores.defects`."""
+
+SIGNATURES = {what: tuple(f"signature_{what}_{word}" for word in range(1, WORDS + 1)) for what in ("pixels", "latents")}
+"""Columns of :mod:`glow_app.scores.duplicates`, of small pixels and of the coarsest level's latent."""
+
+NO_SCORES = frozenset({ERROR, *DEFECTS, *SIGNATURES["pixels"], *SIGNATURES["latents"]})
+"""Columns that say nothing of how like the training images an image is."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Scorer:
         codecs: names of lossless codecs, see :mod:`glow_app.scores.complexity`.
         mean: mean bits per dimension of training images, for typicality; None: not known.
         background: a second model of the same images and bits; None: none.
+        centre: mean of :func:`glow_app.scores.duplicates.small_pixels` of some images, (d,); then there are columns of
+            defects and of signatures, too. None: there are none.
     """
 
     flow: Flow
@@ -52,6 +66,7 @@ class Scorer:
     codecs: Sequence[str] = tuple(CODECS)
     mean: float | None = None
     background: Flow | None = None
+    centre: Tensor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,6 +79,7 @@ class Scorer:
             *(() if self.mean is None else ("typicality",)),
             *(f"minus_{codec.lower()}" for codec in self.codecs),
             *(() if self.background is None else ("minus_background",)),
+            *(() if self.centre is None else (*DEFECTS, *SIGNATURES["pixels"], *SIGNATURES["latents"])),
         )
 
     def complexity(self, images: Tensor) -> Tensor:
@@ -90,6 +106,11 @@ class Scorer:
         if self.background is not None:
             other = likelihoods(self.background, *how, cond if self.background.n_classes else None)
             columns.append(likelihood_ratio(bits, other.bits_per_dim))
+        if self.centre is not None:
+            pixels = seen(images, self.n_bits)
+            columns += [contrast(pixels), border(pixels)]
+            columns += signatures(small_pixels(pixels) - self.centre.to(images.device)).unbind(1)
+            columns += signatures(own.coarsest).unbind(1)
         return torch.stack(columns, 1)
 
 
@@ -123,9 +144,25 @@ class _Loading(Dataset[Loaded]):
             images, readable = self.source.fetch_readable(indices)
             positions, labels = torch.tensor(indices), None
         else:
-            images, positions, labels = InOrder(self.source, self.scorer.seed).__getitems__(indices)
-            readable = torch.ones(len(images), dtype=torch.bool)
+            images, positions, labels, readable = self._in_order(indices)
         return Loaded(images, positions, labels, readable, self.scorer.complexity(images))
+
+    def _in_order(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Images of a data set, their positions and labels, and whether each could be read; zeros if not."""
+        loading = InOrder(self.source, self.scorer.seed)
+        readable = torch.ones(len(indices), dtype=torch.bool)
+        try:
+            images, positions, labels = loading.__getitems__(indices)
+            return images, positions, labels, readable
+        except CorruptImage:
+            images = torch.zeros(len(indices), *self.source.image_shape, dtype=torch.uint8)
+            for row, index in enumerate(indices):
+                try:
+                    images[row] = loading[index].images[0]
+                except CorruptImage:
+                    readable[row] = False
+            classes = self.source.classes
+            return images, torch.tensor(indices), None if classes is None else classes[indices], readable
 
     def __getitem__(self, index: int) -> Loaded:
         return self.__getitems__([index])
@@ -158,7 +195,7 @@ def score(
     """Yields the scores of the first ``n`` images from ``first_batch`` on, in order: float64 (some, columns) each.
 
     All processes share the work, and each must take all that is yielded: rank 0 is given the rows, the others none.
-    Rows of files that cannot be read are NaN.
+    Rows of images that cannot be read are NaN.
 
     Args:
         scorer: what is computed.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glow_app import figures
 from glow_app.commands.common import metadata_of
+from glow_app.commands.reports import clean
 from glow_app.commands.reports.evaluate import write_json
 from glow_app.commands.score_files import Rows, write_csv
 from glow_app.config.commands import ScoreConfig
@@ -24,7 +25,7 @@ from glow_app.figures import histograms
 from glow_app.model import Model
 from glow_app.runtime.console import say, show
 from glow_app.scores.detection import Detection, Estimate, detection
-from glow_app.scores.measure import ERROR
+from glow_app.scores.measure import DEFECTS, ERROR, NO_SCORES
 from glow_app.scores.thresholds import Calibration
 from glow_app.scores.typicality import group_typicality
 from glow_app.units import with_error
@@ -101,6 +102,9 @@ def write(
     if config.show and any(ends):
         figures.save_png(_ends_picture(ends, rows, source, config), folder / ENDS)
         made.append(ENDS)
+    if config.clean:
+        both = tuple([(index, values[rows.names.index(config.by)]) for index, values in end] for end in ends)
+        made += clean.report(rows, source, (both[0], both[1]), _title(config.by), folder, console)
     lost = rows.n - summaries["bits_per_dim"].n
     if lost:
         named = _not_scored(rows, source)
@@ -116,7 +120,7 @@ def write(
             f"{level:.4f}, which {saved.fpr:.1%} of images like those of {saved.data} exceed",
         )
         content["verdict"] = {"by": config.by, "threshold": level, "fpr": saved.fpr, "above": above}
-    content["columns"] = {name: dataclasses.asdict(one) for name, one in summaries.items()}
+    content["columns"] = {name: dataclasses.asdict(one) for name, one in summaries.items() if "signature" not in name}
     content["mean_of_training"] = None if mean is None else {"mean": mean[0], "of": mean[1]}
     content["against"] = {}
     for other, images in zip(tables[1:], sources[1:], strict=True):
@@ -127,7 +131,7 @@ def write(
             name: {key: figure._asdict() for key, figure in one._asdict().items()} for name, one in found.items()
         }
     if len(tables) > 1:
-        columns = [name for name in rows.names if name != ERROR]
+        columns = [name for name in rows.names if name not in NO_SCORES]
         finite = {name: [_finite(one.column(name)) for one in tables] for name in columns}
         names = [f"{one.name} {one.split}" for one in sources]
         histograms.draw(finite, names, {name: _title(name) for name in columns}, folder / HISTOGRAMS)
@@ -164,7 +168,7 @@ def tell_apart(own: Rows, other: Rows, mean: float | None, group: int) -> dict[s
     """Measures how well each score detects the images of ``other`` among those of ``own``."""
     found: dict[str, Detection] = {}
     for name in own.names:
-        if name == ERROR:
+        if name in NO_SCORES:
             continue
         first, second = (_ordered(rows.column(name)) for rows in (own, other))
         if len(first) and len(second):
@@ -187,6 +191,7 @@ def _write_csv(rows: Rows, source: ImageSource, config: ScoreConfig, level: floa
     first: list[tuple[int, list[float]]] = []
     last: deque[tuple[int, list[float]]] = deque(maxlen=config.show)
     column = rows.names.index(config.by)
+    written = [(i, name) for i, name in enumerate(rows.names) if name not in NO_SCORES or name in (ERROR, *DEFECTS)]
 
     def lines() -> Iterator[list[object]]:
         for index, values in rows.sorted(config.by):
@@ -194,11 +199,11 @@ def _write_csv(rows: Rows, source: ImageSource, config: ScoreConfig, level: floa
                 if len(first) < config.show:
                     first.append((index, values))
                 last.append((index, values))
-            written = ["" if math.isnan(value) else f"{value:.6f}" for value in values]
+            texts = ["" if math.isnan(values[i]) else f"{values[i]:.6f}" for i, _ in written]
             verdict = [] if level is None else [_verdict(values[column], level)]
-            yield [index, source.item_name(index), *written, *verdict]
+            yield [index, source.item_name(index), *texts, *verdict]
 
-    write_csv(path, ["index", "name", *rows.names, *([] if level is None else ["verdict"])], lines())
+    write_csv(path, ["index", "name", *(name for _, name in written), *([] if level is None else ["verdict"])], lines())
     return first, list(last)
 
 
@@ -235,7 +240,7 @@ def _summary_table(summaries: dict[str, Summary]) -> Table:
     for column in ("mean", "deviation", "least", "largest"):
         table.add_column(column, justify="right")
     for name, one in summaries.items():
-        if name == ERROR:
+        if name in NO_SCORES:
             continue
         figures_of = (with_error(one.mean, one.error), f"{one.deviation:.4f}", f"{one.least:.4f}", f"{one.largest:.4f}")
         table.add_row(_title(name), *(figures_of if one.n else ("-", "-", "-", "-")))
@@ -250,7 +255,7 @@ def _ends_table(ends: Ends, rows: Rows, source: ImageSource, config: ScoreConfig
     title = f"sorted by {_title(config.by)}, least first"
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     table.add_column("image")
-    columns = [name for name in rows.names if name != ERROR]
+    columns = [name for name in rows.names if name not in NO_SCORES]
     for name in columns:
         table.add_column(_title(name), justify="right")
     for number, (index, values) in enumerate([*first, *later]):
