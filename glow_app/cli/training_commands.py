@@ -3,6 +3,7 @@
 The others are in :mod:`glow_app.cli.commands`.
 """
 
+import re
 import shlex
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from glow_app.cli.run_folders import run_and_checkpoint
 from glow_app.cli.sweep import conclude, interrupted, require_one_process, with_notice
 from glow_app.config.check import SCHEMAS, check, list_options
 from glow_app.config.commands import CompareConfig
-from glow_app.config.data import has_density
+from glow_app.config.data import DATA_SCHEMAS, has_density
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, PrepareConfig, TrainConfig
 from glow_app.errors import UserError
@@ -81,8 +82,19 @@ def _distill(composed: DictConfig) -> None:
         if not composed.teacher:
             raise UserError("teacher has no value: name the run whose model is to be distilled, teacher=runs/...")
         if not has_density(composed.teacher):
-            fill_in_data(composed, as_path(composed.teacher), given_keys())
+            _fill_in_data_of_teacher(composed)
     _train(composed, "glow-distill")
+
+
+def _fill_in_data_of_teacher(composed: DictConfig) -> None:
+    """Fills in the data of a teacher that is a model; a word that names none may have been meant as a density."""
+    try:
+        fill_in_data(composed, as_path(composed.teacher), given_keys())
+    except UserError as error:
+        if not re.fullmatch(r"\w+", composed.teacher):
+            raise
+        known = ", ".join(filter(has_density, DATA_SCHEMAS))
+        raise UserError(f"{error}; or a density that is known: {known}") from error
 
 
 def _train(composed: DictConfig, command: str = "glow-train") -> None:

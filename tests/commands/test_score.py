@@ -171,6 +171,10 @@ def test_another_process_writes_there(run: Path, tmp_path: Path) -> None:
         (["against=[mnits:/data]"], "against=mnits is not one of .*: did you mean mnist"),
         (["against=[cifar10]"], "against=cifar10 needs the folder of its files: against=cifar10:/path/to/it"),
         (["against=[cifar10:/nowhere]"], "against=cifar10:/nowhere: there is no /nowhere"),
+        (
+            ["against=[cifar10:.]"],
+            r"^against=cifar10:\. cannot be compared with images of this model, 3x16x16: .*32x32",
+        ),
         (["images=[/nowhere]"], "image /nowhere does not exist"),
         (["background=/nowhere"], "no model at /nowhere"),
         (["draws=0"], "draws=0 is too small"),
