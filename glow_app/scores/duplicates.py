@@ -105,7 +105,7 @@ def near_duplicates(words: Sequence[Tensor], numbers: Tensor) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-pair.likeness, pair.first, pair.second))
 
 
-def groups(pairs: Sequence[Pair]) -> list[list[int]]:
+def groups(pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
     """The images that pairs connect, each group ascending; groups by their first image."""
     parent: dict[int, int] = {}
 
@@ -117,7 +117,7 @@ def groups(pairs: Sequence[Pair]) -> list[list[int]]:
         return number
 
     for pair in pairs:
-        first, second = sorted((root(pair.first), root(pair.second)))
+        first, second = sorted(map(root, pair))
         parent[second] = first
     members: dict[int, list[int]] = {}
     for number in sorted(parent):

@@ -15,9 +15,9 @@ from glow_app import figures
 from glow_app.commands.score_files import Rows, write_csv
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.runtime.console import say, show
+from glow_app.runtime.console import counting, say, show
 from glow_app.scores.defects import TOLERANCE
-from glow_app.scores.duplicates import Pair, groups, near_duplicates
+from glow_app.scores.duplicates import groups, near_duplicates
 from glow_app.scores.measure import SIGNATURES
 
 TABLE, SHEET = "clean.csv", "clean.png"
@@ -28,8 +28,11 @@ LEAST_BORDER = 1 / 16
 USUAL = 0.1
 """Share of images with borders from which on borders belong to the data, as those of digits do."""
 
-MEASURED = 1000
-"""Pairs whose difference in pixels is measured, the most alike."""
+FARTHEST = 16.0
+"""Root-mean-square difference in grey levels up to which images with alike small pixels are near-duplicates.
+
+Portraits before black walls are alike in small pixels, and differ by 30 and more.
+"""
 
 IN_ROW = 8
 """Images of each finding on the contact sheet."""
@@ -67,7 +70,7 @@ def report(rows: Rows, source: ImageSource, ends: Ends, score: str, folder: Path
         folder: output folder.
         console: console to print to.
     """
-    found, remarks = findings(rows, source)
+    found, remarks = findings(rows, source, console)
     found |= {
         f"least {score}": [Finding(*one) for one in ends[0]],
         f"largest {score}": [Finding(*one) for one in ends[1]],
@@ -84,7 +87,7 @@ def report(rows: Rows, source: ImageSource, ends: Ends, score: str, folder: Path
     return [TABLE, SHEET]
 
 
-def findings(rows: Rows, source: ImageSource) -> tuple[dict[str, list[Finding]], list[str]]:
+def findings(rows: Rows, source: ImageSource, console: Console) -> tuple[dict[str, list[Finding]], list[str]]:
     """Finds broken, constant and bordered images and near-duplicates; and remarks on them."""
     column = {name: number for number, name in enumerate(rows.names)}
     chosen = [column[name] for name in (*SIGNATURES["pixels"], *SIGNATURES["latents"])]
@@ -95,13 +98,13 @@ def findings(rows: Rows, source: ImageSource) -> tuple[dict[str, list[Finding]],
     for block in rows.blocks():
         at = torch.arange(start, start + len(block))
         contrast, border = block[:, column["contrast"]], block[:, column["border"]]
-        whole = ~block[:, column["bits_per_dim"]].isnan()
+        whole = ~contrast.isnan()
         flat = whole & (contrast <= TOLERANCE)
         framed = whole & ~flat & (border >= LEAST_BORDER)
         broken += [Finding(int(i)) for i in at[~whole]]
         constant += [Finding(int(i), c) for i, c in zip(at[flat], contrast[flat].tolist(), strict=True)]
         bordered += [Finding(int(i), b) for i, b in zip(at[framed], border[framed].tolist(), strict=True)]
-        rest = whole & ~flat
+        rest = whole & ~flat & ~block[:, column["bits_per_dim"]].isnan()
         numbers.append(at[rest])
         words.append(block[rest][:, chosen])
         start += len(block)
@@ -111,42 +114,43 @@ def findings(rows: Rows, source: ImageSource) -> tuple[dict[str, list[Finding]],
             f"borders of one colour are usual here, {len(bordered) / rows.n:.0%} of the images have them: not told of"
         )
         bordered = []
-    pairs, measured = _pairs(torch.cat([torch.empty(0, dtype=torch.int64), *numbers]), words, source)
+    pairs = _pairs(torch.cat([torch.empty(0, dtype=torch.int64), *numbers]), words, source, console)
     found = {
         "broken": broken,
         "constant": constant,
         "border": sorted(bordered, key=lambda one: -one.value),
-        "duplicate": [one for one in measured if one.value == 0],
-        "near-duplicate": [one for one in measured if one.value != 0],
+        "duplicate": [one for one in pairs if one.value == 0],
+        "near-duplicate": [one for one in pairs if one.value != 0],
     }
     if pairs:
-        several = groups(pairs)
-        remarks.append(
-            f"{sum(map(len, several)):,} images are in {len(several):,} groups of duplicates and near-duplicates"
-        )
+        several = groups([(one.other, one.index) for one in pairs if one.other is not None])
+        many = sum(map(len, several))
+        remarks.append(f"{many:,} images are in {len(several):,} groups of duplicates and near-duplicates")
     return {name: some for name, some in found.items() if some}, remarks
 
 
-def _pairs(numbers: Tensor, words: Sequence[Tensor], source: ImageSource) -> tuple[list[Pair], list[Finding]]:
-    """Pairs that are near in pixels or in latents, and each as a finding: the second image repeats the first."""
+def _pairs(numbers: Tensor, words: Sequence[Tensor], source: ImageSource, console: Console) -> list[Finding]:
+    """Pairs that are near in pixels or in latents, the least different first: the second image repeats the first."""
     if len(numbers) < 2:
-        return [], []
+        return []
     columns = torch.cat(list(words)).unbind(1)
     n = len(SIGNATURES["pixels"])
-    both: dict[tuple[int, int], Pair] = {}
-    for signature in (columns[:n], columns[n:]):
-        for pair in near_duplicates(signature, numbers):
-            key = pair.first, pair.second
-            both[key] = max(pair, both.get(key, pair), key=lambda one: one.likeness)
-    pairs = sorted(both.values(), key=lambda pair: (-pair.likeness, pair.first, pair.second))
-    found = [Finding(pair.second, _difference(pair, source), pair.first) for pair in pairs[:MEASURED]]
-    found.sort(key=lambda one: (one.value, one.index))
-    return pairs, found + [Finding(pair.second, math.nan, pair.first) for pair in pairs[MEASURED:]]
+    of_pixels, of_latents = (
+        {(pair.first, pair.second) for pair in near_duplicates(some, numbers)} for some in (columns[:n], columns[n:])
+    )
+    found, candidates = [], sorted(of_pixels | of_latents)
+    with counting(console, "comparing what may be near-duplicates") as progress:
+        for done, (first, second) in enumerate(candidates, 1):
+            difference = _difference(first, second, source)
+            if (first, second) in of_latents or difference <= FARTHEST:
+                found.append(Finding(second, difference, first))
+            progress(done, len(candidates))
+    return sorted(found, key=lambda one: (one.value, one.index))
 
 
-def _difference(pair: Pair, source: ImageSource) -> float:
+def _difference(first: int, second: int, source: ImageSource) -> float:
     """Root-mean-square difference of two images in grey levels; NaN if one can no longer be read."""
-    images = [_image(number, source) for number in (pair.first, pair.second)]
+    images = [_image(number, source) for number in (first, second)]
     if images[0] is None or images[1] is None:
         return math.nan
     return (images[0].double() - images[1].double()).square().mean().sqrt().item()
@@ -190,13 +194,12 @@ def _pictures(found: Mapping[str, Sequence[Finding]], source: ImageSource) -> It
         shown: list[Tensor] = []
         labels: list[str] = []
         for one in some:
-            own = [] if one.other is None else [(one.other, f"#{one.other}")]
-            own.append((one.index, f"#{one.index}" + ("" if math.isnan(one.value) else f": {one.value:.2f}")))
-            images = [_image(index, source) for index, _ in own]
+            own = [*([] if one.other is None else [one.other]), one.index]
+            images = [_image(index, source) for index in own]
             if len(shown) + len(own) > IN_ROW or any(image is None for image in images):
                 continue
             shown += [image for image in images if image is not None]
-            labels += [label for _, label in own]
+            labels += [f"#{index}" for index in own]
         if shown:
             row = figures.grid(torch.stack(shown), IN_ROW, column_labels=labels)
             yield figures.headed(name, row)
