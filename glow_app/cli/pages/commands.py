@@ -116,7 +116,7 @@ PAGES = {
         "Takes any number of images in constant memory; resumes where it was interrupted.",
         (
             ("glow-score checkpoint=faces64 images=/data/pictures", "a folder of pictures, by the shipped model"),
-            ("glow-score checkpoint=runs/... split=train by=minus_png show=32", "what to clean training images of"),
+            ("glow-score checkpoint=runs/... split=train clean=true show=32", "what to clean training images of"),
             (
                 "glow-score checkpoint=runs/... against=mnist:/data/mnist,noise",
                 "how well each score tells other images apart",
@@ -130,6 +130,7 @@ PAGES = {
             "split",
             "by",
             "show",
+            "clean",
             "draws",
             "codecs",
             "background",
