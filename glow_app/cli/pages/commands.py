@@ -64,12 +64,13 @@ PAGES = {
         TrainConfig,
         "Trains a flow whose samples are fast to have the density of its teacher: a flow, or a formula.",
         "It minimises KL(student || teacher) on samples of the student, and needs no data. Writes a run as glow-train "
-        "does, and distilled.png, teacher and student side by side; prints the KL and how much faster samples are. "
+        "does, and distilled.png, teacher and student side by side; prints the KL and how much faster samples are. A "
+        "continuous flow learns the paths of another, straightened, and samples in a step or two. "
         "All other options are those of glow-train.",
         (
             ("glow-distill teacher=runs/... model=iaf", "an IAF from a MAF"),
             ("glow-distill teacher=faces64 model=glow trainer.batch_size=16", "a smaller Glow from the shipped one"),
-            ("glow-distill teacher=runs/... model=iaf model.width=128", "a narrow one, whose samples are faster"),
+            ("glow-distill teacher=runs/... model=flow_matching", "straight paths from a continuous flow"),
             ("glow-distill teacher=u1 model=planar model.n_layers=8", "an energy, known but for its integral"),
             ("glow-distill resume=runs/... max_steps=4000", "resumes a student"),
         ),
