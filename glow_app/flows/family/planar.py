@@ -57,15 +57,14 @@ class PlanarLayer(Bijection):
         self.b = nn.Parameter(torch.randn(()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        u, s = self._moves()
-        h = torch.tanh(x.flatten(1) @ self.w + self.b)
-        return x + (h[:, None] * u)[:, :, None, None], _log_determinant(h, s)
+        z, logdet = planar(x.flatten(1), self.w, self.v, self.b)
+        return z[:, :, None, None], logdet
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.inverse_with_logdet(z)[0]
 
     def inverse_with_logdet(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        u, s = self._moves()
+        u, s = invertible_direction(self.w, self.v)
         t = z.flatten(1) @ self.w + self.b
         with torch.no_grad():
             a = root(t, s)
@@ -76,12 +75,30 @@ class PlanarLayer(Bijection):
         h = torch.tanh(a)
         return z - (h[:, None] * u)[:, :, None, None], -_log_determinant(h, s)
 
-    def _moves(self) -> tuple[Tensor, Tensor]:
-        """Returns u, (D,), and ``1 + u.w``."""
-        raw = self.w @ self.v
-        s = slope(raw)
-        length = self.w.square().sum().clamp(min=torch.finfo(self.w.dtype).tiny)
-        return self.v + (s - 1 - raw) * self.w / length, s
+
+def planar(x: Tensor, w: Tensor, v: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes ``x + u tanh(w.x + b)`` and its log-determinant; see :class:`PlanarLayer`.
+
+    Args:
+        x: (..., D).
+        w: (D,), or (..., D) for parameters of each vector's own.
+        v: as ``w``.
+        b: (), or (...).
+
+    Returns:
+        (..., D) and (...).
+    """
+    u, s = invertible_direction(w, v)
+    h = torch.tanh(torch.linalg.vecdot(x, w) + b)
+    return x + h[..., None] * u, _log_determinant(h, s)
+
+
+def invertible_direction(w: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns u, as large as w, and ``1 + u.w``, which is above 0, of vectors (..., D); see :class:`PlanarLayer`."""
+    raw = torch.linalg.vecdot(w, v)
+    s = slope(raw)
+    length = w.square().sum(-1, keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
+    return v + (s - 1 - raw)[..., None] * w / length, s
 
 
 def _log_determinant(h: Tensor, s: Tensor) -> Tensor:
@@ -136,10 +153,8 @@ class RadialLayer(Bijection):
         self.raw = nn.Parameter(0.01 * torch.randn(()))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        away = x.flatten(1) - self.centre
-        r = torch.linalg.vector_norm(away, dim=1)
-        factor, logdet = self._at(r)
-        return (self.centre + factor[:, None] * away)[:, :, None, None], logdet
+        z, logdet = radial(x.flatten(1), self.centre, self.log_alpha, self.raw)
+        return z[:, :, None, None], logdet
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.inverse_with_logdet(z)[0]
@@ -152,18 +167,35 @@ class RadialLayer(Bijection):
         root_of_square = torch.sqrt(b * b + 4 * alpha * distance)
         # Of the two forms of the root, the one without a difference; both are finite on either side, for gradients.
         r = torch.where(b < 0, (root_of_square - b) / 2, 2 * alpha * distance / (root_of_square + b.clamp(min=0)))
-        factor, logdet = self._at(r)
+        factor, logdet = _radial_at(r, alpha, slope(self.raw), len(self.centre))
         return (self.centre + away / factor[:, None])[:, :, None, None], -logdet
 
-    def _at(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns ``1 + beta / (alpha + r)`` and the log-determinant at a distance r, both (B,).
 
-        As sums of what is positive: near the edge differences would be 0.
-        """
-        alpha, s = self.log_alpha.exp(), slope(self.raw)
-        factor = (r + s * alpha) / (alpha + r)
-        along = (r * (2 * alpha + r) + s * alpha * alpha) / (alpha + r).square()
-        return factor, (len(self.centre) - 1) * torch.log(factor) + torch.log(along)
+def radial(x: Tensor, centre: Tensor, log_alpha: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes ``x + beta (x - c) / (alpha + r)`` and its log-determinant; see :class:`RadialLayer`.
+
+    Args:
+        x: (..., D).
+        centre: c: (D,), or (..., D) for parameters of each vector's own.
+        log_alpha: log alpha: (), or (...).
+        raw: the number whose :func:`slope` is ``1 + beta / alpha``: (), or (...).
+
+    Returns:
+        (..., D) and (...).
+    """
+    away = x - centre
+    factor, logdet = _radial_at(torch.linalg.vector_norm(away, dim=-1), log_alpha.exp(), slope(raw), x.shape[-1])
+    return centre + factor[..., None] * away, logdet
+
+
+def _radial_at(r: Tensor, alpha: Tensor, s: Tensor, n_dims: int) -> tuple[Tensor, Tensor]:
+    """Returns ``1 + beta / (alpha + r)`` and the log-determinant at a distance r, both as large as r.
+
+    As sums of what is positive: near the edge differences would be 0.
+    """
+    factor = (r + s * alpha) / (alpha + r)
+    along = (r * (2 * alpha + r) + s * alpha * alpha) / (alpha + r).square()
+    return factor, (n_dims - 1) * torch.log(factor) + torch.log(along)
 
 
 class PlanarFlow(Flow):
