@@ -30,6 +30,7 @@ from glow_app.flows.initialize import initialize
 from glow_app.flows.pixel_affine import ActNorm, ChannelPermutation, FullInvConv1x1, InvConv1x1, PixelLinear
 from glow_app.flows.split import Split, TopPrior
 from glow_app.flows.squeeze import Squeeze
+from glow_app.flows.variational.vae import VAE
 
 __all__ = [
     "CNF",
@@ -37,6 +38,7 @@ __all__ = [
     "MADE",
     "MAF",
     "MLP",
+    "VAE",
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",

@@ -182,7 +182,7 @@ class Flow(nn.Module):
         parameter = next(self.parameters())
         positions = torch.arange(first, first + n, device=parameter.device)
         sizes = [math.prod(shape) for shape in self.latent_shapes]
-        drawn = self.base.draw(seed, positions, self.n_dims).split(sizes, 1)
+        drawn = self.base.draw(seed, positions, sum(sizes)).split(sizes, 1)
         scaled = ((t * numbers).to(parameter.dtype) for t, numbers in zip(temperatures, drawn, strict=True))
         return [z.view(n, h, w, c).permute(0, 3, 1, 2) for z, (c, h, w) in zip(scaled, self.latent_shapes, strict=True)]
 
