@@ -35,6 +35,8 @@ class Stream(IntEnum):
     PROBE = 20
     PATH_START = 21
     PATH_TIME = 22
+    POSTERIOR = 30
+    BINARISE = 31
 
 
 def _shift_right(bits: Tensor, n: int) -> Tensor:

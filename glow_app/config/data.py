@@ -178,16 +178,25 @@ class ImageNetConfig(PicturesConfig):
 
 @dataclass
 class MnistConfig(FilesConfig):
-    """MNIST or Fashion-MNIST, padded from 28 to 32 pixels."""
+    """MNIST or Fashion-MNIST, of 28 pixels, or padded to 32."""
 
     channels: int = option("1 for grey, 3 for grey in three channels", at_least=1, at_most=3)
     validation: int = option("images held out of the training part for validation; 0: none, no validation", at_least=0)
+    binarise: bool = option(
+        "make each pixel white with the probability that is its grey level, anew in each pass; with data.n_bits=1"
+    )
 
     def open(self, split: str) -> "ImageSource":
         from glow_app.data.sets.mnist import Mnist
 
-        self._require_side(32)
-        return Mnist(self.root, split, cast("Variant", self.name), channels_of(self.channels), self.validation)
+        if self.side not in (28, 32):
+            raise UserError(
+                f"data.image_size={self.image_size}: images of data={self.name} are 28x28 as distributed; choose 28, "
+                "or 32, which pads them with zeros"
+            )
+        channels = channels_of(self.channels)
+        variant = cast("Variant", self.name)
+        return Mnist(self.root, split, variant, channels, self.validation, self.side, self.binarise)
 
 
 @dataclass

@@ -51,7 +51,7 @@ class CachedSource(ImageSource):
         self.name, self.split, self.preprocessing = source.name, source.split, source.preprocessing
         self.image_shape = source.image_shape
         self.attribute_names, self.class_names = source.attribute_names, source.class_names
-        self.left_out = source.left_out
+        self.left_out, self.binarised = source.left_out, source.binarised
         self.skipped: list[str] = card["skipped"]
         self._decoded = np.setdiff1d(np.arange(len(source)), card["skipped_indices"])
         if (folder / "pixels.bin").stat().st_size != card["bytes"]:

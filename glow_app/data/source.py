@@ -39,6 +39,8 @@ class ImageSource(ABC):
         identities: int64 (N,), number of the person in each image; None if it is not known.
         left_out: how many pictures beside these are of formats that are not read, in words; empty if there are none.
         warning: a line to print before training on these images, or None.
+        binarised: whether the stream makes each subpixel 255 with probability ``pixel / 255``, else 0, a function of
+            the seed and the image's position: another image in each pass of training, the same in each evaluation.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ImageSource(ABC):
     identities: Tensor | None = None
     left_out: str = ""
     warning: str | None = None
+    binarised: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from glow_app import noise
 from glow_app.data.source import ImageSource, RandomCropSource
+from glow_app.data.transforms import binarise
 
 
 class Batch(NamedTuple):
@@ -78,6 +79,9 @@ def _batch(source: ImageSource, seed: int, indices: list[int], positions: list[i
         images = source.fetch_crops(indices, noise.uniform(seed, noise.Stream.CROP, at, 2))
     else:
         images = source.fetch(indices)
+    if source.binarised:
+        u = noise.uniform(seed, noise.Stream.BINARISE, at, images[0].numel()).view(images.shape)
+        images = binarise(images, u)
     return Batch(images, at, None if source.classes is None else source.classes[indices])
 
 

@@ -90,6 +90,16 @@ def centre_square_boxed(image: Image.Image, size: int) -> Tensor:
     return box_mean(to_tensor(centre_crop_aspect(image, 1, 1).resize((side, side), Image.Resampling.LANCZOS)), factor)
 
 
+def binarise(pixels: Tensor, u: Tensor) -> Tensor:
+    """Makes each pixel 255 with probability ``pixel / 255``, else 0. Salakhutdinov & Murray 2008, sec. 5.2.
+
+    Args:
+        pixels: uint8.
+        u: uniform numbers in (0, 1), as many.
+    """
+    return torch.where(255 * u < pixels, 255, 0).to(torch.uint8)
+
+
 def box_mean(pixels: Tensor, factor: int) -> Tensor:
     """Means over ``factor`` x ``factor`` boxes, rounded down: uint8 (..., H, W) to (..., H/factor, W/factor).
 

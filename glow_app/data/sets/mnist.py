@@ -50,6 +50,8 @@ class Mnist(ImageSource):
         variant: ``mnist`` or ``fashion_mnist``.
         channels: 1, or 3 (grey repeated, as in the released Glow code).
         validation: number of ``val`` images; with 0 there are none, and ``train`` has all 60,000.
+        side: 28, or 32 for images padded with zeros.
+        binarised: see :attr:`glow_app.data.source.ImageSource.binarised`.
 
     Raises:
         UserError: files are missing, damaged, or of the other variant; ``val`` without validation images.
@@ -62,6 +64,8 @@ class Mnist(ImageSource):
         variant: Variant = "mnist",
         channels: Channels = 1,
         validation: int = 5000,
+        side: int = 32,
+        binarised: bool = False,
     ) -> None:
         require_split(split)
         require_choice("data", variant, CLASSES)
@@ -69,8 +73,11 @@ class Mnist(ImageSource):
         self.name = variant
         self.split = split
         self.channels: Channels = channels
-        self.image_shape = (channels, 32, 32)
-        self.preprocessing = "28x28 padded with zeros to 32x32"
+        self.image_shape = (channels, side, side)
+        self.preprocessing = "28x28 padded with zeros to 32x32" if side == 32 else "28x28"
+        self.binarised = binarised
+        if binarised:
+            self.preprocessing += ", pixels white at random with the probability of their grey level"
         self.class_names = CLASSES[variant]
         what = f"data={variant}"
         self.folder, part = _locate(require_folder(root, what), variant), "t10k" if split == "test" else "train"
@@ -96,7 +103,8 @@ class Mnist(ImageSource):
         return self.fetch([index])[0]
 
     def fetch(self, indices: Sequence[int]) -> Tensor:
-        return zero_pad(self._pixels[torch.as_tensor(indices)], 32).repeat(1, self.channels, 1, 1)
+        pixels = self._pixels[torch.as_tensor(indices)]
+        return zero_pad(pixels, self.image_shape[1]).repeat(1, self.channels, 1, 1)
 
     def item_name(self, index: int) -> str:
         return f"{'test' if self.split == 'test' else 'train'} {self._first + range(len(self))[index]}"

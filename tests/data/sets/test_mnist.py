@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from glow_app.data.cache import cached
 from glow_app.data.sets.mnist import CLASSES, Mnist
 from glow_app.data.source import EmptySplit
+from glow_app.data.stream import InOrder, TrainingStream
 from glow_app.errors import UserError
 from tests.data.layouts import idx, real_data
 
@@ -113,3 +115,28 @@ def test_the_real_digits(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="t10k-images-idx3-ubyte"):
         Mnist(tmp_path, "test")
+
+
+def test_digits_may_stay_28_pixels_wide(tmp_path: Path) -> None:
+    images = torch.from_numpy(write(tmp_path))
+    test = Mnist(tmp_path, "test", side=28)
+    assert test[3].shape == test.image_shape == (1, 28, 28)
+    assert torch.equal(test[3][0], images[3])
+    assert test.preprocessing == "28x28"
+
+
+def test_binarised_digits_are_drawn_anew_in_each_pass(tmp_path: Path) -> None:
+    images = torch.from_numpy(write(tmp_path)).double()
+    source = cached(Mnist(tmp_path, "test", side=28, binarised=True), tmp_path / "cache", 0, lambda done, total: None)
+    stream, evaluation = TrainingStream(source, seed=3), InOrder(source, seed=3)
+    passes = [stream.__getitems__([10 * number + i for i in range(10)]).images for number in range(200)]
+    assert set(torch.cat(passes).unique().tolist()) == {0, 255}
+    whites = torch.zeros(10, 28, 28)
+    for number, batch in enumerate(passes):
+        whites[[stream.index(10 * number + i) for i in range(10)]] += batch[:, 0] / 255
+    standard = (whites / 200 - images / 255) / (images / 255 * (1 - images / 255) / 200 + 1e-6).sqrt()
+    assert standard.square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
+    first = evaluation.__getitems__([4, 5]).images
+    assert torch.equal(first[1:], evaluation.__getitems__([5]).images)
+    assert not torch.equal(first, InOrder(source, seed=4).__getitems__([4, 5]).images)
+    assert "white at random" in source.preprocessing
