@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from glow_app import noise
-from glow_app.flows import Flow
+from glow_app.flows import VAE, Flow
+from glow_app.flows.variational.vae import Bound, grey_levels
 from glow_app.units import Bits, quantization_bits
 
 DRAW_STRIDE = 2**40
@@ -92,6 +93,11 @@ def quantize(x: Tensor, n_bits: Bits) -> Tensor:
     return ((x + 0.5) * n_bins).floor().clamp(0, n_bins - 1).to(torch.uint8) << (8 - n_bits)
 
 
+def picture(flow: Flow, x: Tensor, n_bits: Bits) -> Tensor:
+    """Returns the pixels, uint8, of what a model decodes: :func:`quantize`; a VAE decodes means, of all 256 levels."""
+    return quantize(x, 8 if isinstance(flow, VAE) else n_bits)
+
+
 def seen(images: Tensor, n_bits: Bits) -> Tensor:
     """Returns the upper ``n_bits`` of images: what a model sees, and reconstructs if its inverse is exact."""
     return images if n_bits is None else images >> (8 - n_bits) << (8 - n_bits)
@@ -123,6 +129,45 @@ def log_prob(flow: Flow, images: Tensor, u: Tensor, n_bits: Bits, cond: Tensor |
     """
     n_dims = images[0].numel()
     return flow.log_prob(dequantize(images, u, n_bits), cond) - n_dims * quantization_bits(n_bits) * math.log(2)
+
+
+def bound_of(
+    vae: VAE,
+    images: Tensor,
+    positions: Tensor,
+    n_bits: int,
+    seed: int,
+    first: int,
+    n: int,
+    features: Tensor | None = None,
+) -> Bound:
+    """Computes the terms of the ELBO of images with the samples ``first`` ... ``first + n - 1`` of their posteriors.
+
+    The noise of a sample is a function of (seed, position of the image, number of the sample).
+
+    Args:
+        vae: the model.
+        images: uint8 (B, C, H, W).
+        positions: int64 (B,).
+        n_bits: 1 ... 8.
+        seed: seed of the noise.
+        first: number of the first sample.
+        n: number of samples.
+        features: what the encoder computes of the images, if it is known.
+
+    Returns:
+        terms of (n, B).
+    """
+    draws = torch.arange(first, first + n, device=positions.device)[:, None] * DRAW_STRIDE
+    drawn = noise.normal(seed, noise.Stream.POSTERIOR, (positions + draws).flatten(), vae.n_latents)
+    eps = drawn.to(next(vae.parameters()).dtype).view(n, len(images), vae.n_latents)
+    return vae.bound(grey_levels(images, n_bits), 2**n_bits, eps, features)
+
+
+def centre_of_posterior(vae: VAE, images: Tensor, n_bits: Bits) -> list[Tensor]:
+    """Returns the latents of :meth:`glow_app.flows.VAE.encode` for images, uint8 (B, C, H, W)."""
+    assert n_bits is not None
+    return vae.encode(grey_levels(images, n_bits), 2**n_bits)
 
 
 def bits_per_dim(log_prob: Tensor, n_dims: int) -> Tensor:

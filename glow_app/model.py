@@ -15,14 +15,14 @@ from glow_app.artifacts.weights import load as load_exported
 from glow_app.config.paths import as_path
 from glow_app.data.picture import Images, batch_of
 from glow_app.errors import UserError
-from glow_app.flows import Bijection, Flow
+from glow_app.flows import VAE, Bijection, Flow
 from glow_app.flows.search import inverse_or_nan
 from glow_app.latents import interpolation
 from glow_app.latents.labels import Labels, class_labels
 from glow_app.latents.masks import Mask
 from glow_app.latents.restoring import restored, what_was_seen
 from glow_app.latents.sampling import Sampler
-from glow_app.likelihood import dequantization_noise, dequantize_midpoints, is_reconstructed, quantize
+from glow_app.likelihood import dequantization_noise, dequantize_midpoints, is_reconstructed
 from glow_app.runtime.devices import usable
 from glow_app.scores.complexity import CODECS
 from glow_app.scores.measure import Scorer
@@ -176,6 +176,8 @@ class Model:
             labels: for a class-conditional model.
         """
         batch = self.batch(images)
+        if isinstance(self.flow, VAE):
+            return likelihood.centre_of_posterior(self.flow, batch, self.n_bits)
         x, cond = dequantize_midpoints(batch, self.n_bits), self._cond(labels, len(batch))
         latents = self.flow(x, cond)[0]
         if self.flow.conditioner_dtype is not None:
@@ -198,7 +200,7 @@ class Model:
             raise UserError(
                 f"image {which} of {len(x)} is not finite: its latents are too far from what the model knows"
             )
-        return quantize(x, self.n_bits)
+        return likelihood.picture(self.flow, x, self.n_bits)
 
     @torch.no_grad()
     def inverse(self, latents: Sequence[Tensor], labels: Labels = None) -> Tensor:

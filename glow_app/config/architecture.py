@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 ARCHITECTURES = (
-    "cnf", "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp", "own",
+    "cnf", "gaussianization", "glow", "iaf", "maf", "mintnet", "nice", "planar", "plane", "radial", "real_nvp",
+    "vae", "own",
 )  # fmt: skip
 
 
@@ -31,8 +32,8 @@ class ModelConfig:
     def check(self) -> None:
         """Raises a UserError for a value that no range of one option can tell."""
 
-    def check_images(self) -> None:
-        """Raises a UserError for a value that points allow and images do not."""
+    def check_images(self, n_bits: int) -> None:
+        """Raises a UserError for a value that points allow, and images of ``n_bits`` do not."""
 
     @property
     def paper(self) -> str:
@@ -74,9 +75,19 @@ class ModelConfig:
         return False
 
     @property
-    def is_captured(self) -> bool:
-        """Returns whether a training step can be captured by a CUDA graph, and compiled: whether all are alike."""
-        return True
+    def not_captured(self) -> str | None:
+        """The reason why a training step cannot be captured by a CUDA graph; None if it can."""
+        return None
+
+    @property
+    def not_compiled(self) -> str | None:
+        """The reason why a training step cannot be compiled; None if it can."""
+        return None
+
+    @property
+    def is_annealed(self) -> bool:
+        """Returns whether ``anneal_steps`` weigh the loss of training on data."""
+        return False
 
     def build(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
         """Builds a new flow of images of ``image_shape``, with the faster layers.

@@ -12,7 +12,15 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from glow_app.config import commands
 from glow_app.config.architecture import ModelConfig
-from glow_app.config.data import DATA_SCHEMAS, DataConfig, FacesConfig, PicturesConfig, PointsConfig, has_density
+from glow_app.config.data import (
+    DATA_SCHEMAS,
+    DataConfig,
+    FacesConfig,
+    MnistConfig,
+    PicturesConfig,
+    PointsConfig,
+    has_density,
+)
 from glow_app.config.model import MODEL_SCHEMAS
 from glow_app.config.paths import path_options, settle_paths
 from glow_app.config.train import PrepareConfig, TrainConfig
@@ -138,6 +146,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def _check_data(data: DataConfig | None) -> None:
+    if isinstance(data, MnistConfig) and data.binarise and data.n_bits != 1:
+        raise UserError(f"data.binarise=true leaves two grey levels: set data.n_bits=1, not {data.n_bits}")
     if isinstance(data, PicturesConfig) and data.on_corrupt == "skip" and not data.cache:
         raise UserError("data.on_corrupt=skip needs the cache, which records the files left out: set data.cache=true")
 
@@ -184,7 +194,7 @@ def _check_together(config: TrainConfig) -> None:
         choice = "experiment=plane" if of_points else "data=two_moons, or a model of images"
         raise UserError(f"data={config.data.name} are {given}, which model={config.model.name} cannot take: {choice}")
     if not of_points:
-        config.model.check_images()
+        config.model.check_images(config.data.n_bits)
     if of_points and config.estimate:
         raise UserError("estimate=true measures images; a run on points takes a minute or so: leave it out")
     height, width = config.data.size
@@ -201,19 +211,18 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError(
             f"trainer.compile=full needs model.memory=plain, not {config.model.memory}; choose compile=steps"
         )
-    if config.trainer.compile != "none" and not config.model.is_captured:
-        raise UserError(
-            f"trainer.compile={config.trainer.compile}: a solver differentiates its field while it runs, which is not "
-            "compiled; set it to none"
-        )
+    if config.trainer.compile != "none" and config.model.not_compiled is not None:
+        raise UserError(f"trainer.compile={config.trainer.compile}: {config.model.not_compiled}; set it to none")
     if config.model.normalises_batches and config.model.memory == "reversible":
         raise UserError(
             "model.memory=reversible needs model.normalisation=actnorm: the statistics of a batch cannot be computed "
             "from its output; choose memory=checkpoint, which works with both"
         )
+    if config.model.name == "vae" and config.trainer.precision != "fp32":
+        raise UserError("trainer.precision=bf16 is for the networks of couplings, which model=vae has not: choose fp32")
     if config.teacher is not None:
         _check_distillation(config, config.teacher)
-    elif config.anneal_steps:
+    elif config.anneal_steps and not config.model.is_annealed:
         raise UserError(f"anneal_steps={config.anneal_steps} is for glow-distill: there is no teacher; leave it out")
     if config.trainer.cuda_graph:
         _check_cuda_graph(config)
@@ -226,6 +235,8 @@ def _check_together(config: TrainConfig) -> None:
 
 
 def _check_distillation(config: TrainConfig, teacher: str) -> None:
+    if config.model.name == "vae":
+        raise UserError("model=vae has no exact density, and cannot learn that of a teacher: choose a flow")
     if config.estimate:
         raise UserError("estimate=true measures training on images, not distillation: leave it out")
     if config.model.memory == "reversible":
@@ -252,10 +263,8 @@ def _check_cuda_graph(config: TrainConfig) -> None:
             "trainer.cuda_graph=true: model.memory=reversible reads values now and then to check their drift, which a "
             "captured step cannot; choose model.memory=plain or checkpoint"
         )
-    if not config.model.is_captured:
-        raise UserError(
-            "trainer.cuda_graph=true: a solver's steps are not all alike, and not captured; set it to false"
-        )
+    if config.model.not_captured is not None:
+        raise UserError(f"trainer.cuda_graph=true: {config.model.not_captured}; set it to false")
     if config.model.normalises_batches:
         raise UserError(
             "trainer.cuda_graph=true: a captured step loses the batch statistics of batch normalisation; choose "

@@ -12,6 +12,7 @@ from glow_app.config.models.continuous import CNFConfig
 from glow_app.config.models.gaussianization import GaussianizationConfig
 from glow_app.config.models.mintnet import MintNetConfig
 from glow_app.config.models.planar import PlanarConfig, RadialConfig
+from glow_app.config.models.vae import VAEConfig
 from glow_app.config.option import option
 from glow_app.errors import UserError
 
@@ -300,4 +301,5 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "plane": PlaneConfig,
     "radial": RadialConfig,
     "real_nvp": RealNVPConfig,
+    "vae": VAEConfig,
 }

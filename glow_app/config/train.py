@@ -124,7 +124,8 @@ class TrainConfig:
         "the plane, whose density is known, such as u1; null: none"
     )
     anneal_steps: int = option(
-        "with a teacher: updates over which the weight of its log p rises from 0.01 to 1; 0: it is 1", at_least=0
+        "with a teacher, or model=vae: updates over which the weight of log p rises from 0.01 to 1; 0: it is 1",
+        at_least=0,
     )
     report: bool = option("make a page of the run when it has ended, as glow-report does")
     resume: str | None = path_option("folder of a run, or a checkpoint, to resume; auto: the newest run like this one")

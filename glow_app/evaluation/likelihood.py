@@ -9,8 +9,8 @@ from torch import Tensor
 
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import Batch, evaluation_loader
-from glow_app.flows import Base, Flow
-from glow_app.likelihood import DRAW_STRIDE, dequantization_noise, dequantize, log_prob
+from glow_app.flows import VAE, Base, Flow
+from glow_app.likelihood import DRAW_STRIDE, bound_of, dequantization_noise, dequantize, log_prob
 from glow_app.runtime import distributed
 from glow_app.runtime.console import Progress
 from glow_app.units import Bits, quantization_bits
@@ -66,19 +66,19 @@ def measure_likelihood(
     processes or the number of ranks. It is computed on the flow's device.
 
     In bits per dimension, ``per_image`` is ``n_bits`` (``quantization``: the log of the number of bins), minus the
-    base's log-density of each level's latents, minus the log-determinants of each kind of layer at each level.
+    base's log-density of each level's latents, minus the log-determinants of each kind of layer at each level. Of a
+    VAE it is the negative ELBO with one sample of the posterior, ``reconstruction`` plus ``KL``.
     """
     rows: list[Tensor] = []
     names: list[str] = []
     for batch in batches(flow, source, distributed.shard(indices), seed, batch_size, workers, progress):
-        u = dequantization_noise(batch.images, seed, batch.positions)
-        parts = _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
+        parts = _parts(flow, batch, n_bits, seed)
         names = list(parts)
         rows.append(torch.stack([part.double().cpu() for part in parts.values()], 1))
     # A rank without images has no names.
     names = next(filter(None, distributed.all_gather(names)))
     bits = distributed.gather_shards(torch.cat([torch.empty(0, len(names)), *rows])) / (flow.n_dims * math.log(2))
-    quantization = quantization_bits(n_bits)
+    quantization = 0 if isinstance(flow, VAE) else quantization_bits(n_bits)
     named = {"quantization": torch.full_like(bits[:, 0], quantization), **dict(zip(names, bits.unbind(1), strict=True))}
     return Likelihood(bits.sum(1) + quantization, named)
 
@@ -132,6 +132,16 @@ def batches(
         yield Batch(batch.images.to(device), batch.positions.to(device), labels)
         done += len(batch.images)
         progress(done, len(indices))
+
+
+def _parts(flow: Flow, batch: Batch, n_bits: Bits, seed: int) -> dict[str, Tensor]:
+    """The summands of a batch's negative log-likelihood in nats, or of a bound of it: (B,) each."""
+    if isinstance(flow, VAE):
+        assert n_bits is not None
+        bound = bound_of(flow, batch.images, batch.positions, n_bits, seed, 0, 1)
+        return {"reconstruction": -bound.reconstruction[0], "KL": bound.kl[0]}
+    u = dequantization_noise(batch.images, seed, batch.positions)
+    return _nats(flow.base, *flow.decompose(dequantize(batch.images, u, n_bits), batch.labels))
 
 
 def _nats(base: Base, latents: Sequence[Tensor], logdets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import Flow
-from glow_app.likelihood import quantize
+from glow_app.likelihood import picture
 from glow_app.runtime import distributed
 from glow_app.units import Bits
 
@@ -89,7 +89,8 @@ class Sampler:
             latents = self.flow.sample_latents(GROUP, self.temperature, self.seed, first)
             x = self.flow.inverse(latents, self._cond(first))[wanted]
             good = torch.isfinite(x).flatten(1).all(1)
-            images.append(quantize(torch.where(good[:, None, None, None], x, 0.0), self.n_bits).cpu())
+            pixels = picture(self.flow, torch.where(good[:, None, None, None], x, 0.0), self.n_bits)
+            images.append(pixels.cpu())
             finite.append(good.cpu())
         return Samples(list(numbers), torch.cat(images), torch.cat(finite))
 

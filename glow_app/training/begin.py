@@ -13,7 +13,7 @@ from glow_app.config.train import TrainConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.data.stream import TrainingStream
 from glow_app.errors import UserError
-from glow_app.flows import CNF, Flow, initialize
+from glow_app.flows import CNF, VAE, Flow, initialize
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.runtime.console import say
 from glow_app.training.clock import Clock
@@ -24,6 +24,7 @@ from glow_app.training.distillation.student import Distillation
 from glow_app.training.distillation.teacher import Teacher, TeacherSamples, require_student
 from glow_app.training.module import GlowModule
 from glow_app.training.trainer import Layout, captures_steps
+from glow_app.training.variational.module import VAEModule
 
 
 def open_sources(
@@ -135,6 +136,8 @@ def make_module(
     if teacher is None and isinstance(config.model, CNFConfig):
         assert isinstance(flow, CNF)
         return continuous_module(flow, config.model, options)
+    if teacher is None and isinstance(flow, VAE):
+        return VAEModule(flow, config.anneal_steps, **options)
     if teacher is None:
         return GlowModule(flow, **options)
     known = teacher.flow if isinstance(teacher, Exported) else teacher

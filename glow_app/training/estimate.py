@@ -123,7 +123,8 @@ def _measure(config: TrainConfig, where: Layout, flow: Flow, images: Tensor, pro
     """Seconds per step: forward, backward and update."""
     device, n = images.device, len(images)
     labels = torch.arange(n, device=device) % CLASSES
-    initialize(flow, dequantize(images, 0.5, config.data.n_bits), labels if flow.n_classes else None)
+    if not flow.initialized.item():
+        initialize(flow, dequantize(images, 0.5, config.data.n_bits), labels if flow.n_classes else None)
     compile_flow(flow, config.trainer.compile)
     precision = PRECISIONS[config.trainer.precision]
     captured = captures_steps(config, where)

@@ -149,6 +149,10 @@ class GlowModule(pl.LightningModule):
         unit = unit_of(self.n_bits)
         return f"{self.LOSS_WORD}{unit.figure(loss, 3)} {unit.name}"
 
+    def validated_text(self, metrics: dict[str, Tensor]) -> str:
+        """The result of a validation besides its bits per dimension, in words."""
+        return f"reconstructed {unit_of(self.n_bits).exactly} {metrics['val/reconstructed']:.0%}"
+
     def mean_bits_per_dim(self, batch: Batch) -> Tensor:
         """The mean of :meth:`bits_per_dim`, a scalar."""
         return self.bits_per_dim(batch).mean()

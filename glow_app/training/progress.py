@@ -106,13 +106,14 @@ class ProgressReport(pl.Callback):
         self._last_end = time.perf_counter()
         metrics = trainer.callback_metrics
         if trainer.is_global_zero and "val/bits_per_dim" in metrics:
+            assert isinstance(pl_module, GlowModule)
             unit = _unit(pl_module)
             speed = f"   {self.images_per_second:,.0f} {unit.things}/s" if self.images_per_second else ""
             reached, error = (metrics[f"val/{key}"].item() for key in ("bits_per_dim", "standard_error"))
             self._logged = time.perf_counter()
             self.console.print(
                 f"step {trainer.global_step:>7,}   validation {unit.with_error(reached, error)} {unit.name}   "
-                f"reconstructed {unit.exactly} {metrics['val/reconstructed']:.0%}{speed}",
+                f"{pl_module.validated_text(metrics)}{speed}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -105,7 +105,7 @@ def captures_steps(config: TrainConfig, where: Layout) -> bool:
     """Returns whether training steps are captured: ``trainer.cuda_graph`` or, if that is None, if it is possible."""
     if config.trainer.cuda_graph is not None:
         return config.trainer.cuda_graph
-    if config.teacher is not None or not config.model.is_captured:
+    if config.teacher is not None or config.model.not_captured is not None:
         return False
     on_one_gpu = config.trainer.accelerator == "gpu" and where.world_size == 1
     return on_one_gpu and config.model.memory != "reversible" and not config.model.normalises_batches

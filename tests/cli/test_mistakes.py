@@ -24,7 +24,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (
             "model=tinny",
             "model=tinny is not one of cnf, flow_matching, gaussianization, glow, glow_plus, iaf, maf, mintnet, nice, "
-            "own, planar, plane, radial, real_nvp, small, tiny: did you mean tiny?",
+            "own, planar, plane, radial, real_nvp, small, tiny, vae: did you mean tiny?",
         ),
         ("model.n_level=3", "unknown key model.n_level: did you mean model.n_levels?"),
         ("+model.depth=3", "unknown key model.depth"),

@@ -87,7 +87,7 @@ class CNFConfig(ModelConfig):
                 "paths and computes no energies; set both to 0, or model.training=likelihood"
             )
 
-    def check_images(self) -> None:
+    def check_images(self, n_bits: int) -> None:
         if self.width % GROUPS:
             less = max(GROUPS, self.width // GROUPS * GROUPS)
             raise UserError(
@@ -120,8 +120,12 @@ class CNFConfig(ModelConfig):
         return True
 
     @property
-    def is_captured(self) -> bool:
-        return False  # an adaptive solver takes as many steps as it needs
+    def not_captured(self) -> str | None:
+        return "a solver's steps are not all alike, and not captured"  # an adaptive one takes as many as it needs
+
+    @property
+    def not_compiled(self) -> str | None:
+        return "a solver differentiates its field while it runs, which is not compiled"
 
     def plain_flow(self, image_shape: tuple[int, int, int], n_classes: int) -> "Flow":
         from glow_app.flows import CNF

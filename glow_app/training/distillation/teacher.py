@@ -9,7 +9,7 @@ from glow_app.config.train import TrainConfig
 from glow_app.data.sets.points import Points
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
-from glow_app.flows import CNF, Flow
+from glow_app.flows import CNF, VAE, Flow
 from glow_app.likelihood import quantize
 from glow_app.training.distillation.density import DensityTeacher
 from glow_app.training.distillation.measure import classes
@@ -68,6 +68,8 @@ def open_teacher(config: TrainConfig) -> Teacher | None:
         return DensityTeacher(points.density, points.name)
     teacher = load(config.teacher)
     card, what = teacher.card, f"teacher={config.teacher}"
+    if isinstance(teacher.flow, VAE):
+        raise UserError(f"{what} is a VAE, which has no exact density to learn from: choose a flow")
     if card.n_bits != config.data.n_bits or (card.n_bits is not None and card.image_shape[1:] != config.data.size):
         theirs, ours = _shape(card.image_shape, card.n_bits), _shape((None, *config.data.size), config.data.n_bits)
         raise UserError(f"{what} is a model of {theirs}, and this student one of {ours}: leave data out")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.data.stream import Batch
+from glow_app.flows import VAE
 from glow_app.flows.coupling import AffineCoupling
 from glow_app.flows.family.batchnorm import alone
 from glow_app.flows.family.made import MaskedAutoregressive
@@ -76,7 +77,10 @@ def _first_not_finite(module: GlowModule, batch: Batch) -> str:
             found.append(f"{name} ({getattr(layer, 'kind', type(layer).__name__)})")
 
     with _looking_at(module.flow, look):
-        module.flow.decompose(x, module.cond(batch.labels))  # layer by layer: nothing is fused
+        if isinstance(module.flow, VAE):
+            module.bits_per_dim(batch)
+        else:
+            module.flow.decompose(x, module.cond(batch.labels))  # layer by layer: nothing is fused
     return found[0] if found else "the likelihood"
 
 

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from glow_app import figures
-from glow_app.likelihood import quantize
+from glow_app.likelihood import picture
 from glow_app.runtime.console import say
 from glow_app.training.module import GlowModule
 from glow_app.training.pictures.picture_writer import Pictures, PictureWriter
@@ -62,5 +62,5 @@ class SampleGrids(Pictures):
         if not torch.isfinite(x).all():
             say(self.console, f"step {step:>7,}   samples at temperature {temperature} are not finite: not drawn")
             return
-        grid = figures.grid(quantize(x, module.n_bits), columns=8)
+        grid = figures.grid(picture(flow, x, module.n_bits), columns=8)
         self.writer.write(grid, step, f"T{temperature:.2f}", loggers, f"samples/T{temperature:.2f}")
