@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glow_app.errors import UserError
-from glow_app.flows import CNF, Bijection, Flow
+from glow_app.flows import CNF, VAE, Bijection, Flow
 from glow_app.flows.fast import reference
 from glow_app.flows.fast.pixel_affine import inverse_map
 from glow_app.flows.glow import FlowStep, Level
@@ -151,6 +151,11 @@ def _program(flow: Flow) -> torch.export.ExportedProgram:
         raise UserError(
             f"this {flow.kind} decodes {flow.n_dims:,} numbers one after the other, or a few at a time, and a file "
             "would hold each of these steps: leave out format=, which exports the model for glow_app"
+        )
+    if isinstance(flow, VAE):
+        raise UserError(
+            "a VAE decodes to a distribution of pixels, and these files hold decoders of flows: leave out format=, "
+            "which exports the model for glow_app"
         )
     if isinstance(flow, CNF):
         raise UserError(

@@ -15,26 +15,28 @@ from glow_app.artifacts.hub import local
 from glow_app.artifacts.shipped import is_shipped
 from glow_app.build import PRECISIONS, forbid_tf32, open_split
 from glow_app.config.check import did_you_mean, no_gpu
-from glow_app.config.commands import ComputeConfig, OpenConfig, Plot2dConfig, UseConfig
+from glow_app.config.commands import ComputeConfig, EvaluateConfig, OpenConfig, Plot2dConfig, UseConfig
 from glow_app.config.data import DataConfig
 from glow_app.config.models.continuous import FIXED, method_and_number
 from glow_app.data.identity import difference
-from glow_app.data.source import ImageSource, Labelled, fingerprint_digest
+from glow_app.data.source import EmptySplit, ImageSource, Labelled, fingerprint_digest
+from glow_app.data.stream import evenly_spaced
 from glow_app.errors import UserError
-from glow_app.flows import CNF, Flow
+from glow_app.evaluation.likelihood import Likelihood, measure_likelihood
+from glow_app.flows import CNF, VAE, Flow
 from glow_app.model import Model, load
 from glow_app.runtime import distributed
-from glow_app.runtime.console import say
+from glow_app.runtime.console import counting, say
 from glow_app.runtime.malloc import keep_freed_memory
 
 
-def open_model(config: OpenConfig, path: str | None = None) -> Model:
+def open_model(config: OpenConfig, path: str | None = None, vae: bool = False) -> Model:
     """Opens a model of images with :func:`open_any_model`.
 
     Raises:
         UserError: the model or the device does not exist, or the model is one of points in the plane.
     """
-    model = open_any_model(config, path)
+    model = open_any_model(config, path, vae)
     if model.n_bits is None:
         raise UserError(
             f"{config.checkpoint} is a model of points in the plane, and this command is for images: look at it with "
@@ -43,13 +45,23 @@ def open_model(config: OpenConfig, path: str | None = None) -> Model:
     return model
 
 
-def open_any_model(config: OpenConfig, path: str | None = None) -> Model:
+def open_any_model(config: OpenConfig, path: str | None = None, vae: bool = False) -> Model:
     """Opens the model at ``config.checkpoint`` (or ``path``), of images or of points.
 
+    Args:
+        config: options of the command.
+        path: the model; None for ``config.checkpoint``.
+        vae: whether the command takes a VAE, which has no exact density and no exact latents.
+
     Raises:
-        UserError: the model or the device does not exist, or ``solver`` is for another kind of model.
+        UserError: the model or the device does not exist, ``solver`` is for another kind of model, or it is a VAE.
     """
     model = load(path or str(config.checkpoint), device_of(config))
+    if isinstance(model.flow, VAE) and not vae:
+        raise UserError(
+            f"{path or config.checkpoint} is a VAE, without exact densities and latents: glow-evaluate checkpoint=, "
+            "glow-sample, glow-interpolate and glow-export take it; choose a flow for this"
+        )
     model.flow.set_conditioner_dtype(PRECISIONS[config.precision])
     if config.solver is not None:
         _set_solver(model.flow, config.solver, path or str(config.checkpoint))
@@ -127,6 +139,21 @@ def directions_folder(path: str | None, model: Model) -> Path:
 def thresholds_folder(model: Model) -> Path:
     """Returns where glow-score saves thresholds: a model's folder, or, of a shipped model, that of its outputs."""
     return run_folder(model) if is_shipped(model.folder) else model.folder
+
+
+def on_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:
+    """Measures the likelihood of training images for the train-test gap; None if it is not asked for."""
+    if config.gap_images == 0 or config.split == "train":
+        return None
+    try:
+        train = open_split_of(model, config.data, "train", console)
+    except EmptySplit as reason:
+        say(console, f"no train-test gap: {reason}")
+        return None
+    indices = evenly_spaced(range(len(train)), config.gap_images)
+    with counting(console, "bits/dim of training images") as progress:
+        how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
+        return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
 def images_between(source: ImageSource, key: str, first: int, n: int) -> range:

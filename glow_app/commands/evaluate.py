@@ -5,26 +5,32 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from glow_app.commands.common import open_any_model, open_split_of, output_folder, require_classes
+from glow_app.commands.common import (
+    on_training_images,
+    open_any_model,
+    open_split_of,
+    output_folder,
+    require_classes,
+)
+from glow_app.commands.evaluate_vae import evaluate_vae
 from glow_app.commands.quality import measure_quality
 from glow_app.commands.reports import evaluate as report
 from glow_app.commands.reports import quality as quality_report
 from glow_app.commands.reports.evaluation import Evaluation
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.sets.points import Points
-from glow_app.data.source import EmptySplit, ImageSource
-from glow_app.data.stream import evenly_spaced
+from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.codecs import CodecSizes, measure_codecs
 from glow_app.evaluation.density import entropies
 from glow_app.evaluation.invertibility import conditioning, reconstruct
 from glow_app.evaluation.likelihood import Likelihood, batches, importance_bound, measure_likelihood
-from glow_app.flows import CNF
+from glow_app.flows import CNF, VAE
 from glow_app.flows.continuous.accuracy import Accuracy, accuracy
 from glow_app.likelihood import dequantization_noise, dequantize
 from glow_app.model import Model
 from glow_app.runtime import distributed
-from glow_app.runtime.console import counting, say
+from glow_app.runtime.console import counting
 from glow_app.units import POINTS_UNIT, Bits
 
 SOLVED_IMAGES, SOLVED_POINTS = 8, 1000
@@ -40,7 +46,10 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     with distributed.process_group():
         if not distributed.is_rank_zero():
             console = Console(quiet=True)
-        model = open_any_model(config)
+        model = open_any_model(config, vae=True)
+        if isinstance(model.flow, VAE):
+            evaluate_vae(model, config, console)
+            return
         _require_options_that_fit(model, config)
         source = open_split_of(model, config.data, config.split, console)
         folder = output_folder(config, model, "evaluate")
@@ -93,7 +102,7 @@ def measure(
         likelihood,
         images_per_second,
         bound,
-        _on_training_images(model, config, console),
+        on_training_images(model, config, console),
         reconstruction,
         drawn,
         conditioning(model.flow),
@@ -111,20 +120,6 @@ def _accuracy(model: Model, source: ImageSource, indices: Sequence[int], config:
     batch = next(batches(model.flow, source, indices[:n], config.seed, n, config.data.workers))
     u = dequantization_noise(batch.images, config.seed, batch.positions)
     return accuracy(model.flow, dequantize(batch.images, u, model.n_bits), batch.labels)
-
-
-def _on_training_images(model: Model, config: EvaluateConfig, console: Console) -> Likelihood | None:
-    if config.gap_images == 0 or config.split == "train":
-        return None
-    try:
-        train = open_split_of(model, config.data, "train", console)
-    except EmptySplit as reason:
-        say(console, f"no train-test gap: {reason}")
-        return None
-    indices = evenly_spaced(range(len(train)), config.gap_images)
-    with counting(console, "bits/dim of training images") as progress:
-        how = (model.n_bits, config.seed, config.batch_size, config.data.workers)
-        return measure_likelihood(model.flow, train, indices, *how, progress)
 
 
 def _codecs(

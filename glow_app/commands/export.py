@@ -41,7 +41,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
     """
     if config.license is not None and not re.fullmatch(r"\w[\w.+-]*", config.license):
         raise UserError(f"license={config.license!r} is no identifier of a licence: write one such as mit or cc-by-4.0")
-    model = open_model(config)
+    model = open_model(config, vae=True)
     folder = Path(config.output) if config.output is not None else run_folder(model) / "export"
     if config.format != "folder":
         suffix, save = ("pt2", save_torch) if config.format == "torch" else ("onnx", save_onnx)
@@ -64,7 +64,7 @@ def export(config: ExportConfig, made_by: str | None, console: Console) -> None:
         attribute_vectors.save(directions, folder / "directions", STORAGE[storage])
     if same and (calibration := thresholds.usable(thresholds_folder(model), model.digest)):
         thresholds.save(calibration, folder)
-    written = open_model(config, str(folder))
+    written = open_model(config, str(folder), vae=True)
     samples = written.sample(N_SAMPLES, config.temperature, config.seed)
     figures.save_png(figures.grid(samples, COLUMNS), folder / "samples.png")
     first = directions[0] if directions else None

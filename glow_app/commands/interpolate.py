@@ -13,6 +13,7 @@ from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, 
 from glow_app.config.commands import InterpolateConfig
 from glow_app.errors import UserError
 from glow_app.figures.animation import save_gif, save_mp4
+from glow_app.flows import VAE
 from glow_app.latents.interpolation import chain, square
 from glow_app.model import Model
 from glow_app.runtime import distributed
@@ -30,14 +31,17 @@ def interpolate(config: InterpolateConfig, console: Console) -> None:
         UserError: there are too few images, or one is not an image.
     """
     distributed.require_one("glow-interpolate")
-    model = open_model(config)
+    model = open_model(config, vae=True)
     pictures = open_pictures(config, model, console)
-    _require(pictures, config)
+    _require(pictures, config, bool(model.flow.n_classes))
     folder = output_folder(config, model, "interpolate")
     labels = labels_of(model, pictures)
     say_unlike(model, pictures, config.seed, console)
     latents = encode(model, pictures)
-    say_reconstruction(model.decode(latents, labels), pictures, model.n_bits, "end points", console)
+    if isinstance(model.flow, VAE):
+        say(console, "end points: as the VAE reconstructs them, which is never exact")
+    else:
+        say_reconstruction(model.decode(latents, labels), pictures, model.n_bits, "end points", console)
     points = [[z[i : i + 1] for z in latents] for i in range(len(pictures))]
     if config.layout == "grid":
         moved = square(points, config.steps, config.path)
@@ -69,12 +73,12 @@ def _name(pictures: list[Picture], config: InterpolateConfig) -> str:
     return f"{names}_{config.path}{config.steps}{grid}{label}"
 
 
-def _require(pictures: list[Picture], config: InterpolateConfig) -> None:
+def _require(pictures: list[Picture], config: InterpolateConfig, conditional: bool) -> None:
     if config.layout == "grid" and len(pictures) != 4:
         raise UserError(f"layout=grid takes four images, one for each corner, and images= names {len(pictures)}")
     if len(pictures) < 2:
         raise UserError("images= names one image: give two or more, images=a.png,b.png")
-    if len({picture.label for picture in pictures}) > 1:
+    if conditional and len({picture.label for picture in pictures}) > 1:
         raise UserError("the images are of several classes, and the model decodes one at a time: add label=...")
 
 

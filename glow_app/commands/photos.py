@@ -21,6 +21,7 @@ from glow_app.data.picture import open_photo as open_upright
 from glow_app.data.source import ImageSource
 from glow_app.errors import UserError
 from glow_app.evaluation.limits import usual
+from glow_app.flows import VAE
 from glow_app.likelihood import seen
 from glow_app.model import Model
 from glow_app.runtime.console import say
@@ -177,7 +178,7 @@ def unlike(
         advice: how to align a photo that is not, if the model knows where eyes belong.
     """
     known = usual(model.card)
-    if known is None or not any(photos):
+    if known is None or not any(photos) or isinstance(model.flow, VAE):  # whose bits/dim are a bound of another kind
         return []
     bits = model.bits_per_dim(pixels, labels, seed).tolist()
     usually = f"the model's {known.images} images have {known.mean:.1f}"

@@ -15,6 +15,7 @@ from glow_app.commands.common import class_number, open_model, output_folder
 from glow_app.commands.reports.neighbours import show_neighbours
 from glow_app.commands.sample_files import NpzFile, PngFolder, SampleFiles
 from glow_app.commands.sample_metadata import Metadata, State, written_alone
+from glow_app.commands.walk import walk
 from glow_app.config.commands import SampleConfig
 from glow_app.errors import UserError
 from glow_app.flows import CNF, Flow
@@ -59,7 +60,11 @@ def sample(config: SampleConfig, console: Console) -> None:
 
 def _sample(config: SampleConfig, console: Console) -> None:
     """Draws on all ranks; rank 0 writes."""
-    model = open_model(config)
+    model = open_model(config, vae=True)
+    if config.walk is not None:
+        distributed.require_one("glow-sample walk=")
+        say(console, f"\nlook at\n  {walk(config, model, console)}")
+        return
     temperatures = _temperatures(config, model)
     label = None if config.label is None else class_number(model.card, config.label)
     folder = output_folder(config, model, "sample")

@@ -145,6 +145,9 @@ class SampleConfig(UseConfig):
     first: int = option("number of the first image", at_least=0, at_most=10**12)
     format: str = option("one picture, one PNG file per image, or one npz", choices=("grid", "png", "npz"))
     neighbours: bool = option("show the nearest training images beside each sample")
+    walk: list[int] | None = option(
+        "VAE: two latents, from 0 on, to draw a grid of images by; instead of samples", at_least=0
+    )
 
 
 @dataclass

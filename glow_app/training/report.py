@@ -7,6 +7,7 @@ from rich.console import Console
 from glow_app import figures
 from glow_app.config.data import OwnDataConfig
 from glow_app.config.model import OwnModelConfig
+from glow_app.config.models.vae import VAEConfig
 from glow_app.config.published import PUBLISHED, departures
 from glow_app.config.train import TrainConfig
 from glow_app.data.sets.points import Points
@@ -136,6 +137,8 @@ def _commands_for_images(
     if held_out is not None:
         label = f" label={train.class_names[0]}" if config.model.class_conditional else ""
         commands += [f"glow-evaluate {model}{split}", f"glow-interpolate {model} images=0,1,2{split}{label}"]
+        if isinstance(config.model, VAEConfig):
+            return [*commands, f"glow-sample {model} walk=0,1"]
         if train.attributes is not None:
             sweep = ",".join(shown_first(train.attribute_names)[:3])
             commands += [f"glow-directions {model}", f"glow-edit {model} images=0,1,2,3 sweep={sweep}{split}"]

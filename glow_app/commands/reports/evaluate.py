@@ -74,13 +74,13 @@ def write(
     content: dict[str, Any] = {
         **metadata_of(model, source, config),
         "images": len(reached.likelihood.per_image),
-        "bits_per_dim": _summary(reached.likelihood),
+        "bits_per_dim": summary(reached.likelihood),
         "unit": unit_of(model.n_bits).meaning,
         "parts": {name: values.mean().item() for name, values in reached.likelihood.parts.items()},
         "accuracy": None if reached.accuracy is None else _accuracy(reached.accuracy, model.flow.n_dims),
         "importance_samples": config.importance_samples,
-        "importance_bound": None if reached.bound is None else _summary(reached.bound),
-        "train": None if reached.train is None else _summary(reached.train),
+        "importance_bound": None if reached.bound is None else summary(reached.bound),
+        "train": None if reached.train is None else summary(reached.train),
         "codecs": {} if reached.codecs is None else reached.codecs.bits_per_dim,
         "codec_images": 0 if reached.codecs is None else reached.codecs.images,
         "codec_settings": {} if reached.codecs is None else CODECS,
@@ -102,7 +102,7 @@ def write(
     write_json(content, folder / METADATA)
     write_text(folder / PER_IMAGE, _per_image(reached, source))
     if config.worst:
-        figures.save_png(_worst(reached.likelihood, source, config), folder / WORST)
+        figures.save_png(worst_images(reached.likelihood, source, config), folder / WORST)
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
@@ -119,7 +119,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _summary(likelihood: Likelihood) -> dict[str, Any]:
+def summary(likelihood: Likelihood) -> dict[str, Any]:
+    """The mean of a likelihood with its error, JSON-ready."""
     return {
         "mean": likelihood.mean,
         "standard_error": likelihood.standard_error,
@@ -151,7 +152,8 @@ def _per_image(reached: Evaluation, source: ImageSource) -> str:
     return text.getvalue()
 
 
-def _worst(likelihood: Likelihood, source: ImageSource, config: EvaluateConfig) -> Image.Image:
+def worst_images(likelihood: Likelihood, source: ImageSource, config: EvaluateConfig) -> Image.Image:
+    """Draws the images with the most bits."""
     bits = likelihood.per_image
     indices = bits.argsort(descending=True)[: config.worst].tolist()
     images = InOrder(source, config.seed).__getitems__(indices).images
@@ -198,7 +200,7 @@ def comparison(
     )
     content = {
         "models": [metadata_of(model, source, config) for model in models],
-        "bits_per_dim": [_summary(likelihood) for likelihood in reached],
+        "bits_per_dim": [summary(likelihood) for likelihood in reached],
         "difference": {"mean": mean, "standard_error": error, "interval_95": [low, high], "images": len(difference)},
     }
     write_json(content, folder / "compare.json")

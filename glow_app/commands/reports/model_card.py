@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from glow_app.artifacts.card import Card
+from glow_app.config.models.vae import VAEConfig
 from glow_app.latents.directions import Directions
 from glow_app.latents.strength import shown_first, strengths
 from glow_app.model import Model
@@ -84,12 +85,16 @@ def model_card(
 def _front(card: Card, licence: str | None) -> str:
     lines = ["library_name: glow_app", "pipeline_tag: unconditional-image-generation"]
     lines += [] if licence is None else [f"license: {licence}"]
-    tags = ("glow", "normalizing-flow", "pytorch", str(card.data["name"]))
+    kind = ("vae",) if isinstance(card.model, VAEConfig) else ("glow",)
+    tags = (*kind, "normalizing-flow", "pytorch", str(card.data["name"]))
     return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---", ""])
 
 
 def _summary(card: Card) -> str:
     channels, height, width = card.image_shape
+    if isinstance(card.model, VAEConfig):
+        size = f"{channels}x{height}x{width}"
+        return f"{card.model.paper} of {size} images, with a bound of likelihoods, trained on `{card.data['name']}`.\n"
     return (
         f"{card.model.paper}: an invertible model of {channels}x{height}x{width} images with exact "
         f"likelihoods, trained on `{card.data['name']}`.\n"
@@ -118,7 +123,8 @@ def _facts(model: Model) -> str:
         if bits is not None:
             images = "" if n is None else f" ({n:,.0f} images)"
             figure = with_error(bits, math.nan if error is None else error)
-            rows.append((f"bits/dim, {words}", f"{figure}{images}"))
+            what = "bits/dim, a bound" if isinstance(card.model, VAEConfig) else "bits/dim"
+            rows.append((f"{what}, {words}", f"{figure}{images}"))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""])
 
 
@@ -140,12 +146,16 @@ def _use(card: Card, name: str, directions: Directions | None) -> str:
     ]
     if not card.class_names:
         lines.append('latents = model.encode("me.jpg")  # tensors of N(0, I) numbers, finest first')
-        lines.append("again = model.decode(latents)  # the same pixels")
+        same = "means of pixels, not the same ones" if isinstance(card.model, VAEConfig) else "the same pixels"
+        lines.append(f"again = model.decode(latents)  # {same}")
     if directions is not None:
         lines.append(f'directions = glow_app.load_directions("{name}")')
         lines.append(f'edited = model.edit("me.jpg", directions, {{"{shown_first(directions.names)[0]}": 1.0}})')
     code = "\n".join(lines)
-    return f"## Use\n\n```python\n{code}\n```\n\nOr `glow-demo checkpoint={name}`, a page with sliders.\n"
+    then = f"`glow-demo checkpoint={name}`, a page with sliders"
+    if isinstance(card.model, VAEConfig):
+        then = f"`glow-interpolate checkpoint={name} images=sample:0,sample:1`"
+    return f"## Use\n\n```python\n{code}\n```\n\nOr {then}.\n"
 
 
 def _attributes(directions: Directions, judged: Judged | None) -> str:

@@ -57,8 +57,9 @@ class VAEConfig(ModelConfig):
 
     @property
     def paper(self) -> str:
-        flow = "" if self.posterior == "gaussian" else "; its posterior is a flow (Rezende & Mohamed 2015)"
-        return f"A variational autoencoder (Kingma & Welling 2014){flow}"
+        if self.posterior == "gaussian":
+            return "A variational autoencoder (Kingma & Welling 2014)"
+        return "A variational autoencoder whose posterior is a flow (Rezende & Mohamed 2015)"
 
     @property
     def shape(self) -> str:
