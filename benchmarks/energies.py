@@ -183,11 +183,11 @@ def main(arguments: argparse.Namespace) -> None:
     draw(rows, arguments.runs, (GUIDE if arguments.write else path).with_suffix(".png"))
 
 
-def written(guide: str, lines: Sequence[str]) -> str:
+def written(guide: str, lines: Sequence[str], marks: tuple[str, str] = (FIRST_MARK, LAST_MARK)) -> str:
     """The guide with the lines between its marks."""
-    before, mark, rest = guide.partition(FIRST_MARK + "\n")
-    assert mark, FIRST_MARK
-    _, end, after = rest.partition(LAST_MARK)
+    before, mark, rest = guide.partition(marks[0] + "\n")
+    assert mark, marks[0]
+    _, end, after = rest.partition(marks[1])
     return before + mark + "\n".join(lines) + "\n" + end + after
 
 
