@@ -94,7 +94,7 @@ def fit(kind: str, k: int, seed: int, root: Path, folder: Path, arguments: argpa
     model = glow_app.train(
         data={"name": "mnist", "root": str(root)},
         model={"name": "vae", "posterior": kind, "n_layers": max(1, k), "width": arguments.width},
-        experiment="vae", seed=seed, max_steps=arguments.steps, anneal_steps=arguments.steps // 4,
+        experiment="vae", seed=seed, max_steps=arguments.steps, anneal_steps=arguments.steps // 20,
         validate_every=arguments.steps, samples_every=arguments.steps, checkpoint_every=max(1, arguments.steps // 4),
         output=folder, resume=folder.exists(), quiet=True, test_images=1, val_images=1000,
     )  # fmt: skip

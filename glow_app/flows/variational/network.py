@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from torch import Tensor, nn
 
@@ -14,7 +15,18 @@ MOST_WIDE = 4
 
 def hidden_layers(sizes: Sequence[int]) -> list[nn.Module]:
     """Returns linear layers between these numbers of units, each followed by a SiLU."""
-    return [module for a, b in pairwise(sizes) for module in (nn.Linear(a, b), nn.SiLU())]
+    return [module for a, b in pairwise(sizes) for module in (_scaled(nn.Linear(a, b)), nn.SiLU())]
+
+
+L = TypeVar("L", nn.Linear, nn.Conv2d)
+
+
+def _scaled(layer: L) -> L:
+    """Initialises a layer whose output an activation follows. He et al. 2015: signals have one scale in all layers."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class MLPEncoder(nn.Sequential):
@@ -55,7 +67,8 @@ def _widths(width: int, n_levels: int) -> list[int]:
 
 
 def _convolutions(n_in: int, n_out: int, n: int) -> list[nn.Module]:
-    return [module for i in range(n) for module in (nn.Conv2d(n_out if i else n_in, n_out, 3, padding=1), nn.SiLU())]
+    layers = [_scaled(nn.Conv2d(n_out if i else n_in, n_out, 3, padding=1)) for i in range(n)]
+    return [module for layer in layers for module in (layer, nn.SiLU())]
 
 
 class ConvEncoder(nn.Sequential):
@@ -74,7 +87,7 @@ class ConvEncoder(nn.Sequential):
         n_channels, height, image_width = image_shape
         layers = _convolutions(n_channels, width, 1)
         for a, b in pairwise(_widths(width, n_levels)):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU(), *_convolutions(b, b, n_hidden)]
+            layers += [_scaled(nn.Conv2d(a, b, 3, stride=2, padding=1)), nn.SiLU(), *_convolutions(b, b, n_hidden)]
         n = _widths(width, n_levels)[-1] * (height >> n_levels) * (image_width >> n_levels)
         super().__init__(*layers, nn.Flatten(), *hidden_layers([n, 8 * width]))
         self.n_features = 8 * width

@@ -147,15 +147,21 @@ def exact(vae: VAE) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "planar", "radial", "iaf"])
-def test_bound_and_estimate_of_all_images_there_are(kind: str) -> None:
+def test_bound_and_evidence_of_all_images_there_are(kind: str) -> None:
+    """Integrated over the noise of the posterior, weights are p(x) and their logarithms a bound of log p(x).
+
+    By quadrature: samples would not do, as an untrained posterior is narrower than the true one, and a single one of
+    5,000 weights has up to a third of their sum.
+    """
     vae = vae_of(kind, 1)
     truth = exact(vae)
     assert abs(torch.logsumexp(truth, 0).item()) < 1e-6
+    eps = torch.linspace(-60, 60, 48_001, dtype=torch.float64)
+    masses = normal(0.0, 1.0).log_prob(eps)[:, None] + torch.log(eps[1] - eps[0])
     with torch.no_grad():
-        weights = vae.bound(IMAGES, 2, noise(5000)).log_weight
-    assert (weights.mean(0) < truth).all()
-    assert (log_mean_exp(weights) > weights.mean(0)).all()
-    assert_estimates(weights, truth)
+        weights = vae.bound(IMAGES, 2, eps[:, None, None].expand(-1, 16, 1)).log_weight
+    assert (torch.logsumexp(masses + weights, 0) - truth).abs().max() < 1e-5
+    assert ((masses.exp() * weights).sum(0) < truth).all()
 
 
 @pytest.mark.parametrize("kind", POSTERIORS)
