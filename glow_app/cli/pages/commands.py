@@ -169,7 +169,7 @@ PAGES = {
             ("glow-sample checkpoint=runs/... n=50000 format=npz", "many, for statistics"),
             ("glow-sample checkpoint=runs/... n=16 neighbours=true", "beside the nearest training images"),
         ),
-        ("checkpoint", "n", "temperature", "level_temperatures", "format", "seed", "first", "label", "output"),
+        ("checkpoint", "n", "temperature", "level_temperatures", "format", "seed", "first", "label", "walk", "output"),
     ),
     "interpolate": Page(
         InterpolateConfig,
