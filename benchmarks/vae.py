@@ -30,8 +30,8 @@ from benchmarks import report
 from benchmarks.energies import written
 from glow_app.config.models.vae import VAEConfig
 from glow_app.data.sets.mnist import Mnist
-from glow_app.evaluation.elbo import importance_estimate
 from glow_app.evaluation.likelihood import Likelihood, measure_likelihood
+from glow_app.evaluation.variational.elbo import importance_estimate
 from glow_app.flows import VAE
 from glow_app.units import with_error
 

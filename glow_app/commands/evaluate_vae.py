@@ -13,8 +13,8 @@ from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
-from glow_app.evaluation.elbo import importance_estimate, used_latents
 from glow_app.evaluation.likelihood import measure_likelihood
+from glow_app.evaluation.variational.elbo import importance_estimate, used_latents
 from glow_app.flows import VAE
 from glow_app.model import Model
 from glow_app.runtime import distributed

@@ -32,8 +32,8 @@ from glow_app.config.commands import (
 )
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
-from glow_app.evaluation.elbo import importance_estimate, used_latents
 from glow_app.evaluation.likelihood import measure_likelihood
+from glow_app.evaluation.variational.elbo import importance_estimate, used_latents
 from glow_app.flows import VAE
 from glow_app.flows.variational.observation import log_mean_exp
 from glow_app.likelihood import bits_per_dim, bound_of
@@ -88,7 +88,7 @@ def test_the_estimate_is_the_mean_of_the_weights(run: Path, monkeypatch: pytest.
         weights = bound_of(vae, batch.images, batch.positions, 8, 5, 0, 11).log_weight.double()
     expected = bits_per_dim(log_mean_exp(weights), vae.n_dims)
     for together, batch_size in ((2048, 5), (8, 2)):  # decoded all at once, or a few at a time
-        monkeypatch.setattr("glow_app.evaluation.elbo.DECODED_TOGETHER", together)
+        monkeypatch.setattr("glow_app.evaluation.variational.elbo.DECODED_TOGETHER", together)
         reached = importance_estimate(vae, source, range(5), 8, 5, batch_size, 11).per_image
         assert torch.allclose(reached, expected, rtol=1e-5)
     first = measure_likelihood(vae, source, range(5), 8, 5, 5).per_image

@@ -37,7 +37,7 @@ class VAEEvaluation:
         bound: the negative ELBO from one sample of the posterior per image, in bits per dimension, with its parts.
         estimate: importance-weighted estimate of -log p, if asked for.
         train: bound of training images, if asked for and available.
-        used: numbers of the latents that are used, see :func:`glow_app.evaluation.elbo.used_latents`.
+        used: numbers of the latents that are used, see :func:`glow_app.evaluation.variational.elbo.used_latents`.
         images_per_second: speed of computing the bound.
         images: uint8 (B, C, H, W), the first images, as the model saw them.
         reconstructions: uint8, their reconstructions.
