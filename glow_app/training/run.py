@@ -52,6 +52,7 @@ from glow_app.training.pictures.picture_writer import PictureWriter
 from glow_app.training.pictures.samples import SampleGrids
 from glow_app.training.progress import ProgressReport
 from glow_app.training.trainer import Layout, hardware, layout, make_trainer, validate_every
+from glow_app.training.variational.module import VAEModule
 
 GRID = 32
 """Number of images in a sample grid."""
@@ -282,6 +283,8 @@ def _pictures(run: _Run) -> list[pl.Callback]:
             writer, config.samples_every, config.temperatures, GRID, config.seed, run.final_weights, run.console
         )
     ]
+    if isinstance(run.module, VAEModule):
+        return drawn  # of latents that are exact there are none
     if run.val is not None and config.logger.name != "csv":  # csv has no pictures; commands draw them
         batch_size = config.trainer.batch_size // distributed.world_size()
         drawn.append(

@@ -139,3 +139,10 @@ def test_binarised_images_have_two_grey_levels() -> None:
     with pytest.raises(UserError, match=r"data.binarise=true leaves two grey levels: set data.n_bits=1, not 8"):
         configure(*mnist)
     assert configure(*mnist, "data.n_bits=1", "model.likelihood=bernoulli").data.size == (32, 32)
+
+
+@pytest.mark.slow
+def test_loggers_that_take_pictures_get_samples(tmp_path: Path) -> None:
+    cache = f"data.cache_folder={tmp_path / 'cache'}"
+    train(configure(*SHORTEST, *SHORT, *SMALL, "logger=tensorboard", cache), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir()] == ["step_00000004_T0.70.png"]
