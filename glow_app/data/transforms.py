@@ -91,7 +91,7 @@ def centre_square_boxed(image: Image.Image, size: int) -> Tensor:
 
 
 def binarise(pixels: Tensor, u: Tensor) -> Tensor:
-    """Makes each pixel 255 with probability ``pixel / 255``, else 0. Salakhutdinov & Murray 2008, sec. 5.2.
+    """Makes each pixel 255 with probability ``pixel / 255``, else 0. Burda et al. 2016.
 
     Args:
         pixels: uint8.

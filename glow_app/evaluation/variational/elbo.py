@@ -18,7 +18,7 @@ DECODED_TOGETHER = 2048
 """Latents that are decoded at once, for all images of a batch."""
 
 ACTIVE = 0.01
-"""Variance over images of a latent that is used, as in Burda et al. 2016, sec. 5.2."""
+"""Variance over images of a latent that is used, as in Burda et al. 2016."""
 
 
 @torch.no_grad()
@@ -36,9 +36,8 @@ def importance_estimate(
     """Estimates -log p(x) in bits per dimension as ``-log mean exp(log p(x, z) - log q(z | x))`` over S samples z.
 
     On average it is neither below the true value nor above the bound of one sample, and tends to the true value (Burda
-    et al. 2016, theorem 1). Rezende & Mohamed 2015, sec. 6.2, take 200 samples; papers on MNIST mostly 5,000. The
-    first sample is that of :func:`glow_app.evaluation.likelihood.measure_likelihood`; the samples of an image are
-    functions of (seed, index of the image).
+    et al. 2016, theorem 1). The first sample is that of :func:`glow_app.evaluation.likelihood.measure_likelihood`; the
+    samples of an image are functions of (seed, index of the image).
     """
     bits: list[Tensor] = []
     done = 0
