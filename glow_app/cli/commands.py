@@ -25,19 +25,15 @@ from glow_app.cli.run import run
 from glow_app.config.check import check, list_options
 from glow_app.config.commands import (
     DemoConfig,
-    DirectionsConfig,
-    EditConfig,
     EvaluateConfig,
     ExportConfig,
-    InterpolateConfig,
-    JudgeConfig,
     OpenConfig,
     Plot2dConfig,
     ReportConfig,
-    RestoreConfig,
     SampleConfig,
     ScoreConfig,
 )
+from glow_app.config.editing import DirectionsConfig, EditConfig, InterpolateConfig, JudgeConfig, RestoreConfig
 from glow_app.config.paths import as_path
 from glow_app.errors import UserError
 from glow_app.training.checkpoints.run_folder import training_command

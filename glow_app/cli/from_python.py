@@ -12,8 +12,9 @@ from glow_app.cli.resume import require_like
 from glow_app.commands.common import labelled_images, require_classes
 from glow_app.commands.directions import find
 from glow_app.config.check import check, check_choice
-from glow_app.config.commands import METHODS, DirectionsConfig
+from glow_app.config.commands import METHODS
 from glow_app.config.data import OwnDataConfig
+from glow_app.config.editing import DirectionsConfig
 from glow_app.config.model import OwnModelConfig
 from glow_app.config.paths import as_path
 from glow_app.config.train import AUTO, TrainConfig

@@ -24,7 +24,7 @@ from glow_app.commands.common import (
     open_model,
     output_folder,
 )
-from glow_app.config.commands import DirectionsConfig
+from glow_app.config.editing import DirectionsConfig
 from glow_app.data.cache import default_workers
 from glow_app.data.formats.tables import attribute_column
 from glow_app.data.sets.two_folders import TwoFolders

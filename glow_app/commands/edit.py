@@ -12,7 +12,7 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.commands.common import directions_folder, file_name, open_model, output_folder
 from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, pasted, say_reconstruction, say_unlike
-from glow_app.config.commands import EditConfig
+from glow_app.config.editing import EditConfig
 from glow_app.errors import UserError
 from glow_app.evaluation.limits import Limits
 from glow_app.figures.animation import save_gif

@@ -10,7 +10,7 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.commands.common import file_name, open_model, output_folder
 from glow_app.commands.photos import Picture, encode, labels_of, open_pictures, say_reconstruction, say_unlike
-from glow_app.config.commands import InterpolateConfig
+from glow_app.config.editing import InterpolateConfig
 from glow_app.errors import UserError
 from glow_app.figures.animation import save_gif, save_mp4
 from glow_app.flows import VAE

@@ -17,7 +17,8 @@ from glow_app.commands.common import (
 from glow_app.commands.reports import judge as report
 from glow_app.commands.reports.judge import Judgement
 from glow_app.config.check import check_choice
-from glow_app.config.commands import METHODS, JudgeConfig
+from glow_app.config.commands import METHODS
+from glow_app.config.editing import JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF, drawn
 from glow_app.data.formats.tables import attribute_column
 from glow_app.data.landmarks import is_installed

@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor
 
 from glow_app.commands.common import class_number, file_name, open_split_of
-from glow_app.config.commands import SAMPLE, EditConfig, InterpolateConfig, PhotosConfig, RestoreConfig
+from glow_app.config.commands import SAMPLE, PhotosConfig
+from glow_app.config.editing import EditConfig, InterpolateConfig, RestoreConfig
 from glow_app.data.alignment import Eyes, Placement, of_eyes, paste, take
 from glow_app.data.image import Channels
 from glow_app.data.landmarks import one_face

@@ -11,7 +11,7 @@ from torch import Tensor
 from glow_app import figures
 from glow_app.commands.common import file_name, open_model, output_folder
 from glow_app.commands.photos import Picture, labels_of, open_pictures, pixels_of, say_unlike
-from glow_app.config.commands import RestoreConfig
+from glow_app.config.editing import RestoreConfig
 from glow_app.latents.restoring import Seen, restorations, what_was_seen
 from glow_app.model import Model
 from glow_app.runtime import distributed

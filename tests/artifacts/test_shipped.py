@@ -13,7 +13,8 @@ from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit
 from glow_app.commands.interpolate import interpolate
 from glow_app.commands.sample import sample
-from glow_app.config.commands import DirectionsConfig, EditConfig, InterpolateConfig, SampleConfig
+from glow_app.config.commands import SampleConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig, InterpolateConfig
 from glow_app.errors import UserError
 from tests.commands.using import configure, use
 

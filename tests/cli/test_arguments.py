@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from glow_app.cli.arguments import fill_in_data, with_braces, with_brackets, with_data_of_model, with_switch
 from glow_app.config.check import list_options
-from glow_app.config.commands import JudgeConfig, SampleConfig
+from glow_app.config.commands import SampleConfig
+from glow_app.config.editing import JudgeConfig
 from glow_app.config.train import TrainConfig
 from glow_app.errors import UserError
 

@@ -17,7 +17,7 @@ from glow_app.commands import directions as directions_command
 from glow_app.commands.common import directions_folder
 from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit, name_of_edit
-from glow_app.config.commands import DirectionsConfig, EditConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig
 from glow_app.data.image import decode_image, to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError

@@ -11,7 +11,7 @@ from PIL import Image
 
 from glow_app.commands.interpolate import _name, interpolate
 from glow_app.commands.photos import Picture
-from glow_app.config.commands import InterpolateConfig
+from glow_app.config.editing import InterpolateConfig
 from glow_app.data.image import to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError

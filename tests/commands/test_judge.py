@@ -10,7 +10,7 @@ from PIL import Image
 
 from glow_app.commands.directions import directions
 from glow_app.commands.judge import judge
-from glow_app.config.commands import DirectionsConfig, JudgeConfig
+from glow_app.config.editing import DirectionsConfig, JudgeConfig
 from glow_app.data.faces.factors import FACE_ATTRIBUTES
 from glow_app.errors import UserError
 from tests.commands.using import configure, use

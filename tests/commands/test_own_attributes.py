@@ -12,7 +12,8 @@ from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit
 from glow_app.commands.export import export
 from glow_app.commands.judge import judge
-from glow_app.config.commands import DemoConfig, DirectionsConfig, EditConfig, ExportConfig, JudgeConfig
+from glow_app.config.commands import DemoConfig, ExportConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig, JudgeConfig
 from glow_app.data.faces.factors import FACE_ATTRIBUTES
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.data.sets.folder import Folder

@@ -15,7 +15,7 @@ from glow_app.commands.directions import directions
 from glow_app.commands.edit import edit
 from glow_app.commands.interpolate import interpolate
 from glow_app.commands.photos import Photo, unlike
-from glow_app.config.commands import DirectionsConfig, EditConfig, InterpolateConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig, InterpolateConfig
 from glow_app.data.alignment import of_box
 from glow_app.data.image import decode_image
 from glow_app.data.landmarks import Face

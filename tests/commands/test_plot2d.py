@@ -17,14 +17,8 @@ from glow_app.commands.judge import judge
 from glow_app.commands.plot2d import plot2d
 from glow_app.commands.prepare import prepare
 from glow_app.commands.sample import sample
-from glow_app.config.commands import (
-    EditConfig,
-    EvaluateConfig,
-    InterpolateConfig,
-    JudgeConfig,
-    Plot2dConfig,
-    SampleConfig,
-)
+from glow_app.config.commands import EvaluateConfig, Plot2dConfig, SampleConfig
+from glow_app.config.editing import EditConfig, InterpolateConfig, JudgeConfig
 from glow_app.config.train import PrepareConfig
 from glow_app.data.sets.points import Points
 from glow_app.errors import UserError

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from glow_app.commands.restore import restore
-from glow_app.config.commands import RestoreConfig
+from glow_app.config.editing import RestoreConfig
 from glow_app.data.image import to_tensor
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError

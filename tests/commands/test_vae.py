@@ -20,16 +20,8 @@ from glow_app.commands.interpolate import interpolate
 from glow_app.commands.restore import restore
 from glow_app.commands.sample import sample
 from glow_app.commands.score import score
-from glow_app.config.commands import (
-    DirectionsConfig,
-    EditConfig,
-    EvaluateConfig,
-    ExportConfig,
-    InterpolateConfig,
-    RestoreConfig,
-    SampleConfig,
-    ScoreConfig,
-)
+from glow_app.config.commands import EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig, InterpolateConfig, RestoreConfig
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
 from glow_app.evaluation.likelihood import measure_likelihood

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glow_app.commands.directions import directions
-from glow_app.config.commands import DirectionsConfig
+from glow_app.config.editing import DirectionsConfig
 from tests.commands.using import configure, use
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"

@@ -16,7 +16,7 @@ from PIL import Image
 import glow_app
 from glow_app.commands.directions import directions
 from glow_app.config.check import check
-from glow_app.config.commands import DirectionsConfig
+from glow_app.config.editing import DirectionsConfig
 from glow_app.flows import Glow
 from glow_app.model import Model
 from tests.commands.using import configure, use

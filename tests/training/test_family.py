@@ -12,7 +12,8 @@ from glow_app.commands.evaluate import evaluate
 from glow_app.commands.export import export
 from glow_app.commands.interpolate import interpolate
 from glow_app.commands.sample import sample
-from glow_app.config.commands import EvaluateConfig, ExportConfig, InterpolateConfig, SampleConfig
+from glow_app.config.commands import EvaluateConfig, ExportConfig, SampleConfig
+from glow_app.config.editing import InterpolateConfig
 from glow_app.data.sets.drawn_faces import DrawnFaces
 from glow_app.errors import UserError
 from glow_app.flows import search

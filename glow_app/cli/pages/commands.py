@@ -7,12 +7,12 @@ from glow_app.config.commands import (
     DemoConfig,
     EvaluateConfig,
     ExportConfig,
-    InterpolateConfig,
     Plot2dConfig,
     ReportConfig,
     SampleConfig,
     ScoreConfig,
 )
+from glow_app.config.editing import InterpolateConfig
 from glow_app.config.train import PrepareConfig, TrainConfig
 
 PAGES = {

@@ -1,7 +1,7 @@
 """The pages of the commands that change pictures, and of those that find and judge the changes."""
 
 from glow_app.cli.pages.page import Page
-from glow_app.config.commands import DirectionsConfig, EditConfig, JudgeConfig, RestoreConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig, JudgeConfig, RestoreConfig
 
 EDITING: dict[str, Page] = {
     "directions": Page(

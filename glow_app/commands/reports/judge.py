@@ -13,7 +13,7 @@ from glow_app import figures
 from glow_app.commands.common import metadata_of
 from glow_app.commands.reports import edit_comparison
 from glow_app.commands.reports.evaluate import write_json
-from glow_app.config.commands import JudgeConfig
+from glow_app.config.editing import JudgeConfig
 from glow_app.data.faces.counterfactual import FACTOR_OF
 from glow_app.data.source import ImageSource
 from glow_app.data.stream import InOrder

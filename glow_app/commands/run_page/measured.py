@@ -12,14 +12,8 @@ from glow_app.commands.run_page.recorder import Recorder
 from glow_app.commands.run_page.subject import Subject
 from glow_app.commands.sample import sample
 from glow_app.commands.score import score
-from glow_app.config.commands import (
-    DirectionsConfig,
-    EditConfig,
-    EvaluateConfig,
-    QualityConfig,
-    SampleConfig,
-    ScoreConfig,
-)
+from glow_app.config.commands import EvaluateConfig, QualityConfig, SampleConfig, ScoreConfig
+from glow_app.config.editing import DirectionsConfig, EditConfig
 from glow_app.errors import UserError
 from glow_app.evaluation.judge import BATCH
 from glow_app.latents.directions import load as load_directions
