@@ -43,6 +43,10 @@ class Ours(Model):
         accelerate(self.flow)
         self.flow.set_conditioner_dtype(self.dtype)
 
+    def learned(self) -> list[Tensor]:
+        """Parameters, and the statistics of batch normalisation."""
+        return [*self.flow.learned(), *(self.noise.parameters() if self.noise is not None else ())]
+
     def bits(self, images: Tensor, u: Tensor) -> Tensor:
         if self.noise is None:
             return bits_per_dim(log_prob(self.flow, images, u, 8), self.flow.n_dims)

@@ -40,6 +40,10 @@ class Model(nn.Module):
         """Bits per dimension, (B,), of uint8 images with dequantization noise ``u`` in [0, 1)."""
         raise NotImplementedError
 
+    def learned(self) -> list[Tensor]:
+        """What training changes, of which an average is taken."""
+        return list(self.parameters())
+
     def reconstruct(self, images: Tensor) -> Tensor | None:
         """Images through the latents and back, uint8; None if the program does not offer it."""
         return None
@@ -124,9 +128,9 @@ class Result:
 class Average:
     """The weights' exponential moving average, as in :class:`glow_app.training.ema.WeightAverage`."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self.decay = decay
-        self.weights = [p.detach() for p in model.parameters()]
+        self.weights = [p.detach() for p in model.learned()]
         self.average = [w.clone() for w in self.weights]
 
     def update(self, step: int) -> None:
