@@ -122,20 +122,21 @@ def test_interpolations_are_between_reconstructions(run: Path, tmp_path: Path) -
     assert list(tmp_path.glob("*.gif"))
 
 
-def exported(config: ExportConfig, console: Console) -> None:
-    export(config, None, console)
+def exported(*arguments: str) -> None:
+    config = configure("export", ExportConfig, *arguments)  # type: ignore[type-var]
+    export(config, None, Console(quiet=True))
 
 
 def test_an_export_is_a_model_again_and_no_decoder(run: Path, tmp_path: Path) -> None:
     of = [f"checkpoint={run}", f"output={tmp_path / 'mine'}"]
-    use(exported, configure("export", ExportConfig, *of))
+    exported(*of)
     expected, again = load(run).sample(2), load(tmp_path / "mine").sample(2)
     assert torch.equal(expected, again)
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "with a bound of likelihoods" in card
     assert "glow-demo" not in card
     with pytest.raises(UserError, match="leave out format="):
-        use(exported, configure("export", ExportConfig, *of, "format=torch"))
+        exported(*of, "format=torch")
 
 
 @pytest.mark.parametrize(
