@@ -17,10 +17,11 @@ from glow_app.commands.edit import edit
 from glow_app.commands.evaluate import compare, evaluate
 from glow_app.commands.export import export
 from glow_app.commands.interpolate import interpolate
+from glow_app.commands.report import report
 from glow_app.commands.restore import restore
 from glow_app.commands.sample import sample
 from glow_app.commands.score import score
-from glow_app.config.commands import EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
+from glow_app.config.commands import EvaluateConfig, ExportConfig, ReportConfig, SampleConfig, ScoreConfig
 from glow_app.config.editing import DirectionsConfig, EditConfig, InterpolateConfig, RestoreConfig
 from glow_app.data.stream import InOrder
 from glow_app.errors import UserError
@@ -168,3 +169,12 @@ def test_options_for_flows_are_refused(run: Path, tmp_path: Path, options: list[
     given = [f"checkpoint={run}", f"output={tmp_path}", *options]
     with pytest.raises(UserError, match=message):
         use(evaluate, configure("evaluate", EvaluateConfig, *given))
+
+
+def test_its_page_leaves_out_what_needs_a_density(run: Path, tmp_path: Path) -> None:
+    text = use(report, configure("report", ReportConfig, f"run={run}", f"output={tmp_path}", "n_images=4"))
+    left_out = [line.split()[0] for line in text.splitlines() if "left out: for flows, and this is a VAE" in line]
+    assert left_out == [
+        "temperatures", "bits", "reconstruction", "conditioning", "neighbours", "edits", "quality", "scores",
+    ]  # fmt: skip
+    assert "logistic mixture" in (tmp_path / "report.html").read_text()

@@ -15,6 +15,7 @@ from glow_app.commands.reports.evaluation import Evaluation
 from glow_app.config.commands import EvaluateConfig, OpenConfig, ReportConfig
 from glow_app.data.source import EmptySplit, ImageSource
 from glow_app.errors import UserError
+from glow_app.flows import VAE
 from glow_app.model import Model
 from glow_app.units import Unit, unit_of
 
@@ -44,18 +45,29 @@ class Subject:
         Raises:
             UserError: there is none yet, or it is one of a program.
         """
-        return open_any_model(self.options(OpenConfig, "evaluate"))
+        return open_any_model(self.options(OpenConfig, "evaluate"), vae=True)
+
+    @property
+    def flow_model(self) -> Model:
+        """The model, if it has exact densities.
+
+        Raises:
+            UserError: it is a VAE, or there is none.
+        """
+        if isinstance(self.model.flow, VAE):
+            raise UserError("for flows, and this is a VAE, without exact densities and latents: see glow-evaluate")
+        return self.model
 
     @property
     def image_model(self) -> Model:
-        """The model, if it is one of images.
+        """The model, if it is one of images and has exact densities.
 
         Raises:
-            UserError: it is one of points, or there is none.
+            UserError: it is one of points or a VAE, or there is none.
         """
         if self.model.n_bits is None:
             raise UserError("for images, and this is a model of points in the plane: see glow-plot2d")
-        return self.model
+        return self.flow_model
 
     @property
     def unit(self) -> Unit:
@@ -90,7 +102,7 @@ class Subject:
     @cached_property
     def evaluation(self) -> Evaluation:
         """The measurements of ``glow-evaluate``."""
-        return evaluate.measure(self.model, self.held_out, self.indices, self.evaluation_options, self.console)
+        return evaluate.measure(self.flow_model, self.held_out, self.indices, self.evaluation_options, self.console)
 
     def options(self, schema: type[C], command: str, **changes: Any) -> C:
         """The options of another command for this run: its defaults, those that all commands share, and ``changes``."""
