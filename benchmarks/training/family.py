@@ -2,7 +2,6 @@
 
     python -m benchmarks.training.family --cifar10 FOLDER --mnist FOLDER
     python -m benchmarks.training.family --data drawn_faces --seeds 0 --models maf glow
-
 Every model of a data set has about as many parameters (0.38M in colour, 0.16M in grey), and as many CPU seconds of one
 core in training, in float32, by Adam with averaged weights; the highest learning rate of a model is the better of
 ``RATES`` on the first seed of drawn faces. What is measured is kept, and the same command goes on from there.
@@ -84,7 +83,7 @@ def recipe(name: str, rate: float, flip: bool) -> Recipe:
 
 @torch.no_grad()
 def milliseconds(flow: Flow, images: Tensor, repeats: int = 3) -> dict[str, float]:
-    """Shortest time of either direction for an image of a batch, in ms."""
+    """Shortest CPU time of either direction for an image of a batch, in ms."""
     flow.eval()
     x = images / 256 - 0.5
     z = flow(x)[0]
@@ -92,9 +91,9 @@ def milliseconds(flow: Flow, images: Tensor, repeats: int = 3) -> dict[str, floa
     for direction, run in (("forward", lambda: flow(x)), ("inverse", lambda: flow.inverse(z))):
         times = []
         for _ in range(repeats):
-            began = time.perf_counter()
+            began = time.process_time()
             run()
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         found[direction] = min(times) / len(images) * 1e3
     return found
 

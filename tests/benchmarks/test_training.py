@@ -3,18 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.training import family, layers, report, schedules
+from benchmarks.training import family, layers, maf, report, schedules
 from benchmarks.training import race as module
 from benchmarks.training.ideas import adam, idea, muon
-from benchmarks.training.ours import glow
+from benchmarks.training.ours import Ours, glow
 from benchmarks.training.race import Now, Race, Recipe, augmented, validate
-from glow_app.flows import Bijection
+from glow_app.flows import MAF, Bijection, initialize
 from glow_app.flows.conditioner import ConvNet
+from glow_app.likelihood import dequantization_noise, dequantize
 from tests.contracts.bijections import perturb
 
 HALF = 2
@@ -137,7 +139,46 @@ def test_schedules_at_their_corners() -> None:
 
 
 def test_the_guide_has_the_tables_of_the_results() -> None:
-    assert report.written(report.GUIDE.read_text(), report.load()) == report.GUIDE.read_text()
+    assert report.written(report.GUIDE.read_text(), report.tables()) == report.GUIDE.read_text()
+
+
+def test_relatives_stand_in_a_table_at_their_better_rates() -> None:
+    def line(data: str, seed: int, rate: float, bits: float) -> dict[str, Any]:
+        times = {"forward": 1.25, "inverse": 2.5}
+        return {
+            "name": "glow", "data": data, "seed": seed, "rate": rate, "bits": bits, "parameters": 383028,
+            "images": 1000, "milliseconds": times,
+        }  # fmt: skip
+
+    lines = [line("drawn_faces", 0, 1e-3, 9.0), {"name": "glow", "data": "drawn_faces", "seed": 0, "failed": "inf"}]
+    lines += [line(data, seed, 4e-3, 3.0 + seed) for data in report.FAMILY_DATA for seed in (0, 1, 2)]
+    row = report.family(lines).splitlines()[-1]
+    assert row == "| `glow` | 0.38M | 1,000 | 4.000 ± 1.000 | 4.000 ± 1.000 | 4.000 ± 1.000 | 1.2 | 2.5 |"
+
+
+def test_averages_have_running_statistics() -> None:
+    """Those of batch normalisation belong to the weights with which they were taken."""
+    race = Race(
+        Recipe(lambda shape: Ours(MAF(shape, 1, 1, 4), dtype=None), adam(1e-3), schedules.cosine(), average=0.99),
+        images(64), images(16), images=64, validations=1, tell=lambda line: None,
+    )  # fmt: skip
+    statistics = sum(weight.numel() for weight in race.average.weights) - sum(p.numel() for p in race.parameters)
+    assert statistics == 2 * 3 * 8 * 8
+
+
+def test_nats_of_logits_leave_out_the_jacobian_of_the_logit() -> None:
+    torch.manual_seed(0)
+    flow = MAF((1, 2, 2), 1, 1, 8, logit=maf.ALPHA)
+    some = torch.randint(256, (3, 1, 2, 2), dtype=torch.uint8)
+    initialize(flow, torch.rand(50, 1, 2, 2) - 0.5)
+    found = maf.nats_of_logits(flow.eval(), some, maf.ALPHA)
+    x = dequantize(some, dequantization_noise(some, 0, torch.arange(3)), 8)
+    for number, one in enumerate(x.double()):
+        slopes = torch.autograd.functional.jacobian(
+            lambda v: torch.logit(maf.ALPHA + (1 - 2 * maf.ALPHA) * (v + 0.5)), one
+        )
+        expected = flow.log_prob(x[number : number + 1]).item() - slopes.reshape(4, 4).diagonal().log().sum().item()
+        assert found[number].item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 32)])
