@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
-from glow_app.config import commands
+from glow_app.config import commands, editing
 from glow_app.config.architecture import ModelConfig
 from glow_app.config.data import (
     DATA_SCHEMAS,
@@ -28,9 +28,12 @@ from glow_app.errors import UserError
 
 T = TypeVar("T")
 
-PATHS = path_options(
-    TrainConfig, PrepareConfig, *(one for name, one in vars(commands).items() if name.endswith("Config"))
-) | {f"data.{key}": many for key, many in path_options(*DATA_SCHEMAS.values()).items()}
+OF_COMMANDS = [one for name, one in (vars(commands) | vars(editing)).items() if name.endswith("Config")]
+"""The schemas of all commands that use a model."""
+
+PATHS = path_options(TrainConfig, PrepareConfig, *OF_COMMANDS) | {
+    f"data.{key}": many for key, many in path_options(*DATA_SCHEMAS.values()).items()
+}
 """Keys of all commands that are paths, with whether they are lists."""
 
 

@@ -36,7 +36,7 @@ def test_lists_need_no_brackets(given: str, meant: str) -> None:
     ("schema", "lists"),
     [
         (JudgeConfig, {"methods", "attributes", "curve_attributes", "data.eyes"}),
-        (SampleConfig, {"temperature", "level_temperatures", "data.eyes"}),
+        (SampleConfig, {"temperature", "level_temperatures", "walk", "data.eyes"}),
         (TrainConfig, {"temperatures", "data.eyes"}),
     ],
 )

@@ -10,8 +10,7 @@ from PIL import Image
 
 from glow_app.cli import conf_folder
 from glow_app.cli.arguments import as_typed, literal_paths
-from glow_app.config import commands
-from glow_app.config.check import PATHS, check
+from glow_app.config.check import OF_COMMANDS, PATHS, check
 from glow_app.config.data import DATA_SCHEMAS
 from glow_app.config.paths import as_path, path_options
 from glow_app.config.saved import flat
@@ -24,8 +23,12 @@ HOSTILE = (
     "1e3", "true",
 )  # fmt: skip
 
-SCHEMAS = {name.removesuffix("Config").lower(): schema for name, schema in vars(commands).items() if "Config" in name}
-SCHEMAS = {name: schema for name, schema in SCHEMAS.items() if name not in ("open", "use", "photos", "quality", "data")}
+SHARED = ("compute", "open", "use", "photos", "quality", "data")
+"""Schemas of which commands' schemas are made."""
+
+SCHEMAS = {
+    name: schema for schema in OF_COMMANDS if (name := schema.__name__.removesuffix("Config").lower()) not in SHARED
+}
 SCHEMAS |= {"train": TrainConfig, "prepare": PrepareConfig}
 
 
