@@ -127,7 +127,8 @@ def test_the_number_of_parameters(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("plane", "energies")])  # without a resolution
 def test_it_trains_at_its_resolution(name: str, tmp_path: Path) -> None:
-    cut = ["model.width=8", "model.n_steps=1", "trainer=cpu", "trainer.batch_size=2", "trainer.accumulate=2"]
+    layers = "model.n_layers=1" if name == "vae" else "model.n_steps=1"
+    cut = ["model.width=8", layers, "trainer=cpu", "trainer.batch_size=2", "trainer.accumulate=2"]
     steps = ["max_steps=2", "validate_every=2", "samples_every=2", "checkpoint_every=2", "temperatures=[0.7]"]
     config = compose(name, *cut, *steps)
     height, width = config.data.size
@@ -137,7 +138,7 @@ def test_it_trains_at_its_resolution(name: str, tmp_path: Path) -> None:
         picture.save(tmp_path / "pictures" / f"{number}.png")
     size, bits = f"data.image_size={config.data.side}", f"data.n_bits={config.data.n_bits}"
     places = [f"data.root={tmp_path / 'pictures'}", f"data.cache_folder={tmp_path / 'cache'}"]
-    config.data = configure("data=folder", size, bits, *places).data
+    config.data = configure("data=folder", "model.n_levels=1", size, bits, *places).data
     output = train(config, tmp_path / "run")
     assert f"3x{height}x{width}, {config.data.n_bits} bits" in output
     assert (tmp_path / "run" / "samples" / "step_00000002_T0.70.png").exists()
