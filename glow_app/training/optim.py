@@ -136,3 +136,13 @@ def learning_rate_factor(config: OptimConfig, images_per_step: int, clock: Clock
         return warm * 0.5 * (1 + math.cos(math.pi * clock.part(step, first=warmup_steps)))
 
     return factor
+
+
+def annealed_weight(step: int, n_steps: int) -> float:
+    """The weight of log p while it is annealed, ``min(1, 0.01 + t / n_steps)``; Rezende & Mohamed 2015, eq. 20.
+
+    Args:
+        step: t, updates so far.
+        n_steps: updates over which it rises; 0: it is 1.
+    """
+    return min(1.0, 0.01 + step / n_steps) if n_steps else 1.0

@@ -144,9 +144,14 @@ def _per_image(reached: Evaluation, source: ImageSource) -> str:
     columns = {"bits_per_dim": reached.likelihood.per_image, **reached.likelihood.parts}
     if reached.bound is not None:
         columns["importance_bound"] = reached.bound.per_image
+    return per_image_table({name.replace(" ", "_"): values for name, values in columns.items()}, source)
+
+
+def per_image_table(columns: dict[str, torch.Tensor], source: ImageSource) -> str:
+    """Formats columns of figures, (N,) each, as CSV with a row for each image, its number and its name."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["index", "name", *(name.replace(" ", "_") for name in columns)])
+    rows.writerow(["index", "name", *columns])
     for index, values in enumerate(torch.stack(list(columns.values()), 1).tolist()):
         rows.writerow([index, source.item_name(index), *(f"{value:.6f}" for value in values)])
     return text.getvalue()

@@ -1,7 +1,5 @@
 """The report of ``glow-evaluate`` on a VAE, printed and written."""
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,15 @@ from torch import Tensor
 
 from glow_app import figures
 from glow_app.commands.common import metadata_of
-from glow_app.commands.reports.evaluate import METADATA, PER_IMAGE, WORST, summary, worst_images, write_json
+from glow_app.commands.reports.evaluate import (
+    METADATA,
+    PER_IMAGE,
+    WORST,
+    per_image_table,
+    summary,
+    worst_images,
+    write_json,
+)
 from glow_app.config.commands import EvaluateConfig
 from glow_app.data.source import ImageSource
 from glow_app.evaluation.likelihood import Likelihood
@@ -114,12 +120,7 @@ def _per_image(reached: VAEEvaluation, source: ImageSource) -> str:
     columns = {"bits_per_dim": reached.bound.per_image, **reached.bound.parts}
     if reached.estimate is not None:
         columns["importance_estimate"] = reached.estimate.per_image
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["index", "name", *columns])
-    for index, values in enumerate(torch.stack(list(columns.values()), 1).tolist()):
-        rows.writerow([index, source.item_name(index), *(f"{value:.6f}" for value in values)])
-    return text.getvalue()
+    return per_image_table(columns, source)
 
 
 def look_at(folder: Path, config: EvaluateConfig, console: Console) -> None:

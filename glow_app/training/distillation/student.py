@@ -19,6 +19,7 @@ from glow_app.runtime.console import say
 from glow_app.training.distillation.density import DensityTeacher, measure_fitted
 from glow_app.training.distillation.measure import FIRST, classes, log_ratios, measure_distilled
 from glow_app.training.module import GlowModule
+from glow_app.training.optim import annealed_weight
 
 PICTURE = "distilled.png"
 """File of a run that shows student and teacher side by side."""
@@ -27,9 +28,6 @@ POINTS, IMAGES = 50_000, 1_000
 """Samples of which the divergence is measured."""
 
 POINTS_TOGETHER = 10_000
-
-FIRST_WEIGHT = 0.01
-"""Weight of the teacher in the first update of an annealed run, as published."""
 
 SHOWN_POINTS, SHOWN_IMAGES = 5_000, 24
 SQUARE = density.Square(side=10.0, cells=200)
@@ -45,7 +43,7 @@ class Distillation(GlowModule):
     Args:
         flow: the student, initialised.
         teacher: the teacher.
-        anneal_steps: updates over which the weight of ``log p`` rises from ``FIRST_WEIGHT`` to 1, before which the loss
+        anneal_steps: updates over which the weight of ``log p`` rises from 0.01 to 1, before which the loss
             is not the divergence; 0: it is 1.
         options: those of :class:`glow_app.training.module.GlowModule`.
     """
@@ -72,7 +70,7 @@ class Distillation(GlowModule):
         if not self.flow.training:
             return super().bits_per_dim(batch)
         first = int(batch.positions[0])
-        weight = min(1.0, FIRST_WEIGHT + self.global_step / self.anneal_steps) if self.anneal_steps else 1.0
+        weight = annealed_weight(self.global_step, self.anneal_steps)
         ratios = log_ratios(self.flow, self.teacher, len(batch.positions), self.seed, first, weight=weight)
         return ratios / (self.flow.n_dims * math.log(2))
 

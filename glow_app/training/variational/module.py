@@ -13,9 +13,7 @@ from glow_app.flows.variational.vae import Bound
 from glow_app.likelihood import bits_per_dim, bound_of
 from glow_app.runtime import distributed
 from glow_app.training.module import GlowModule
-
-FIRST_WEIGHT = 0.01
-"""Weight of log p(x, z) in the first update of annealing, as published."""
+from glow_app.training.optim import annealed_weight
 
 
 class VAEModule(GlowModule):
@@ -41,7 +39,7 @@ class VAEModule(GlowModule):
     @property
     def beta(self) -> float:
         """The weight of log p(x, z) in the next update."""
-        return min(1.0, FIRST_WEIGHT + self.global_step / self.anneal_steps) if self.anneal_steps else 1.0
+        return annealed_weight(self.global_step, self.anneal_steps)
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """In training the annealed free energy of each image, (B,); in validation its bound."""
