@@ -23,7 +23,7 @@ SYNONYMS = {
     "hidden": "width", "hidden_channels": "width", "n_channels": "channels",
     "resolution": "image_size", "img_size": "image_size", "size": "image_size",
     "temp": "temperature", "num_samples": "n", "n_samples": "n",
-    "ckpt": "checkpoint", "model_path": "checkpoint", "load": "checkpoint", "checkpoint": "resume",
+    "ckpt": "checkpoint", "model_path": "checkpoint", "load": "checkpoint", "checkpoint": "resume", "resume": "run",
     "outdir": "output", "out": "output", "save_dir": "output", "output_dir": "output",
     "dataroot": "root", "data_dir": "root", "data_path": "root", "path": "root",
     "num_workers": "workers", "n_workers": "workers", "amp": "precision", "fp16": "precision",
@@ -74,7 +74,10 @@ def unknown_key(key: str, command: str) -> str:
     last = key.rpartition(".")[2]
     if last in GROUPS:
         return f"unknown key {key}: did you mean {GROUPS[last]}=...?"
-    for name in (last, SYNONYMS.get(last)):
+    names = [last]
+    while names[-1] in SYNONYMS:  # a synonym may have one: a command may have either
+        names.append(SYNONYMS[names[-1]])
+    for name in names:
         meant = [known for known in own if known.rpartition(".")[2] == name and known != key]
         if meant:
             shown = " or ".join(f"{known} ({own[known]})" for known in meant[:3])

@@ -92,3 +92,5 @@ def test_a_key_that_belongs_elsewhere_is_not_offered_again() -> None:
     assert unknown_key("optim", "evaluate") == "unknown key optim: it is a key of glow-distill, glow-train"
     assert unknown_key("upload_mb", "sample") == "unknown key upload_mb: it is a key of glow-demo"
     assert unknown_key("max_step", "train") == "unknown key max_step: did you mean max_steps?"
+    assert unknown_key("checkpoint", "report").startswith("unknown key checkpoint: did you mean run (")
+    assert unknown_key("ckpt", "train").startswith("unknown key ckpt: did you mean resume (")
