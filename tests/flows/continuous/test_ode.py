@@ -50,6 +50,26 @@ def plane(width: int = 16, change: float = 0.3) -> CNF:
     return flow.eval()
 
 
+class Counted(MLPField):
+    """An MLP that counts its evaluations."""
+
+    evaluations = 0
+
+    def forward(self, t: Tensor, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.evaluations += 1
+        return super().forward(t, x, cond)
+
+
+def test_a_new_field_is_initialised_by_one_evaluation() -> None:
+    field = Counted(2, 16, n_hidden=1)
+    ode = NeuralODE(field, Solver())
+    x = torch.randn(8, 2, 1, 1)
+    assert torch.equal(ode.initialize(x), x)
+    assert field.evaluations == 1
+    perturb(ode, 0.3)
+    assert torch.equal(ode.initialize(x), ode.solve(x, (1.0, 0.0)))
+
+
 @pytest.mark.parametrize(("method", "error"), [("dopri5", 1e-8), ("dopri8", 1e-8), ("bosh3", 1e-7), ("rk4", 1e-6)])
 def test_a_linear_field_is_the_matrix_exponential(method: str, error: float) -> None:
     field, ode = linear(method)
