@@ -88,11 +88,10 @@ def measure(bench: Bench, data: list[str], seconds: float, samples: int) -> None
     bench.command(
         "evaluate", "evaluate", *of, "split=val", *exact, "check_images=32", "gap_images=0", f"output={bench.run}/bits"
     )  # fmt: skip
-    # Both have the same classifier: its file is found again.
     bench.command(
         "quality", "evaluate", *of, "split=val", *cheap, f"n_images={2 * samples}", "check_images=0", "gap_images=0",
         "quality=true", f"quality.samples={samples}", "quality.examples=20000", "quality.temperature=1.0",
-        f"output={bench.folder}/quality",
+        f"output={bench.run}/quality",
     )  # fmt: skip
     bench.command("sample", "sample", f"checkpoint={bench.run}", "n=32", "temperature=1.0", *cheap)
     bench.command("directions", "directions", *of, *cheap, "n_images=1000", "calibration=0")
