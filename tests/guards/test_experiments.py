@@ -17,8 +17,8 @@ from tests.training.runs import configure, train
 NAMES = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 PAPER = [name for name in NAMES if name.startswith("paper_")]
 OWN = ["drawn_faces", "celeba64", "celeba64_80gb", "celeba_hq256", "celeba_hq256_80gb", "lsun_bedroom64"]
-OWN += ["lsun_bedroom64_80gb", "faces64", "ablation", "family", "plane", "energies", "vae"]
-DRAWN = ["drawn_faces", "faces64", "ablation", "family", "plane", "energies"]
+OWN += ["lsun_bedroom64_80gb", "faces64", "ablation", "family", "plane", "energies", "vae", "flow_matching"]
+DRAWN = ["drawn_faces", "faces64", "ablation", "family", "plane", "energies", "flow_matching"]
 """Without files."""
 
 TABLE = {
