@@ -47,6 +47,9 @@ class Ours(Model):
         """Parameters, and the statistics of batch normalisation."""
         return [*self.flow.learned(), *(self.noise.parameters() if self.noise is not None else ())]
 
+    def update_statistics(self) -> None:
+        self.flow.update_statistics()
+
     def bits(self, images: Tensor, u: Tensor) -> Tensor:
         if self.noise is None:
             return bits_per_dim(log_prob(self.flow, images, u, 8), self.flow.n_dims)

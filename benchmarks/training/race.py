@@ -44,6 +44,9 @@ class Model(nn.Module):
         """What training changes, of which an average is taken."""
         return list(self.parameters())
 
+    def update_statistics(self) -> None:
+        """Called after each update, for layers that keep statistics of training batches."""
+
     def reconstruct(self, images: Tensor) -> Tensor | None:
         """Images through the latents and back, uint8; None if the program does not offer it."""
         return None
@@ -222,6 +225,7 @@ class Race:
                 group["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad()
+        model.update_statistics()
         self.step, self.images = self.step + 1, self.images + len(batch)
         self.average.update(self.step)
         value = loss.item()

@@ -164,6 +164,9 @@ def test_averages_have_running_statistics() -> None:
     )  # fmt: skip
     statistics = sum(weight.numel() for weight in race.average.weights) - sum(p.numel() for p in race.parameters)
     assert statistics == 2 * 3 * 8 * 8
+    before = race.average.weights[-1].clone()
+    race.run()
+    assert not torch.equal(race.average.weights[-1], before)
 
 
 def test_nats_of_logits_leave_out_the_jacobian_of_the_logit() -> None:
