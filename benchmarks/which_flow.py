@@ -1,6 +1,7 @@
 """A Glow and a continuous flow by flow matching with as many parameters, after as many seconds of training on faces.
 
-    python -m benchmarks.which_flow --root FOLDER/celeba64_faces --seconds 1800 --folder RUNS
+    python -m benchmarks.which_flow --root FOLDER/celeba64_faces --folder RUNS
+    python -m benchmarks.which_flow --data cifar10 --root FOLDER --seconds 900 --folder OTHER_RUNS
 
 Both are trained, evaluated, compared by the quality of samples, sampled and edited by the product's own commands, one
 after the other, on one thread. A command that is done is not repeated: the same command line goes on after an end.
@@ -30,11 +31,12 @@ from glow_app.units import with_error
 
 ROOT = Path(__file__).parents[1]
 
+FILE = RESULTS / "which_flow.json"
 GUIDE = ROOT / "docs" / "which_flow.md"
 FIRST_MARK, LAST_MARK = "<!-- table: python -m benchmarks.which_flow -->", "<!-- end of table -->"
 
 MODELS = {
-    "glow": ["model=glow_plus", "model.n_levels=4", "model.n_steps=[10,6,4,4]", "optim=muon"],
+    "glow": ["model=glow_plus", "optim=muon"],
     "flow_matching": [
         "model=flow_matching",
         "model.width=24",
@@ -53,12 +55,15 @@ BATCH = 32
 EDITS = "[Smiling,Eyeglasses]"
 
 
-def options_of_data(root: Path) -> list[str]:
-    """CelebA 64 as published on the web, whole: people of the validation are in no other part."""
-    return [
-        "data=celeba", f"data.root={root}", "data.crop=null", "data.eyes=[0.383,0.507,0.621,0.505]",
-        "data.validation_identities=10",
-    ]  # fmt: skip
+DATA = {
+    # Squares of 64 pixels, whole; people of the validation are in no other part.
+    "celeba64": [
+        "data=celeba", "data.crop=null", "data.eyes=[0.383,0.507,0.621,0.505]", "data.validation_identities=10",
+    ],
+    "cifar10": ["data=cifar10"],
+}  # fmt: skip
+DEEPER = {"celeba64": ["model.n_levels=4", "model.n_steps=[10,6,4,4]"], "cifar10": []}
+"""Levels of the Glow."""
 
 
 class Bench:
@@ -92,13 +97,21 @@ class Bench:
         return sorted((self.folder / "runs" / self.name).iterdir())[-1]
 
 
-def measure(bench: Bench, data: list[str], seconds: float, samples: int) -> None:
-    """Trains and measures one model."""
+def measure(bench: Bench, data: list[str], own: list[str], seconds: float, samples: int) -> None:
+    """Trains and measures one model.
+
+    Args:
+        bench: its commands.
+        data: options of the data.
+        own: options of the model besides ``MODELS``.
+        seconds: of training.
+        samples: samples of which the quality is measured.
+    """
     flow_matching = bench.name == "flow_matching"
     bench.command(
-        "train", "train", f"name={bench.name}", "resume=auto", *data, *MODELS[bench.name], "trainer.precision=bf16",
-        f"trainer.batch_size={BATCH}", f"max_seconds={seconds}", "validate_every=100000", "samples_every=100000",
-        "checkpoint_every=100000", "checkpoint_minutes=5",
+        "train", "train", f"name={bench.name}", "resume=auto", *data, *MODELS[bench.name], *own,
+        "trainer.precision=bf16", f"trainer.batch_size={BATCH}", f"max_seconds={seconds}", "validate_every=100000",
+        "samples_every=100000", "checkpoint_every=100000", "checkpoint_minutes=5",
     )  # fmt: skip
     of = [f"checkpoint={bench.run}", *data]
     exact = [f"solver={DENSITY}", "n_images=64"] if flow_matching else ["n_images=500"]
@@ -112,6 +125,8 @@ def measure(bench: Bench, data: list[str], seconds: float, samples: int) -> None
         f"output={bench.run}/quality",
     )  # fmt: skip
     bench.command("sample", "sample", f"checkpoint={bench.run}", "n=32", "temperature=1.0", *cheap)
+    if "data=celeba" not in data:
+        return
     bench.command("directions", "directions", *of, *cheap, "n_images=1000", "calibration=0")
     bench.command(
         "judge", "judge", *of, *cheap, f"attributes={EDITS}", "methods=[discriminant]", "edit_split=val",
@@ -135,7 +150,8 @@ def speed(run: Path, n: int = 16) -> dict[str, float]:
 def figures(run: Path) -> dict[str, Any]:
     """What the commands found out about a model, from the files of its run."""
     bits, quality = (json.loads((run / name / "evaluation.json").read_text()) for name in ("bits", "quality"))
-    judged = json.loads((run / "judge" / "judge.json").read_text())
+    judge = run / "judge" / "judge.json"
+    edits = json.loads(judge.read_text())["compared"] if judge.exists() else {}
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     return {
         "steps": int(rows[-1]["step"]),
@@ -143,23 +159,27 @@ def figures(run: Path) -> dict[str, Any]:
         "accuracy": bits["accuracy"],
         "reconstruction": bits["reconstruction"],
         "quality": quality["quality"]["sets"],
-        "told": judged["compared"]["told"],
-        "equal": judged["compared"]["equal"],
+        "told": edits.get("told"),
+        "equal": edits.get("equal"),
     }
 
 
-def table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """The table of docs/which_flow.md, a column for each model."""
-    lines = ["| | Glow | flow matching |", "|---|---|---|"]
+def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """The table of docs/which_flow.md, a column for each model of each data set."""
+    columns = [(data, name) for data in results for name in MODELS]
+    titles = (f"{name.replace('_', ' ')}, {data}" for data, name in columns)
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (1 + len(columns)) + "|"]
 
     def line(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        lines.append(f"| {title} | {' | '.join(cell(results[name]) for name in MODELS)} |")
+        lines.append(f"| {title} | {' | '.join(cell(results[data][name]) for data, name in columns)} |")
 
     def local_kid(found: dict[str, Any], of: str) -> str:
         [one] = (one for name, one in found["quality"].items() if name.startswith(of))
         return with_error(one["local KID"], one["local KID spread"], 2)
 
     def edit(found: dict[str, Any], way: str, name: str) -> str:
+        if found["equal"] is None:
+            return ""
         point = found["equal"][way][name]
         return "not reached" if point is None else f"{point[2]:.3f} / {point[3]:+.3f}"
 
@@ -181,16 +201,21 @@ def table(results: dict[str, dict[str, Any]]) -> list[str]:
     for way, title in (("discriminant", "edits"), ("pixels", "adding the difference of mean pixels")):
         for name in EDITS.strip("[]").split(","):
             line(f"{title}: {name}, drift / rise in bits/dim", lambda found, way=way, name=name: edit(found, way, name))
+
+    def told(found: dict[str, Any], way: str) -> str:
+        return f"{found['told'][way]:.0%}" if found["told"] else ""
+
     for way in ("none", "discriminant", "pixels"):
-        line(f"told from real images: {way}", lambda found, way=way: f"{found['told'][way]:.0%}")
+        line(f"told from real images: {way}", lambda found, way=way: told(found, way))
     return lines
 
 
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="celeba64_faces, as data.root of glow-train")
-    parser.add_argument("--seconds", type=float, default=1800.0, help="of training, of each")
+    parser.add_argument("--data", choices=DATA, default="celeba64")
+    parser.add_argument("--root", type=Path, required=True, help="as data.root of glow-train")
+    parser.add_argument("--seconds", type=float, default=2100.0, help="of training, of each")
     parser.add_argument("--samples", type=int, default=150, help="of which the quality is measured")
     parser.add_argument("--folder", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -198,20 +223,24 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    data = [*DATA[arguments.data], f"data.root={arguments.root.resolve()}"]
     for name in arguments.models:
         path = folder / f"{name}.json"
         results = json.loads(path.read_text()) if path.exists() else {}
         bench = Bench(name, folder, results)
+        own = DEEPER[arguments.data] if name == "glow" else []
         try:
-            measure(bench, options_of_data(arguments.root.resolve()), arguments.seconds, arguments.samples)
+            measure(bench, data, own, arguments.seconds, arguments.samples)
             results |= figures(bench.run) | speed(bench.run)
         finally:
             results["machine"] = machine(torch.device("cpu"))
             path.write_text(json.dumps(results, indent=1))
-    done = {name: json.loads(path.read_text()) for name in MODELS if (path := folder / f"{name}.json").exists()}
-    (RESULTS / "which_flow.json").write_text(json.dumps(done, indent=1))
-    if done.keys() == MODELS.keys():
-        GUIDE.write_text(written(GUIDE.read_text(), table(done), (FIRST_MARK, LAST_MARK)))
+    paths = {name: folder / f"{name}.json" for name in MODELS}
+    if all(path.exists() for path in paths.values()):
+        known = json.loads(FILE.read_text()) if FILE.exists() else {}
+        known[arguments.data] = {name: json.loads(path.read_text()) for name, path in paths.items()}
+        FILE.write_text(json.dumps(known, indent=1) + "\n")
+        GUIDE.write_text(written(GUIDE.read_text(), table(known), (FIRST_MARK, LAST_MARK)))
 
 
 if __name__ == "__main__":
