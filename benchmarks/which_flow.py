@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 import glow_app
 from benchmarks.energies import written
@@ -51,6 +52,9 @@ DENSITY, CHEAP = "dopri5:1e-4", "midpoint:10"
 """Solvers of densities, and of samples, latents and edits."""
 
 BATCH = 32
+
+GAP = 12
+"""Pixels between the sheets of samples."""
 
 EDITS = "[Smiling,Eyeglasses]"
 
@@ -210,6 +214,15 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
+def picture(data: str, folder: Path) -> None:
+    """Puts the samples of both models beside each other, the Glow's on the left."""
+    sheets = [Image.open(Bench(name, folder, {}).run / "sample" / "T1.00_seed0.png") for name in MODELS]
+    both = Image.new("RGB", (sum(sheet.width for sheet in sheets) + GAP, sheets[0].height), "white")
+    for sheet, x in zip(sheets, (0, sheets[0].width + GAP), strict=True):
+        both.paste(sheet, (x, 0))
+    both.save(RESULTS / f"which_flow_{data}.png", optimize=True)
+
+
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,6 +253,7 @@ def main() -> None:
         known = json.loads(FILE.read_text()) if FILE.exists() else {}
         known[arguments.data] = {name: json.loads(path.read_text()) for name, path in paths.items()}
         FILE.write_text(json.dumps(known, indent=1) + "\n")
+        picture(arguments.data, folder)
         GUIDE.write_text(written(GUIDE.read_text(), table(known), (FIRST_MARK, LAST_MARK)))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from benchmarks import which_flow
 from benchmarks.which_flow import DATA, GUIDE, MODELS, Bench, figures, table
@@ -76,3 +77,15 @@ def test_the_guide_has_the_table_of_the_results() -> None:
         pytest.skip("not measured yet")
     lines = table(json.loads(which_flow.FILE.read_text()))
     assert "\n".join(lines) in GUIDE.read_text()
+
+
+def test_samples_are_put_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(which_flow, "RESULTS", tmp_path)
+    for name, colour in zip(MODELS, ("red", "blue"), strict=True):
+        folder = tmp_path / "runs" / name / "2026-01-01_12-00-00" / "sample"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (40, 20), colour).save(folder / "T1.00_seed0.png")
+    which_flow.picture("cifar10", tmp_path)
+    with Image.open(tmp_path / "which_flow_cifar10.png") as both:
+        assert both.size == (80 + which_flow.GAP, 20)
+        assert (both.getpixel((0, 0)), both.getpixel((both.width - 1, 0))) == ((255, 0, 0), (0, 0, 255))
