@@ -164,7 +164,7 @@ def figures(run: Path) -> dict[str, Any]:
         "reconstruction": bits["reconstruction"],
         "quality": quality["quality"]["sets"],
         "told": edits.get("told"),
-        "equal": edits.get("equal"),
+        "curves": edits.get("curves"),
     }
 
 
@@ -182,10 +182,10 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         return with_error(one["local KID"], one["local KID spread"], 2)
 
     def edit(found: dict[str, Any], way: str, name: str) -> str:
-        if found["equal"] is None:
+        if found["curves"] is None:
             return ""
-        point = found["equal"][way][name]
-        return "not reached" if point is None else f"{point[2]:.3f} / {point[3]:+.3f}"
+        _, success, drift, rise, _ = max(found["curves"][way][name], key=lambda point: point[1])
+        return f"{success:.0%}, {drift:.3f}, {rise:+.3f}"
 
     line("parameters", lambda found: f"{found['parameters']:,}")
     line("images seen in training", lambda found: f"{BATCH * found['steps']:,}")
@@ -202,9 +202,12 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     line("local KID of samples, temperature 1", lambda found: local_kid(found, "samples"))
     line("of as many other real images", lambda found: local_kid(found, "real: other"))
     line("CPU seconds a sample", lambda found: f"{found['seconds_a_sample']:.3f}")
-    for way, title in (("discriminant", "edits"), ("pixels", "adding the difference of mean pixels")):
+    for way, title in (("discriminant", "edits"), ("pixels", "mean pixels added")):
         for name in EDITS.strip("[]").split(","):
-            line(f"{title}: {name}, drift / rise in bits/dim", lambda found, way=way, name=name: edit(found, way, name))
+            line(
+                f"{title}, {name}: success at most, drift and rise there",
+                lambda found, way=way, name=name: edit(found, way, name),
+            )
 
     def told(found: dict[str, Any], way: str) -> str:
         return f"{found['told'][way]:.0%}" if found["told"] else ""
