@@ -124,7 +124,7 @@ def measure(bench: Bench, data: list[str], own: list[str], seconds: float, sampl
         "evaluate", "evaluate", *of, "split=val", *exact, "check_images=32", "gap_images=0", f"output={bench.run}/bits"
     )  # fmt: skip
     bench.command(
-        "quality", "evaluate", *of, "split=val", *cheap, f"n_images={2 * samples}", "check_images=0", "gap_images=0",
+        "quality", "evaluate", *of, "split=val", *cheap, f"n_images={2 * samples}", "check_images=8", "gap_images=0",
         "quality=true", f"quality.samples={samples}", "quality.examples=20000", "quality.temperature=1.0",
         f"output={bench.run}/quality",
     )  # fmt: skip
