@@ -22,10 +22,10 @@ def write_run(run: Path, solver: bool, edits: bool) -> None:
     }
     sets = {"samples, temperature 1": KID, "real: other val images": KID, "real: 150 training images": KID}
     compared = {
-        "told": {"none": 0.5, "discriminant": 0.6, "pixels": 0.7},
+        "told": {"none": 0.5, "mean_difference": 0.6, "pixels": 0.7},
         "curves": {
             way: {name: [[0.5, 0.8, 0.1, 0.02, 0.0], [1.0, 0.9, 0.2, -0.3, 0.0]] for name in ("Smiling", "Eyeglasses")}
-            for way in ("discriminant", "pixels")
+            for way in ("mean_difference", "pixels")
         },
     }
     files: dict[str, Any] = {"bits/evaluation.json": bits, "quality/evaluation.json": {"quality": {"sets": sets}}}
