@@ -68,7 +68,7 @@ def test_a_command_that_is_done_is_not_repeated(tmp_path: Path, monkeypatch: pyt
     for _ in range(2):
         Bench("glow", tmp_path, results).command("sample", "sample", "said")
     assert (tmp_path / "said").read_text() == "once"
-    assert results.keys() == {"sample"}
+    assert results["commands"].keys() == {"sample"}
 
 
 def test_the_guide_has_the_table_of_the_results() -> None:
