@@ -14,7 +14,7 @@ from tests.training.runs import configure
 FILES = sorted(conf_folder().rglob("*.yaml"))
 REQUIRED = {"data": {path.stem: ["data.root=/somewhere"] for path in FILES if "root: ???" in path.read_text()}}
 REQUIRED["experiment"] = {path.stem: ["data.root=/somewhere"] for path in FILES if path.parent.name == "experiment"}
-for drawn in ("drawn_faces", "faces64", "ablation", "family", "plane", "energies"):
+for drawn in ("drawn_faces", "faces64", "ablation", "family", "plane", "energies", "flow_matching"):
     del REQUIRED["experiment"][drawn]
 POINTS = [name for name, schema in DATA_SCHEMAS.items() if issubclass(schema, PointsConfig)]
 REQUIRED["data"] |= {name: ["model=plane"] for name in POINTS}
