@@ -166,7 +166,6 @@ def figures(run: Path) -> dict[str, Any]:
         "accuracy": bits["accuracy"],
         "reconstruction": bits["reconstruction"],
         "quality": quality["quality"]["sets"],
-        "told": edits.get("told"),
         "curves": edits.get("curves"),
     }
 
@@ -211,12 +210,6 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
                 f"{title}, {name}: success at most, drift and rise there",
                 lambda found, way=way, name=name: edit(found, way, name),
             )
-
-    def told(found: dict[str, Any], way: str) -> str:
-        return f"{found['told'][way]:.0%}" if found["told"] else ""
-
-    for way in ("none", WAY, "pixels"):
-        line(f"told from real images: {way}", lambda found, way=way: told(found, way))
     return lines
 
 
