@@ -2,6 +2,7 @@
 
     python -m benchmarks.training.family --cifar10 FOLDER --mnist FOLDER
     python -m benchmarks.training.family --data drawn_faces --seeds 0 --models maf glow
+
 Every model of a data set has about as many parameters (0.38M in colour, 0.16M in grey), and as many CPU seconds of one
 core in training, in float32, by Adam with averaged weights; the highest learning rate of a model is the better of
 ``RATES`` on the first seed of drawn faces. What is measured is kept, and the same command goes on from there.
