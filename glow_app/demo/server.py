@@ -1,9 +1,11 @@
 """Styles and serves the page: to this machine only, with nothing from elsewhere."""
 
+import logging
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes import Base
+from starlette.exceptions import HTTPException
 
 from glow_app.errors import UserError
 
@@ -40,6 +42,7 @@ def launch(blocks: gr.Blocks, port: int | None, upload_mb: int) -> str:
     Raises:
         UserError: the port is taken.
     """
+    logging.getLogger("uvicorn.error").addFilter(_not_of_a_closed_page)
     try:
         _, address, _ = blocks.launch(
             server_name="127.0.0.1",
@@ -60,3 +63,9 @@ def launch(blocks: gr.Blocks, port: int | None, upload_mb: int) -> str:
     except OSError as error:
         raise UserError(f"port={port} is taken, or none is free: choose another, port=7870, or leave it out") from error
     return address
+
+
+def _not_of_a_closed_page(record: logging.LogRecord) -> bool:
+    """Leaves out what an answer ends with whose page was closed or loaded again: an error that nobody waits for."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, RuntimeError) and isinstance(error.__cause__, HTTPException))

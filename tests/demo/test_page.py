@@ -1,6 +1,7 @@
 """The page as it is served: to this machine alone, nothing but what it needs, and nobody's pictures but one's own."""
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -90,6 +91,14 @@ def test_files_of_this_machine_are_not_served(address: str, run: Path) -> None:
     for path in ("/etc/passwd", str(run / "model" / "model.json"), str(Path(__file__))):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             get(f"{address}gradio_api/file={path}")
+
+
+@pytest.mark.slow
+def test_a_page_that_was_closed_prints_nothing(address: str) -> None:
+    """What the fixture looks at when it ends: the terminal has no error."""
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        get(f"{address}gradio_api/queue/data?session_hash=closed")
+    assert b'"session_not_found":true' in cut.value.partial
 
 
 @pytest.mark.slow
