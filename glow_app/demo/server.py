@@ -66,6 +66,6 @@ def launch(blocks: gr.Blocks, port: int | None, upload_mb: int) -> str:
 
 
 def _not_of_a_closed_page(record: logging.LogRecord) -> bool:
-    """Leaves out what an answer ends with whose page was closed or loaded again: an error that nobody waits for."""
+    """Leaves out the error in which an answer ends whose page was closed or loaded again."""
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, RuntimeError) and isinstance(error.__cause__, HTTPException))

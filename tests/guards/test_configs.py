@@ -52,6 +52,18 @@ def test_defaults_need_nothing_from_outside() -> None:
     assert (config.data.name, config.trainer.accelerator, config.logger.name) == ("drawn_faces", "cpu", "csv")
 
 
+def test_a_model_brings_a_rate_that_it_bears() -> None:
+    def rates(*options: str) -> tuple[float, float | None]:
+        optim = configure(*options).optim
+        return optim.lr, optim.clip_norm
+
+    assert rates() == rates("model=glow") == (4e-3, 100)
+    assert rates("model=flow_matching") == rates("experiment=flow_matching", "optim=muon") == (1.5e-3, 1)
+    assert rates("experiment=plane", "model=flow_matching") == (4e-3, 100)
+    assert rates("model=vae") == (1e-3, 100)
+    assert rates("model=vae", "optim.lr=2e-3") == (2e-3, 100)
+
+
 def test_groups_combine() -> None:
     for model, optim in itertools.product(choices("model"), choices("optim")):
         configure(f"model={model}", f"optim={optim}", *REQUIRED["model"].get(model, []))
