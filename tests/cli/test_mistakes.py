@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from glow_app.cli.mistakes import SYNONYMS
 from tests.forked import SCRIPTS, call
 from tests.training.runs import SMALLEST
 
@@ -77,6 +78,13 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, mistake: str, message: st
     assert result.stderr.startswith(f"error: {message}")
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_synonyms_of_synonyms_come_to_an_end() -> None:
+    ends = list(SYNONYMS)
+    for _ in SYNONYMS:
+        ends = [SYNONYMS.get(end, end) for end in ends]
+    assert not SYNONYMS.keys() & set(ends)
 
 
 @pytest.mark.parametrize("value", ["-1", "auto", "[0,1]"])
