@@ -58,7 +58,7 @@ class CNFConfig(ModelConfig):
     width: int = option("units of the hidden layers; images: channels of the first level", at_least=1, at_most=16384)
     n_hidden: int = option("points: hidden layers of the network", at_least=1, at_most=64)
     n_levels: int = option("images: levels of the U-Net; all but the last halve the image", at_least=1, at_most=8)
-    n_blocks: int = option("images: residual blocks of each level, on the way down and up", at_least=1, at_most=64)
+    n_blocks: int = option("images: residual blocks of each level; one more on the way up", at_least=1, at_most=64)
     patch: int = option("images: side of the patches that become one pixel of the U-Net", at_least=1, at_most=16)
     solver: str = option(
         "method: dopri5, dopri8 and bosh3 choose their steps, the others take model.n_steps",

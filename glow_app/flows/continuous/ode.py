@@ -153,7 +153,6 @@ class NeuralODE(Bijection):
             return torch.cat([value.flatten(1), torch.stack(integrands, 1)], 1)
 
         start = torch.cat([x.flatten(1), x.new_zeros(len(x), 3 if energies else 1)], 1)
-        # Energies are not part of the error: they only shape the training.
         state, self.n_evaluations = self.solver.solve(derivative, start, times, n_dims, self.field.parameters())
         return state[:, :n_dims].view(x.shape), state[:, n_dims], state[:, n_dims + 1 :]
 

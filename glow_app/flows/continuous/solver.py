@@ -91,7 +91,7 @@ class Solver:
             The state at the last time, (B, N), and the number of evaluations of ``derivative``.
 
         Raises:
-            NotSolved: an adaptive method takes more than 2,000 steps, or a state is not finite.
+            NotSolved: an adaptive method takes more than 2,000 steps, or its state is not finite.
             UserError: torchdiffeq is not installed.
         """
         torchdiffeq = require_torchdiffeq()

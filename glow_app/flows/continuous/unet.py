@@ -35,7 +35,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class ResBlock(nn.Module):
-    """``skip(x) + conv(silu(scale * norm(conv(silu(norm(x)))) + shift))``; scale and shift depend on the time.
+    """``skip(x) + conv(silu((1 + scale) * norm(conv(silu(norm(x)))) + shift))``; scale and shift depend on the time.
 
     The second convolution starts at zero. Dhariwal & Nichol 2021, sec. 3 ("adaptive group normalisation").
 
@@ -86,15 +86,16 @@ class Attention(nn.Module):
 class UNet(VectorField):
     """Residual blocks at several scales, down and up again, with the states on the way down joined on the way up.
 
-    Pixels are first put together by ``patch`` x ``patch``. Each level has ``n_blocks`` residual blocks on each way and
-    halves the sides; its width doubles, up to four times that of the first. The smallest level has attention. Time and
-    class modulate every block. Ronneberger et al. 2015; Ho et al. 2020, appendix B.
+    Pixels are first put together by ``patch`` x ``patch``. Each level has ``n_blocks`` residual blocks on the way down
+    and one more on the way up; from one to the next the sides halve and the width doubles, up to four times that of the
+    first. Attention, between two blocks, is at the smallest. Time and class modulate every block. Ronneberger et al.
+    2015; Ho et al. 2020, appendix B.
 
     Args:
         n_channels: C of the images.
         width: channels of the first level, a multiple of 8.
         n_levels: number of levels.
-        n_blocks: residual blocks of a level on each way.
+        n_blocks: residual blocks of a level on the way down; one more on the way up.
         patch: side of the patches.
         n_classes: number of classes; 0: none.
     """

@@ -27,7 +27,7 @@ class BatchNorm(Bijection):
     In evaluation and in the inverse the statistics are running averages, so the layer is a fixed affine map. In
     training they are ``momentum * average + (1 - momentum) * batch``, where only the batch term has a gradient: the
     variant of Dinh et al. 2016, sec. 3.7 and appendix E, for very small batches. A momentum of 0, the default, is plain
-    batch normalisation (docs/family.md explains why). The averages move by a tenth towards each batch, or by
+    batch normalisation (docs/equal_terms.md explains why). The averages move by a tenth towards each batch, or by
     ``1 - momentum`` if that is less, as in the paper.
 
     ``forward`` does not change the averages: :meth:`update` moves them after the backward pass, so that a step computed

@@ -102,7 +102,7 @@ class ConvDecoder(nn.Sequential):
         n_out: parameters of a pixel.
         width: channels at the image's size.
         n_levels: number of doublings.
-        n_hidden: convolutions of each level besides the first.
+        n_hidden: convolutions of each level besides the one after the doubling.
     """
 
     def __init__(

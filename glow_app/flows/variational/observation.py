@@ -35,6 +35,9 @@ class Observation(nn.Module, ABC):
             parameters: (..., B, n_parameters, H, W), the decoder's output.
             bins: int64 (B, C, H, W), grey levels 0 ... n_bins - 1.
             n_bins: number of grey levels.
+
+        Raises:
+            ValueError: these are not images of that many grey levels for this distribution.
         """
 
     @abstractmethod

@@ -226,11 +226,11 @@ def make_posterior(
     Raises:
         ValueError: ``kind`` is none of them, or a coupling has fewer than 2 numbers.
     """
+    if kind not in POSTERIORS:
+        raise ValueError(f"the posterior is {kind!r}; choose one of {', '.join(POSTERIORS)}")
     layers: list[PosteriorLayer] = []
     for _ in range(n_layers):
         match kind:
-            case "gaussian":
-                pass
             case "planar":
                 layers.append(AmortisedPlanar(n_features, n_dims))
             case "radial":
@@ -239,6 +239,4 @@ def make_posterior(
                 layers.append(InverseAutoregressive(n_features, n_dims, width, n_hidden))
             case "coupling":
                 layers.append(ConditionalCoupling(n_features, n_dims, width, n_hidden))
-            case _:
-                raise ValueError(f"the posterior is {kind!r}; choose one of {', '.join(POSTERIORS)}")
     return Posterior(n_features, n_dims, layers)

@@ -91,6 +91,9 @@ class VAE(Flow):
         Args:
             bins: int64 (B, C, H, W), grey levels 0 ... n_bins - 1.
             n_bins: number of grey levels.
+
+        Raises:
+            ValueError: the images have another shape.
         """
         self._check_shape(bins)
         dtype = next(self.parameters()).dtype
@@ -104,6 +107,9 @@ class VAE(Flow):
             n_bins: number of grey levels.
             noise: standard normal numbers (..., B, d), one set for each sample of the posterior.
             features: :meth:`features` of the images, if they are known.
+
+        Raises:
+            ValueError: the images have another shape, or as many grey levels as ``observation`` cannot have.
         """
         features = self.features(bins, n_bins) if features is None else features
         z, log_q = self.posterior(features, noise)

@@ -36,8 +36,8 @@ class FlowMatching(GlowModule):
 class RegularisedLikelihood(GlowModule):
     """Trains a continuous flow on bits per dimension plus energies of its paths. Finlay et al. 2020.
 
-    The loss is ``bits/dim + kinetic int |v|^2 / D dt + jacobian int |dv/dx|_F^2 / D dt``, of which metrics call all
-    ``train/bits_per_dim``.
+    The loss is ``bits/dim + kinetic int |v|^2 / D dt + jacobian int |dv/dx|_F^2 / D dt``; metrics have it as
+    ``train/regularised_bits_per_dim``.
 
     Args:
         flow: the model, initialised.

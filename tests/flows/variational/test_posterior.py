@@ -119,6 +119,6 @@ def test_all_numbers_of_an_autoregressive_layer_see_the_image() -> None:
 
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="choose one of gaussian, planar, radial, iaf, coupling"):
-        make_posterior("maf", 4, 2, n_layers=1)
+        make_posterior("maf", 4, 2, n_layers=0)
     with pytest.raises(ValueError, match="at least 2, not 1"):
         make_posterior("coupling", 4, 1, n_layers=1)
