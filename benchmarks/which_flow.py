@@ -64,8 +64,11 @@ DATA = {
     ],
     "cifar10": ["data=cifar10"],
 }  # fmt: skip
-DEEPER = {"celeba64": ["model.n_levels=4", "model.n_steps=[10,6,4,4]"], "cifar10": []}
-"""Levels of the Glow."""
+DEEPER = {
+    "celeba64": ["model.n_levels=4", "model.n_steps=[10,6,4,4]"],
+    "cifar10": ["model.n_steps=[14,10,8]"],
+}
+"""Levels and steps with which a Glow has as many parameters as the continuous flow."""
 
 
 class Bench:

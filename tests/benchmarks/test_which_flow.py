@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import which_flow
-from benchmarks.which_flow import DATA, GUIDE, MODELS, Bench, figures, table
+from benchmarks.which_flow import DATA, DEEPER, GUIDE, MODELS, Bench, figures, table
+from tests.training.runs import configure
 
 KID = {"local KID": 1.0, "local KID spread": 0.25}
 
@@ -61,6 +62,16 @@ def test_the_table_is_made_from_the_files_of_runs(tmp_path: Path) -> None:
         "| edits, Smiling: success at most, drift and rise there | 90%, 0.200, -0.300 | 90%, 0.200, -0.300 |  |  |",
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_both_have_as_many_parameters(data: str) -> None:
+    def parameters(name: str) -> int:
+        own = DEEPER[data] if name == "glow" else []
+        config = configure(*MODELS[name], *own, *DATA[data], "data.root=/somewhere")
+        return sum(p.numel() for p in config.model.plain_flow((3, *config.data.size), 0).parameters())
+
+    assert parameters("glow") == pytest.approx(parameters("flow_matching"), rel=0.01)
 
 
 def test_a_command_that_is_done_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
