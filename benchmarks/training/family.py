@@ -105,7 +105,7 @@ def train(
     """Trains one model, and times it."""
     race = Race(
         recipe(name, rate, flip=data != "mnist"), *splits, seconds=seconds, seed=seed, validations=1,
-        tell=lambda line: print(f"{data} {name} {rate:g} {seed} {line}", flush=True),
+        reconstructions=16, tell=lambda line: print(f"{data} {name} {rate:g} {seed} {line}", flush=True),
     )  # fmt: skip
     try:
         result = asdict(race.run())

@@ -114,7 +114,7 @@ class Result:
         bits: the last validation's.
         standard_error: of ``bits``.
         train_bits: running mean over the last few hundred updates.
-        reconstructed: part of 256 validation images that come back exactly; None if not offered.
+        reconstructed: part of the first validation images that come back exactly; None if not offered.
     """
 
     parameters: int
@@ -158,16 +158,19 @@ class Race:
         images: images of training; the race ends with the first of both limits.
         seed: of everything.
         validations: number of validations, the last one at the end.
+        reconstructions: validation images that are reconstructed at the end.
         tell: called with a line at each validation.
         state: file to which the race is saved every few minutes, and from which it goes on if it exists.
     """
 
     def __init__(
         self, recipe: Recipe, train: Tensor, val: Tensor, *, seconds: float = math.inf, images: float = math.inf,
-        seed: int = 0, validations: int = 3, tell: Callable[[str], object] = print, state: Path | None = None,
+        seed: int = 0, validations: int = 3, reconstructions: int = 256, tell: Callable[[str], object] = print,
+        state: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.train, self.val, self.tell, self.state = recipe, train, val, tell, state
-        self.seconds, self.most_images, self.validations = seconds, images, validations
+        self.seconds, self.most_images = seconds, images
+        self.validations, self.reconstructions = validations, reconstructions
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.model = recipe.model(tuple(train.shape[1:]))
@@ -208,7 +211,7 @@ class Race:
         return Result(
             sum(p.numel() for p in self.parameters), self.step, self.images, round(self.used, 1), self.curve,
             self.bits.mean().item(), self.bits.std().item() / len(self.bits) ** 0.5, self.smooth,
-            reconstructed(self.model, self.val[:256]),
+            reconstructed(self.model, self.val[: self.reconstructions]),
         )  # fmt: skip
 
     def _update(self) -> None:
