@@ -1,9 +1,9 @@
-"""Tables of what ``python -m benchmarks.training`` measured, for docs/recipe.md.
+"""Tables of what ``benchmarks.training`` and ``benchmarks.training.family`` measured, for two guides.
 
     python -m benchmarks.training.report            # prints the tables
-    python -m benchmarks.training.report --write    # puts them between the marks in docs/recipe.md, and draws
+    python -m benchmarks.training.report --write    # puts them between the marks in the guides, and draws
 
-Nothing is measured here: a test compares the document with the results.
+Nothing is measured here: a test compares the documents with the results.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.report import RESULTS
-from benchmarks.training.family import rate_of
+from benchmarks.training import family as relatives
 
 LINES = RESULTS / "training.jsonl"
-GUIDE = Path(__file__).parents[2] / "docs" / "recipe.md"
+GUIDES = [Path(__file__).parents[2] / "docs" / name for name in ("recipe.md", "equal_terms.md")]
 FAMILY_DATA = ("drawn_faces", "mnist", "cifar10")
 PICTURE = RESULTS / "training_programs.png"
 LONGEST = 250_000
@@ -98,7 +98,7 @@ def family(lines: Iterable[Line]) -> str:
     found = [line for line in lines if "bits" in line]
     rows = []
     for name in dict.fromkeys(line["name"] for line in found):
-        rate = rate_of(name, found)
+        rate = relatives.rate_of(name, found)
         faces, digits, photographs = (
             [line for line in found if (line["name"], line["data"], line["rate"]) == (name, data, rate)]
             for data in FAMILY_DATA
@@ -130,7 +130,10 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def tables() -> dict[str, str]:
     """Every table, by the name at its mark."""
     races = load(LINES)
-    return {"screens": screens(races), "pairs": pairs(races), "programs": programs(races)}
+    return {
+        "screens": screens(races), "pairs": pairs(races), "programs": programs(races),
+        "family": family(load(relatives.LINES)),
+    }  # fmt: skip
 
 
 def written(text: str, tables: dict[str, str]) -> str:
@@ -141,10 +144,11 @@ def written(text: str, tables: dict[str, str]) -> str:
 def main() -> None:
     """Prints or writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="change docs/recipe.md")
+    parser.add_argument("--write", action="store_true", help="change the guides")
     made = tables()
     if parser.parse_args().write:
-        GUIDE.write_text(written(GUIDE.read_text(), made))
+        for guide in GUIDES:
+            guide.write_text(written(guide.read_text(), made))
         curves(load(LINES), PICTURE)
         return
     for name, table in made.items():
