@@ -2,7 +2,7 @@
 
     python -m benchmarks.restore
     python -m benchmarks.restore --images 32 --answers 8 --steps 400 --masks right centre random:0.9
-    python -m benchmarks.restore --checkpoint celeba64 --root FOLDER/celeba64_faces
+    python -m benchmarks.restore --checkpoint celeba64 --root FOLDER/celeba64_faces --temperatures 0.7 1
 
 The images are the first test images of drawn faces, or the first photographs of people that celeba64 has not seen.
 PSNR is in dB, of the missing pixels only, averaged over images; that of answers is averaged over answers too, and that
@@ -51,15 +51,18 @@ def biharmonic(images: Tensor, hidden: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).clamp(0, 1) * 255
 
 
-def measure(model: Model, truth: Tensor, mean: Tensor, mask: str, answers: int, steps: int) -> dict[str, Any]:
+def measure(
+    model: Model, truth: Tensor, mean: Tensor, mask: str, answers: int, steps: int, temperature: float
+) -> dict[str, Any]:
     """Completes images under one mask, in three ways."""
     hidden = missing(mask, *truth.shape[2:])
     start = time.perf_counter()
-    made = model.restore(truth, mask=mask, n=answers, steps=steps).cpu()
+    made = model.restore(truth, mask=mask, n=answers, steps=steps, temperature=temperature).cpu()
     seconds = (time.perf_counter() - start) / (len(truth) * answers)
     each = [psnr(made[:, number], truth, hidden) for number in range(answers)]
     return {
         "mask": mask,
+        "temperature": temperature,
         "answers": float(np.mean(each)),
         "mean_of_answers": psnr(made.double().mean(1), truth, hidden),
         "mean_training_image": psnr(mean.expand(len(truth), -1, -1, -1), truth, hidden),
@@ -87,6 +90,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=16)
     options.add_argument("--answers", type=int, default=4, help="answers for each image")
     options.add_argument("--steps", type=int, default=200)
+    options.add_argument("--temperatures", nargs="*", type=float, default=[1.0])
     options.add_argument("--masks", nargs="*", default=["right", "bottom", "centre", "random:0.9"])
     options.add_argument("--root", help="folder of photographs, celeba64_faces, in place of drawn faces")
     arguments = options.parse_args()
@@ -99,11 +103,16 @@ def main() -> None:
         truth = first_photographs(arguments.root, "val", side, arguments.images)
         train = first_photographs(arguments.root, "train", side, TRAINING_IMAGES)
     mean = train.double().mean(0)
-    rows = [measure(model, truth, mean, mask, arguments.answers, arguments.steps) for mask in arguments.masks]
-    table = Table("missing", "an answer", "mean of answers", "mean training image", "biharmonic", "s/answer", box=None)
+    rows = [
+        measure(model, truth, mean, mask, arguments.answers, arguments.steps, temperature)
+        for temperature in arguments.temperatures
+        for mask in arguments.masks
+    ]
+    columns = ("an answer", "mean of answers", "mean training image", "biharmonic", "s/answer")
+    table = Table("missing", "temperature", *columns, box=None)
     for row in rows:
         keys = ("answers", "mean_of_answers", "mean_training_image", "biharmonic", "seconds_per_answer")
-        table.add_row(row["mask"], *(f"{row[key]:.1f}" for key in keys))
+        table.add_row(row["mask"], f"{row['temperature']:g}", *(f"{row[key]:.1f}" for key in keys))
     report.CONSOLE.print(table)
     chosen = {key: getattr(arguments, key) for key in ("images", "answers", "steps")}
     model_name = Path(arguments.checkpoint).name

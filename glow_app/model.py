@@ -273,25 +273,19 @@ class Model:
         return self.decode(directions.edit(self.encode(images, labels), amounts), labels)
 
     def restore(
-        self,
-        images: Images,
-        mask: Mask | None = None,
-        noise: float | None = None,
-        scale: int | None = None,
-        n: int = 1,
-        steps: int = 200,
-        seed: int = 0,
-        labels: Labels = None,
-    ) -> Tensor:
+        self, images: Images, mask: Mask | None = None, noise: float | None = None, scale: int | None = None,
+        n: int = 1, steps: int = 200, seed: int = 0, labels: Labels = None, temperature: float = 1.0,
+    ) -> Tensor:  # fmt: skip
         """Completes images: fills in a mask, takes noise away, or adds detail; uint8 (B, n, C, H, W), n answers each.
 
-        Give one of mask, noise and scale, see :func:`glow_app.latents.restoring.what_was_seen`.
+        Give one of mask, noise and scale, see :func:`glow_app.latents.restoring.what_was_seen`. Answers are drawn
+        from the model's distribution at a temperature.
 
         Raises:
             UserError: none or two of these are given, one does not fit the images, or an answer is not finite.
         """
         seen = what_was_seen(self.batch(images), self.n_bits, mask, noise, scale, seed)
-        return restored(self.flow, seen, n, steps, seed, self._cond(labels, len(seen.pixels)))
+        return restored(self.flow, seen, n, steps, seed, self._cond(labels, len(seen.pixels)), temperature)
 
     def batch(self, images: Images) -> Tensor:
         """Converts one or several images to uint8 (B, C, H, W) on the model's device.

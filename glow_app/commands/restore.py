@@ -71,7 +71,8 @@ def _frames(
         own = seen.repeated(rows)
         cond = None if labels is None else labels.to(model.device)[rows]
         frames: list[Tensor] = []
-        for step, x in enumerate(restorations(model.flow, own, numbers, config.steps, config.seed, cond)):
+        way = restorations(model.flow, own, numbers, config.steps, config.seed, cond, config.temperature)
+        for step, x in enumerate(way):
             if step in shown:
                 frames.append(own.answers(x).cpu())
             report(first * config.steps + len(rows) * step)
@@ -125,6 +126,7 @@ def _facts(
         "noise": config.noise,
         "scale": config.scale,
         "steps": config.steps,
+        "temperature": config.temperature,
         "seed": config.seed,
         "precision": config.precision,
         "image_shape": list(model.image_shape),

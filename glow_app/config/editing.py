@@ -79,6 +79,9 @@ class RestoreConfig(PhotosConfig):
     scale: int | None = option("side of the squares of pixels of which only the means are seen", at_least=2)
     n: int = option("answers for each image", at_least=1, at_most=1000)
     steps: int = option("steps of the search for an answer", at_least=10, at_most=10_000)
+    temperature: float = option(
+        "temperature of the distribution that answers are drawn from; 1: the model's own", above=0, at_most=100
+    )
     label: str | None = path_option("class of a conditional model, name or number")
 
 

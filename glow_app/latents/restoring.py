@@ -8,11 +8,12 @@ p(z) N(seen; A g(z), deviation^2 I); A says what was seen of x. They are drawn b
 while the deviation falls from 1 to that of what was seen, so that large forms are settled before small ones.
 Dinh et al. 2015, sec. 5, ascend log p(x) in the pixels that are missing, with annealed noise. In latents (Asim et al.
 2020), where all of p(z) has one scale, steps may be larger by orders of magnitude. Each level's h is divided by the
-mean curvature of E there, which is estimated from random projections of the Jacobian.
+mean curvature of E there, which is estimated from random projections of the Jacobian. At a temperature T the image of z
+is g(T z), as it is of samples.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from glow_app.errors import UserError
 from glow_app.flows import Flow
 from glow_app.latents.masks import Mask, missing
+from glow_app.latents.tempering import tempered
 from glow_app.likelihood import dequantize, quantize
 from glow_app.noise import Stream, normal
 from glow_app.units import Bits
@@ -160,7 +162,9 @@ def shrunk(images: Tensor, scale: int, n_bits: int) -> Seen:
     return Seen(images, means(dequantize(images, 0.5, n_bits)), means, SHARPNESS / scale, n_bits)
 
 
-def restored(flow: Flow, seen: Seen, n: int, steps: int, seed: int = 0, cond: Tensor | None = None) -> Tensor:
+def restored(
+    flow: Flow, seen: Seen, n: int, steps: int, seed: int = 0, cond: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
     """Computes ``n`` answers for each image, of :func:`restorations` with the numbers 0 ... n - 1.
 
     Returns:
@@ -169,13 +173,15 @@ def restored(flow: Flow, seen: Seen, n: int, steps: int, seed: int = 0, cond: Te
     rows = torch.arange(len(seen.pixels), device=seen.pixels.device).repeat_interleave(n)
     numbers = torch.arange(n, device=rows.device).repeat(len(seen.pixels))
     each = seen.repeated(rows)
-    (x,) = deque(restorations(flow, each, numbers, steps, seed, None if cond is None else cond[rows]), maxlen=1)
+    cond = None if cond is None else cond[rows]
+    (x,) = deque(restorations(flow, each, numbers, steps, seed, cond, temperature), maxlen=1)
     return each.answers(x).unflatten(0, (-1, n))
 
 
 def restorations(
-    flow: Flow, seen: Seen, numbers: Tensor, steps: int, seed: int = 0, cond: Tensor | None = None
-) -> Iterator[Tensor]:
+    flow: Flow, seen: Seen, numbers: Tensor, steps: int, seed: int = 0, cond: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Iterator[Tensor]:  # fmt: skip
     """Yields the images after 0 ... ``steps`` steps: first samples of the model, at last answers.
 
     An answer is a function of (seed, its number), up to rounding.
@@ -187,6 +193,7 @@ def restorations(
         steps: number of steps.
         seed: seed of the noise.
         cond: int64 (B,) class labels of a conditional model.
+        temperature: of the distribution that answers are drawn from; at 1, the model's own.
 
     Yields:
         dequantized images (B, C, H, W), not rounded; see :meth:`Seen.answers`.
@@ -194,13 +201,17 @@ def restorations(
     Raises:
         UserError: an image is not finite.
     """
+
+    def decode(latents: Sequence[Tensor]) -> Tensor:
+        return flow.inverse(tempered(latents, temperature), cond)
+
     latents = _noise(flow, seed, numbers, 0)
     velocity = [torch.zeros_like(z) for z in latents]
     curvature: list[Tensor] = []
     for step in range(steps):
         deviation = seen.deviation ** min(1.0, (step + 1) / (ANNEALED * steps))
         projection = _projection(seen, seed, numbers, step)
-        x, gradient, squares = _derivatives(flow, seen, latents, projection, deviation, cond)
+        x, gradient, squares = _derivatives(flow, decode, seen, latents, projection, deviation)
         _require_finite(x)
         yield x
         curvature = [MEMORY * old + (1 - MEMORY) * new for old, new in zip(curvature or squares, squares, strict=True)]
@@ -210,18 +221,19 @@ def restorations(
             velocity[level] = MOMENTUM * velocity[level] - drift + ((1 - MOMENTUM**2) * h).sqrt() * kick
             latents[level] = latents[level] + velocity[level]
     with torch.no_grad():
-        x = flow.inverse(latents, cond)
+        x = decode(latents)
     _require_finite(x)
     yield x
 
 
 def _derivatives(
-    flow: Flow, seen: Seen, latents: list[Tensor], projection: Tensor, deviation: float, cond: Tensor | None
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    flow: Flow, decode: Callable[[Sequence[Tensor]], Tensor], seen: Seen, latents: list[Tensor], projection: Tensor,
+    deviation: float,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     """Returns x, the gradient of the energy per level, and the mean diagonal of J^T A^T A J per level, (B, 1, 1, 1)."""
     with torch.enable_grad():
         latents = [z.detach().requires_grad_() for z in latents]
-        x = flow.inverse(latents, cond)
+        x = decode(latents)
         observed = seen.of(x)
         misfit = ((observed - seen.values) ** 2).sum() / (2 * deviation**2)
         energy = misfit - flow.base.log_prob(latents).sum()

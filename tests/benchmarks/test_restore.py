@@ -20,6 +20,6 @@ def test_all_ways_are_measured() -> None:
     pytest.importorskip("skimage", reason="scikit-image is part of the extra dev")
     model = glow_app.load("faces64")
     truth = restore.first_faces("test", 64, 1)
-    row = restore.measure(model, truth, restore.first_faces("train", 64, 3).double().mean(0), "random:0.3", 2, 2)
+    row = restore.measure(model, truth, restore.first_faces("train", 64, 3).double().mean(0), "random:0.3", 2, 2, 1.0)
     assert 5 < row["answers"] < row["mean_of_answers"]
     assert row["mean_training_image"] < 20 < row["biharmonic"]

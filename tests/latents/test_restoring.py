@@ -48,17 +48,22 @@ def image(flow: Flow) -> Tensor:
     return ((flow.sample(1, seed=5) + 0.5) * 256).clamp(0, 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("given", [{"mask": "right"}, {"mask": "random:0.5"}, {"noise": 0.1}, {"scale": 2}])
+@pytest.mark.parametrize(
+    "given", [{"mask": "right"}, {"mask": "random:0.5"}, {"noise": 0.1}, {"scale": 2}, {"mask": "right", "T": 0.5}]
+)
 def test_answers_have_the_conditional_mean_and_covariance(flow: Flow, image: Tensor, given: dict[str, Any]) -> None:
     seen = what_was_seen(image, 8, given.get("mask"), given.get("noise"), given.get("scale"))
-    *_, x = restorations(flow, seen.repeated(torch.zeros(N, dtype=torch.int64)), torch.arange(N), 400)
+    temperature = given.get("T", 1.0)
+    each = seen.repeated(torch.zeros(N, dtype=torch.int64))
+    *_, x = restorations(flow, each, torch.arange(N), 400, temperature=temperature)
     layer = flow.levels[0]
     assert isinstance(layer, Dense)
+    prior = temperature**2 * layer.covariance
     observed = seen.of(torch.eye(SIDE**2).view(-1, 1, SIDE, SIDE)).flatten(1).double().T  # A
     noise = seen.deviation**2 * torch.eye(len(observed), dtype=torch.float64)
-    gain = layer.covariance @ observed.T @ torch.linalg.inv(observed @ layer.covariance @ observed.T + noise)
+    gain = prior @ observed.T @ torch.linalg.inv(observed @ prior @ observed.T + noise)
     mean = layer.mean + gain @ (seen.values.flatten().double() - observed @ layer.mean)
-    covariance = layer.covariance - gain @ observed @ layer.covariance
+    covariance = prior - gain @ observed @ prior
     answers = x.flatten(1).double()
     error = (answers.mean(0) - mean) / (covariance.diagonal() / N).sqrt()
     assert error.abs().max() < 4.5
