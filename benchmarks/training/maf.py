@@ -68,10 +68,13 @@ def main() -> None:
         recipe, images("train"), val, seconds=arguments.seconds, validations=10, state=arguments.state,
         tell=lambda line: print(line, flush=True),
     )  # fmt: skip
-    race.run()
+    raced = race.run()
     assert isinstance(race.model, Ours)
     flow = race.model.eval().flow
-    results: dict[str, object] = {"passes": race.images / len(race.train), "seconds": arguments.seconds}
+    results: dict[str, object] = {
+        "passes": race.images / len(race.train), "seconds": arguments.seconds,
+        "bits_per_dim": {"val": raced.bits, "last_training_batches": raced.train_bits, "curve": raced.curve},
+    }  # fmt: skip
     for split in ("val", "test"):
         try:
             nats = nats_of_logits(flow, val if split == "val" else images(split), ALPHA)

@@ -15,6 +15,7 @@ from glow_app.flows.conditioner import ConvNet, Network
 from glow_app.flows.coupling import AffineCoupling
 from glow_app.flows.fast import accelerate
 from glow_app.flows.glow import FlowStep, Level
+from glow_app.flows.search import inverse_or_nan
 from glow_app.flows.split import Split
 from glow_app.likelihood import bits_per_dim, dequantize, log_prob, quantize
 
@@ -57,7 +58,7 @@ class Ours(Model):
         return bits_per_dim(log_prob(self.flow, images, u, 8) - log_q, self.flow.n_dims)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        return quantize(self.flow.inverse(self.flow(dequantize(images, 0.5, 8))[0]), 8)
+        return quantize(inverse_or_nan(self.flow, self.flow(dequantize(images, 0.5, 8))[0], None), 8)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from glow_app.config.check import SCHEMAS, check_choice
 
 GROUPS = {
     "data": "the data set; with a trained model, by default its own",
-    "model": "the architecture and its size",
+    "model": "the architecture and its size; some bring a learning rate",
     "optim": "how it learns",
     "trainer": "device, batch, precision",
     "logger": "where metrics go, besides metrics.csv",

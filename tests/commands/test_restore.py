@@ -50,9 +50,11 @@ def test_answers_keep_what_was_seen(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_method_of_the_model_does_the_same(run: Path, tmp_path: Path) -> None:
-    told(run, tmp_path, "images=[3]", "mask=random:0.5", "seed=4")
-    (answers,) = load(run).restore(face(3), mask="random:0.5", steps=10, seed=4)
+    told(run, tmp_path, "images=[3]", "mask=random:0.5", "seed=4", "temperature=0.5")
+    (answers,) = load(run).restore(face(3), mask="random:0.5", steps=10, seed=4, temperature=0.5)
     assert torch.equal(answers[0], pixels(tmp_path / "test_3_mask_random_0_5_0.png"))
+    assert json.loads((tmp_path / "test_3_mask_random_0_5.json").read_text())["temperature"] == 0.5
+    assert not torch.equal(answers, load(run).restore(face(3), mask="random:0.5", steps=10, seed=4)[0])
 
 
 def test_masks_from_files_noise_and_scale(run: Path, tmp_path: Path) -> None:

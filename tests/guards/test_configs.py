@@ -59,7 +59,8 @@ def test_a_model_brings_a_rate_that_it_bears() -> None:
 
     assert rates() == rates("model=glow") == (4e-3, 100)
     assert rates("model=flow_matching") == rates("experiment=flow_matching", "optim=muon") == (1.5e-3, 1)
-    assert rates("experiment=plane", "model=flow_matching") == (4e-3, 100)
+    assert rates("model=cnf") == rates("experiment=flow_matching", "model=cnf") == (1.5e-3, 1)
+    assert rates("experiment=plane", "optim=adamax") == (1e-3, None)
     assert rates("model=vae") == (1e-3, 100)
     assert rates("model=vae", "optim.lr=2e-3") == (2e-3, 100)
 

@@ -80,11 +80,11 @@ EDITING: dict[str, Page] = {
         (
             ("glow-restore images=sample:0,sample:1 mask=right", "samples of the shipped model"),
             ("glow-restore checkpoint=runs/... images=me.jpg mask=scratch.png align=true n=4", "four answers"),
-            ("glow-restore images=sample:2 mask=random:0.9 steps=400", "nine of ten pixels are missing"),
+            ("glow-restore images=sample:2 mask=random:0.9 temperature=0.7", "nine of ten pixels are missing"),
             ("glow-restore checkpoint=runs/... images=noisy.png noise=0.1", "takes noise away"),
             ("glow-restore checkpoint=runs/... images=small.png scale=4", "adds the detail of 4x4 pixels to each"),
         ),
-        ("checkpoint", "images", "mask", "noise", "scale", "n", "steps", "align", "zoom", "output"),
+        ("checkpoint", "images", "mask", "noise", "scale", "n", "steps", "temperature", "align", "zoom", "output"),
     ),
     "judge": Page(
         JudgeConfig,
