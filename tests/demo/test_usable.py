@@ -70,8 +70,13 @@ def test_the_picture_is_in_sight_of_every_slider(page: Any, width: int, height: 
     page.execute_script("document.querySelector('#change').style.minHeight = '1500px'")  # as if there were forty
     for name in ("#attribute-Strong", "#attribute-Rare", "#temperature"):
         for block in ("start", "end", "nearest"):
-            found = page.execute_script(IN_SIGHT, one(page, f"{name} input[type=range]"), block)
-            assert found[:2] == [True, True], (name, block)
+            slider = one(page, f"{name} input[type=range]")
+
+            def seen(slider: Any = slider, block: str = block) -> Any:
+                both = page.execute_script(IN_SIGHT, slider, block)
+                return both[:2] == [True, True] and both
+
+            found = wait(seen, f"{name} and the picture in sight, {block}")  # the page may still be moving
             assert found[2] >= 256
             assert found[3]
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
